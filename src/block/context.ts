@@ -1,0 +1,100 @@
+/** What `Driver.open` and `Driver.create` are given: options, children, and the services of the environment. */
+import type { Codecs } from "../codec/codec.js";
+import type { Node, Child } from "./node.js";
+import type { Op } from "./op.js";
+import type { Driver } from "./driver.js";
+
+/** Everything a platform provides; entries build one, everything else receives it. */
+export interface Environment {
+  readonly drivers: ReadonlyMap<string, Driver>;
+  readonly codecs: Codecs;
+  /** Whether what an image names may be opened. */
+  readonly gate: Gate;
+  /** Passphrases by id (`key-secret`), asked for when needed. */
+  readonly secrets: (id: string, purpose: string) => Op<Uint8Array | null>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Memory for table caches per image, in bytes (DESIGN: bounded memory). */
+  readonly memoryBudget: number;
+  /** Nodes by name, where there is a graph with names (QMP); null: there is none of that name. */
+  readonly findNode?: (name: string) => Node | null;
+  /** Messages that are not errors ("Image is not in qcow2 …"); the CLI prints them on stderr. */
+  readonly warn: (message: string) => void;
+}
+
+export interface Reference {
+  kind: "backing" | "data-file" | "extent" | "parent";
+  /** As the image names it. */
+  filename: string;
+  /** Resolved against the image that names it. */
+  resolved: string;
+  format: string | null;
+  /** File name of the naming image. */
+  image: string;
+}
+
+/** false: refuse; true: open as named; options: open this instead. */
+export type GateDecision = boolean | BlockdevOptions | Node;
+export type Gate = (reference: Reference) => Op<GateDecision>;
+
+/** `BlockdevOptions` of QAPI: driver options by name, children nested or by node name. */
+export type BlockdevOptions = { [name: string]: unknown };
+
+export interface OpenFlags {
+  /** Read-write. */
+  write: boolean;
+  /** Do not open the backing chain. */
+  noBacking: boolean;
+  /** Only metadata will be looked at: encrypted images open without a secret. */
+  noIO: boolean;
+  /** Opened for `check`: do not repair or refuse what check is to report. */
+  check: boolean;
+  /** Accept concurrent writers (`-U`). */
+  forceShare: boolean;
+  /** Pass guest discards on. */
+  unmap: boolean;
+  /** Ignore flushes (cache=unsafe). */
+  noFlush: boolean;
+  /** Flush after each write (cache=writethrough). */
+  writethrough: boolean;
+  /** Use O_DIRECT where the platform can (cache=none, directsync). */
+  direct: boolean;
+}
+
+export interface OpenContext {
+  readonly environment: Environment;
+  readonly node: Node;
+  /** Driver-specific options that have not been taken yet. Take them with the helpers of `block/take.ts`; what is left is refused. */
+  readonly options: Record<string, unknown>;
+  readonly flags: OpenFlags;
+  /** Opens (or adopts) the child `name` from the options of the same name; "file" is the common case. */
+  openChild(name: string, role: ChildRole, extra?: { optional?: boolean; flags?: Partial<OpenFlags>; format?: boolean }): Op<Child>;
+  /** Opens a file that the image itself names (data file, extent, parent) through the gate. */
+  openReference(name: string, role: ChildRole, reference: { kind: Reference["kind"]; filename: string; format: string | null }, flags?: Partial<OpenFlags>): Op<Child>;
+}
+
+export type ChildRole = "data" | "metadata" | "image" | "backing" | "filtered";
+
+export interface CreateOption {
+  name: string;
+  type: "string" | "bool" | "number" | "size";
+  help: string;
+  /** As `-o help` shows it. */
+  default?: string;
+}
+
+export interface CreateContext {
+  readonly environment: Environment;
+  /** The empty, writable node that becomes the image. */
+  readonly file: Node;
+  /** What the user calls the new image. */
+  readonly filename: string;
+  /** Virtual size in bytes; -1 when not given. */
+  readonly size: number;
+  /** Parsed options: strings, booleans, numbers as declared. */
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Creates another file beside the image (extents of a split VMDK, data files). Path relative to the image. */
+  createSibling(filename: string): Op<Node>;
+  /** Opens an image that the new one refers to (backing file) read-only, to learn its size. */
+  openImage(filename: string, format: string | null): Op<Node>;
+}

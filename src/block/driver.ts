@@ -1,0 +1,250 @@
+/**
+ * The driver contract.
+ *
+ * A driver is a named way to make nodes: a *format* (qcow2, vmdk …) interprets the bytes of its `file` child, a *protocol*
+ * (file, http …) holds a storage, a *filter* (throttle, blkdebug …) passes requests on. `open` returns an implementation of
+ * one of three shapes; the I/O chokepoint (`block/io.ts`) treats each in one place:
+ *
+ *  - `storage`: the bytes are in a Storage.
+ *  - `mapped`: the node says where guest ranges are (extents); the chokepoint moves the bytes.
+ *  - `intercept`: the node takes the requests themselves.
+ */
+import type { Storage, Preallocation } from "../storage/storage.js";
+import type { CreateContext, CreateOption, Environment, OpenContext } from "./context.js";
+import type { ExtentList } from "./extent.js";
+import type { Node } from "./node.js";
+import type { Op } from "./op.js";
+import type { ImageCheck, CheckOptions, ImageInfoSpecific, BitmapInfo, SnapshotInfo } from "./types.js";
+
+export interface Driver {
+  /** QEMU's name of the driver. */
+  readonly name: string;
+  readonly category: "format" | "protocol" | "filter";
+  /** How sure the driver is that the bytes are its own, 0 (no) to 100. `head` holds the first up to 2048 bytes. */
+  readonly probe?: (head: Uint8Array, filename: string) => number;
+  /** Driver-specific runtime options it understands, by QAPI name (children and generic ones are handled by open). */
+  readonly runtimeOptions?: readonly string[];
+  /** Can have a `backing` child. */
+  readonly supportsBacking?: boolean;
+  open(context: OpenContext): Op<NodeImpl>;
+  /** Options of `create` in the order QEMU lists them. */
+  readonly createOptions?: readonly CreateOption[];
+  /** Writes a new image into `context.file` (an empty, writable node). */
+  create?(context: CreateContext): Op<void>;
+  /** URL schemes or prefixes a protocol answers to ("http", "nbd"), without the colon. */
+  readonly schemes?: readonly string[];
+  /** Turns "scheme:rest" into options. */
+  parseFilename?(filename: string): Record<string, unknown>;
+  /** Makes (or empties) a file of a protocol and returns its writable node. */
+  createFile?(environment: Environment, filename: string): Op<Node>;
+  /** Size of an image of `size` guest bytes, for `measure`. */
+  measure?(context: MeasureContext): Op<Measure>;
+}
+
+export interface MeasureContext {
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Virtual size in bytes. */
+  readonly size: number;
+  /** The source image whose data is to be converted, when there is one. */
+  readonly source: Node | null;
+}
+export interface Measure {
+  required: number;
+  fullyAllocated: number;
+  /** Bytes for persistent bitmaps of the source, where both ends can have them. */
+  bitmaps?: number;
+}
+
+export type NodeImpl = StorageImpl | MappedImpl | InterceptImpl;
+
+export interface WriteFlags {
+  /** Durable when the call returns. */
+  fua?: boolean;
+  /** `writeZeroes`: the space may be given back. */
+  mayUnmap?: boolean;
+  /** `writeZeroes`: fail with ERR_UNSUPPORTED rather than write zeros one by one. */
+  noFallback?: boolean;
+  /** `write`: store compressed (whole clusters). */
+  compressed?: boolean;
+}
+
+/** Members that all shapes share. */
+export interface CommonImpl {
+  /** Format-specific part of `query-block` / `qemu-img info`. */
+  specificInfo?(): Op<ImageInfoSpecific | undefined>;
+  /** Extra members of ImageInfo and BlockDriverInfo: cluster size, dirty flag … */
+  blockInfo?(): BlockDriverInfo;
+  /** Breakpoints, where the driver can stop requests (blkdebug). */
+  readonly debug?: DebugEvents;
+  close(): Op<void>;
+}
+
+/** Requests stopped at named events and let go again, for tests of interleavings. */
+export interface DebugEvents {
+  /** The next request that reaches `event` stops and is known as `tag`. Throws EINVAL for an unknown event. */
+  addBreakpoint(event: string, tag: string): void;
+  /** Forgets a breakpoint and resumes what it stopped; false when there is none. */
+  removeBreakpoint(tag: string): boolean;
+  /** Lets a stopped request go on; false when there is none. */
+  resume(tag: string): boolean;
+  isSuspended(tag: string): boolean;
+}
+
+export interface BlockDriverInfo {
+  clusterSize?: number;
+  dirty?: boolean;
+  compressed?: boolean;
+  encrypted?: boolean;
+  /** Guest offset behind the disk where VM state begins. */
+  vmStateOffset?: number;
+  /** Sub-cluster size where allocation is finer than clusters. */
+  subclusterSize?: number;
+}
+
+export interface StorageImpl extends CommonImpl {
+  readonly shape: "storage";
+  readonly storage: Storage;
+  /** Bytes; kept current by the chokepoint. */
+  size: number;
+}
+
+/** A table that `map` needs and that is not in memory. The format's own business; `load` takes it. */
+export interface Miss {
+  /** Byte offset in the image file, for messages. */
+  readonly offset: number;
+}
+
+/** One contiguous piece of a planned write. */
+export interface WritePiece {
+  /** Guest range. For fresh pieces it includes the copy-on-write head and tail and may begin before and end behind the request. */
+  start: number;
+  length: number;
+  file: Node;
+  host: number;
+  /** Newly allocated: all of it must be written before `commitWrite`; what the request does not cover gets the old content. */
+  fresh: boolean;
+}
+
+export interface WritePlan {
+  /** Guest bytes of the request this plan covers, from its offset; at least 1. The caller plans again for the rest. */
+  length: number;
+  pieces: WritePiece[];
+}
+
+/**
+ * A format node. `map` and `load` serve reads: `map` mutates nothing and never waits; on a miss it names what it needs, the
+ * loop loads it and calls `map` again. Writes plan (allocating under the node's own metadata lock), do their data I/O, then
+ * commit or abort; on any failure they may leak space but never corrupt.
+ */
+export interface MappedImpl extends CommonImpl {
+  readonly shape: "mapped";
+  /** Virtual size in bytes. */
+  readonly size: number;
+  /** Guest ranges allocated by one write lie in units of this many bytes: overlapping writers of one unit take turns. */
+  readonly allocationUnit: number;
+  /**
+   * Appends extents that cover a prefix (at least one byte) of [offset, offset+length), which lies inside the image, and
+   * returns null; or appends what it knows and returns the miss that stops it.
+   */
+  map(offset: number, length: number, out: ExtentList): Miss | null;
+  load(miss: Miss): Op<void>;
+  /** Reads from a `special` extent found by `map`: `into` gets the bytes from guest offset `at` on (inside the extent). */
+  readSpecial?(extent: SpecialExtent, at: number, into: Uint8Array): Op<void>;
+  /**
+   * Reads guest data that is transformed in place (encryption): called by the chokepoint after the bytes of a `data` extent
+   * were read, with the guest and host offsets of the bytes.
+   */
+  decrypt?(bytes: Uint8Array, guest: number, host: number): Op<void>;
+  /** The reverse, on a private copy of the caller's bytes, before they are written to `host`. */
+  encrypt?(bytes: Uint8Array, guest: number, host: number): Op<void>;
+  /** Requests to encrypted images must be multiples of this (sector size); the chokepoint widens them. */
+  readonly transformUnit?: number;
+
+  prepareWrite?(offset: number, length: number): Op<WritePlan>;
+  commitWrite?(plan: WritePlan): Op<void>;
+  abortWrite?(plan: WritePlan): Op<void>;
+  /** Stores one cluster compressed (or as is when it does not shrink); `offset` is cluster-aligned, `bytes` a cluster or up to the image's end. */
+  writeCompressed?(bytes: Uint8Array, offset: number): Op<void>;
+  /** Range aligned to `zeroUnit` (or reaching the end of the image). ERR_UNSUPPORTED makes the caller write zeros instead. */
+  writeZeroes?(offset: number, length: number, flags: WriteFlags): Op<void>;
+  readonly zeroUnit?: number;
+  /** Range aligned to `discardUnit` (or reaching the end of the image). */
+  discard?(offset: number, length: number): Op<void>;
+  readonly discardUnit?: number;
+  /** Brings metadata and data down to the file children, in the right order, durably. */
+  flush(): Op<void>;
+  truncate?(size: number, options: TruncateOptions): Op<void>;
+  check?(options: CheckOptions): Op<ImageCheck>;
+  /** Rewrites the backing file string in the image ("" or null: none). */
+  changeBackingFile?(backingFile: string | null, backingFormat: string | null): Op<void>;
+  /** Frees everything: the image then reads as its backing file (commit). */
+  makeEmpty?(): Op<void>;
+  amend?(options: Readonly<Record<string, unknown>>, progress: (done: number, total: number) => void, force: boolean): Op<void>;
+  readonly snapshots?: SnapshotVerbs;
+  readonly bitmaps?: BitmapVerbs;
+  /** The backing file the image names, as stored; null when it names none. */
+  readonly backingFile?: BackingLink | null;
+  /** Data extents may be holes of the file below (raw; preallocated metadata): block status asks there too. */
+  readonly recurseStatus?: boolean;
+  /** Bytes of VM state stored behind the guest disk (qcow2 savevm); `io.readVmState` uses it. */
+  mapVmState?(offset: number, length: number, out: ExtentList): Miss | null;
+  /** Writes VM state of the active layer; whole sectors. */
+  writeVmState?(bytes: Uint8Array, offset: number): Op<void>;
+}
+
+export interface SpecialExtent {
+  readonly start: number;
+  readonly length: number;
+  readonly host: number;
+  readonly aux: number;
+  readonly file: Node | null;
+}
+
+export interface BackingLink {
+  /** As stored in the image. */
+  readonly filename: string;
+  readonly format: string | null;
+}
+
+export interface TruncateOptions {
+  preallocation: Preallocation;
+  /** The size must be exactly this (block devices cannot shrink otherwise). */
+  exact?: boolean;
+}
+
+export interface SnapshotVerbs {
+  list(): SnapshotInfo[];
+  create(name: string, state: { vmStateSize: number; dateSec: number; dateNsec: number; vmClockNsec: number; icount?: number }): Op<void>;
+  apply(snapshot: SnapshotInfo): Op<void>;
+  remove(snapshot: SnapshotInfo): Op<void>;
+  /** From now on this node shows the snapshot, read-only (a temporary load, as `convert -l`). */
+  load(snapshot: SnapshotInfo): Op<void>;
+}
+
+export interface BitmapVerbs {
+  list(): BitmapInfo[];
+  add(name: string, granularity: number, disabled: boolean): Op<void>;
+  remove(name: string): Op<void>;
+  clear(name: string): Op<void>;
+  setEnabled(name: string, enabled: boolean): Op<void>;
+  rename(name: string, to: string): Op<void>;
+  /** Ors `bits` (little-endian, one bit per granule of the bitmap) into the bitmap. */
+  merge(name: string, bits: Uint8Array, granularity: number): Op<void>;
+  read(name: string): Op<{ bits: Uint8Array; granularity: number }>;
+}
+
+/** A node that takes requests itself (filters). Offsets are inside [0, size()). */
+export interface InterceptImpl extends CommonImpl {
+  readonly shape: "intercept";
+  readonly size: number;
+  read(into: Uint8Array, offset: number): Op<void>;
+  write?(from: Uint8Array, offset: number, flags: WriteFlags): Op<void>;
+  writeZeroes?(offset: number, length: number, flags: WriteFlags): Op<void>;
+  discard?(offset: number, length: number): Op<void>;
+  flush(): Op<void>;
+  truncate?(size: number, options: TruncateOptions): Op<void>;
+  /** Appends extents covering a prefix of the range, as `map` does; may wait. */
+  status?(offset: number, length: number, out: ExtentList): Op<void>;
+  /** Requests must be multiples of this many bytes. */
+  readonly alignment?: number;
+}

@@ -1,0 +1,613 @@
+/**
+ * THE chokepoint: every read and write of every node passes here, whatever the caller (API, CLI, QMP, job, format above).
+ *
+ * A read of a mapped node goes straight down: map → extents → per extent fill zeros, one storage read into the caller's
+ * buffer, the backing node, or the format's `readSpecial`. A write plans with the format, moves its bytes, and commits.
+ */
+import { BlockError, errnoError } from "../base/error.js";
+import { alignDown, alignUp } from "../base/int.js";
+import type { InterceptImpl, MappedImpl, StorageImpl, TruncateOptions, WriteFlags, WritePiece } from "./driver.js";
+import { ExtentKind, ExtentList, type Extent } from "./extent.js";
+import type { Node } from "./node.js";
+import { parallel, storageCan, StorageRequest, type Op } from "./op.js";
+
+const NO_FLAGS: WriteFlags = {};
+/** Zeros are written from a buffer of this many bytes where a medium cannot do better. */
+const ZERO_CHUNK = 256 * 1024;
+/** Copy-on-write heads and tails are merged with the guest's bytes into one host write up to this many bytes. */
+const MERGE_LIMIT = 256 * 1024;
+/** At most this many host reads of one request are under way together. */
+const FAN_OUT = 16;
+
+let zeros: Uint8Array | undefined;
+const zeroChunk = (length: number): Uint8Array => (zeros ??= new Uint8Array(ZERO_CHUNK)).subarray(0, length);
+
+const lists: ExtentList[] = [];
+const takeList = (): ExtentList => lists.pop() ?? new ExtentList();
+function giveList(list: ExtentList): void {
+  list.clear();
+  lists.push(list);
+}
+
+function checkRange(node: Node, offset: number, length: number, operation: string): void {
+  const size = node.size;
+  if (!Number.isSafeInteger(offset) || offset < 0 || length < 0 || offset > size - length) {
+    throw new BlockError(
+      "ERR_OUT_OF_RANGE",
+      `${operation} of ${length} bytes at offset ${offset} is outside '${node.filename}' (${size} bytes)`,
+      { errno: "EIO", node: node.nodeName, offset, operation },
+    );
+  }
+}
+
+function checkWritable(node: Node, operation: string): void {
+  if (node.readOnly) {
+    throw new BlockError("ERR_READ_ONLY", `Block node is read-only`, { errno: "EPERM", node: node.nodeName, operation });
+  }
+}
+
+// ---- reading ------------------------------------------------------------------------------------------------------
+
+/** Fills `into` from guest offset `offset`; the range must lie inside the node. */
+export function* read(node: Node, into: Uint8Array, offset: number): Op<void> {
+  checkRange(node, offset, into.length, "read");
+  if (into.length === 0) return;
+  const impl = node.impl;
+  switch (impl.shape) {
+    case "storage":
+      yield* readStorage(node, impl, into, offset);
+      return;
+    case "mapped":
+      yield* readMapped(node, impl, into, offset);
+      return;
+    case "intercept":
+      yield* readIntercept(impl, into, offset);
+      return;
+  }
+}
+
+/** Like `read`, but bytes behind the end of the node are zeros: what a layer sees of a shorter backing image or a truncated file. */
+export function* readPadded(node: Node, into: Uint8Array, offset: number): Op<void> {
+  const inside = Math.max(0, Math.min(into.length, node.size - offset));
+  if (inside > 0) yield* read(node, inside === into.length ? into : into.subarray(0, inside), offset);
+  if (inside < into.length) into.fill(0, inside);
+}
+
+/** A new buffer with `length` bytes from `offset`, zero padded behind the end. For tables and headers, never for sizes an image claims unchecked. */
+export function* readBytes(node: Node, offset: number, length: number): Op<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  yield* readPadded(node, bytes, offset);
+  return bytes;
+}
+
+function* readStorage(node: Node, impl: StorageImpl, into: Uint8Array, offset: number): Op<void> {
+  const alignment = impl.storage.alignment;
+  if (alignment > 1 && (offset % alignment !== 0 || into.length % alignment !== 0)) {
+    const start = alignDown(offset, alignment);
+    const bounce = new Uint8Array(alignUp(offset + into.length, alignment) - start);
+    yield* fillFromStorage(node, impl, bounce, start);
+    into.set(bounce.subarray(offset - start, offset - start + into.length));
+    return;
+  }
+  yield* fillFromStorage(node, impl, into, offset);
+}
+
+function* fillFromStorage(node: Node, impl: StorageImpl, into: Uint8Array, offset: number): Op<void> {
+  const got = (yield new StorageRequest(impl.storage, "read", offset, into.length, into)) as number;
+  if (got === into.length) return;
+  if (got < 0 || got > into.length) {
+    throw new BlockError("ERR_IO", `Reading '${node.filename}' returned ${got} of ${into.length} bytes`, { node: node.nodeName, offset });
+  }
+  if (impl.storage.fixedSize && offset + got < impl.size) {
+    throw new BlockError("ERR_IO", `Short read in '${node.filename}': ${got} of ${into.length} bytes`, { node: node.nodeName, offset });
+  }
+  into.fill(0, got);
+}
+
+function* readIntercept(impl: InterceptImpl, into: Uint8Array, offset: number): Op<void> {
+  const unit = impl.alignment ?? 1;
+  if (unit > 1 && (offset % unit !== 0 || into.length % unit !== 0)) {
+    const start = alignDown(offset, unit);
+    const bounce = new Uint8Array(alignUp(offset + into.length, unit) - start);
+    const inside = Math.min(bounce.length, impl.size - start);
+    yield* impl.read(bounce.subarray(0, inside), start);
+    into.set(bounce.subarray(offset - start, offset - start + into.length));
+    return;
+  }
+  yield* impl.read(into, offset);
+}
+
+function* readMapped(node: Node, impl: MappedImpl, into: Uint8Array, offset: number): Op<void> {
+  const unit = impl.transformUnit ?? 1;
+  if (unit > 1 && (offset % unit !== 0 || into.length % unit !== 0)) {
+    const start = alignDown(offset, unit);
+    const bounce = new Uint8Array(alignUp(offset + into.length, unit) - start);
+    yield* readPadded(node, bounce, start);
+    into.set(bounce.subarray(offset - start, offset - start + into.length));
+    return;
+  }
+  const epoch = node.requests.beginRead();
+  const list = takeList();
+  try {
+    let at = offset;
+    const end = offset + into.length;
+    while (at < end) {
+      list.clear();
+      const miss = impl.map(at, end - at, list);
+      if (list.count === 0) {
+        if (miss === null) throw new Error(`driver ${node.driver.name} mapped nothing at ${at}`);
+        yield* impl.load(miss);
+        continue;
+      }
+      yield* readExtents(node, impl, list, into, offset);
+      at = list.end;
+      if (miss !== null && at < end) yield* impl.load(miss);
+    }
+  } finally {
+    node.requests.endRead(epoch);
+    giveList(list);
+  }
+}
+
+function* readExtents(node: Node, impl: MappedImpl, list: ExtentList, into: Uint8Array, base: number): Op<void> {
+  if (list.count === 1) {
+    const extent = list.at(0);
+    const part = into.length === extent.length ? into : into.subarray(extent.start - base, extent.start - base + extent.length);
+    yield* readExtent(node, impl, extent, part);
+    return;
+  }
+  // Zero fills happen at once; what needs I/O goes out together.
+  let ops: Op<void>[] = [];
+  for (let i = 0; i < list.count; i++) {
+    const extent = list.at(i);
+    const part = into.subarray(extent.start - base, extent.start - base + extent.length);
+    if (extent.kind === ExtentKind.zero || (extent.kind === ExtentKind.unallocated && node.backing === null)) part.fill(0);
+    else ops.push(readExtent(node, impl, extent, part));
+    if (ops.length === FAN_OUT) {
+      yield* parallel(ops);
+      ops = [];
+    }
+  }
+  yield* parallel(ops);
+}
+
+function* readExtent(node: Node, impl: MappedImpl, extent: Extent, part: Uint8Array): Op<void> {
+  switch (extent.kind) {
+    case ExtentKind.zero:
+      part.fill(0);
+      return;
+    case ExtentKind.unallocated: {
+      const backing = node.backing;
+      if (backing === null) part.fill(0);
+      else yield* readPadded(backing, part, extent.start);
+      return;
+    }
+    case ExtentKind.data: {
+      const { start, host } = extent;
+      yield* readPadded(extent.file!, part, host);
+      if (impl.decrypt !== undefined) yield* impl.decrypt(part, start, host);
+      return;
+    }
+    case ExtentKind.special: {
+      // The list is reused by the caller's next turn; the format gets its own copy.
+      const { start, length, host, aux, file } = extent;
+      yield* impl.readSpecial!({ start, length, host, aux, file }, start, part);
+      return;
+    }
+  }
+}
+
+// ---- writing ------------------------------------------------------------------------------------------------------
+
+/** Writes `from` at guest offset `offset`; the range must lie inside the node. */
+export function* write(node: Node, from: Uint8Array, offset: number, flags: WriteFlags = NO_FLAGS): Op<void> {
+  checkWritable(node, "write");
+  checkRange(node, offset, from.length, "write");
+  if (from.length === 0) return;
+  if (node.detectZeroes !== "off" && !flags.compressed && isAllZero(from)) {
+    yield* writeZeroes(node, offset, from.length, { ...flags, mayUnmap: node.detectZeroes === "unmap" });
+    return;
+  }
+  yield* writeUnchecked(node, from, offset, flags);
+  if (flags.fua || node.flags.writethrough) yield* flush(node);
+}
+
+/** A write that may reach behind the end of a growing file: how formats write their own metadata and new clusters. */
+export function* writeGrow(node: Node, from: Uint8Array, offset: number): Op<void> {
+  checkWritable(node, "write");
+  if (from.length === 0) return;
+  if (offset + from.length > node.size) yield* extend(node, offset + from.length);
+  yield* writeUnchecked(node, from, offset, NO_FLAGS);
+}
+
+/** Makes a file at least `size` bytes long before something is written there. */
+function* extend(node: Node, size: number): Op<void> {
+  const impl = node.impl;
+  // A plain storage grows by the write itself.
+  if (impl.shape === "storage" && !impl.storage.fixedSize) return;
+  if (impl.shape !== "storage" && impl.truncate !== undefined) {
+    yield* truncate(node, size, { preallocation: "off" });
+    return;
+  }
+  throw new BlockError("ERR_NO_SPACE", `'${node.filename}' cannot grow beyond ${node.size} bytes`, { node: node.nodeName, offset: size });
+}
+
+function* writeUnchecked(node: Node, from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
+  const impl = node.impl;
+  switch (impl.shape) {
+    case "storage":
+      yield* writeStorage(node, impl, from, offset);
+      return;
+    case "intercept": {
+      if (impl.write === undefined) throw errnoError("ENOTSUP", undefined, { node: node.nodeName });
+      const unit = impl.alignment ?? 1;
+      if (unit > 1 && (offset % unit !== 0 || from.length % unit !== 0)) {
+        yield* readModifyWrite(node, unit, from, offset, (bytes, at) => impl.write!(bytes, at, flags));
+      } else {
+        yield* impl.write(from, offset, flags);
+      }
+      return;
+    }
+    case "mapped":
+      if (flags.compressed) yield* writeCompressed(node, impl, from, offset);
+      else yield* writeMapped(node, impl, from, offset);
+      return;
+  }
+}
+
+function* readModifyWrite(node: Node, unit: number, from: Uint8Array, offset: number, work: (bytes: Uint8Array, at: number) => Op<void>): Op<void> {
+  const start = alignDown(offset, unit);
+  const end = Math.min(alignUp(offset + from.length, unit), Math.max(node.size, offset + from.length));
+  const lease = yield* node.requests.acquire(offset, from.length, unit);
+  try {
+    const bounce = yield* readBytes(node, start, end - start);
+    bounce.set(from, offset - start);
+    yield* work(bounce, start);
+  } finally {
+    node.requests.release(lease);
+  }
+}
+
+function* writeStorage(node: Node, impl: StorageImpl, from: Uint8Array, offset: number): Op<void> {
+  const alignment = impl.storage.alignment;
+  if (alignment > 1 && (offset % alignment !== 0 || from.length % alignment !== 0)) {
+    yield* readModifyWrite(node, alignment, from, offset, (bytes, at) => putToStorage(impl, bytes, at));
+    return;
+  }
+  yield* putToStorage(impl, from, offset);
+}
+
+function* putToStorage(impl: StorageImpl, from: Uint8Array, offset: number): Op<void> {
+  yield new StorageRequest(impl.storage, "write", offset, from.length, from);
+  if (offset + from.length > impl.size) impl.size = offset + from.length;
+}
+
+function* writeMapped(node: Node, impl: MappedImpl, from: Uint8Array, offset: number): Op<void> {
+  if (impl.prepareWrite === undefined) {
+    throw new BlockError("ERR_UNSUPPORTED", `Driver '${node.driver.name}' cannot write`, { node: node.nodeName });
+  }
+  const unit = impl.transformUnit ?? 1;
+  if (unit > 1 && (offset % unit !== 0 || from.length % unit !== 0)) {
+    // Widened to whole sectors under the lease of the whole allocation unit, then written as an aligned request.
+    const start = alignDown(offset, unit);
+    const end = Math.min(alignUp(offset + from.length, unit), alignUp(impl.size, unit));
+    const lease = yield* node.requests.acquire(start, end - start, impl.allocationUnit);
+    try {
+      const bounce = yield* readBytes(node, start, end - start);
+      bounce.set(from, offset - start);
+      yield* writeLeased(node, impl, bounce, start);
+    } finally {
+      node.requests.release(lease);
+    }
+    return;
+  }
+  const lease = yield* node.requests.acquire(offset, from.length, impl.allocationUnit);
+  try {
+    yield* writeLeased(node, impl, from, offset);
+  } finally {
+    node.requests.release(lease);
+  }
+}
+
+/** A write whose range the caller has leased already: how a format falls back from a special write to a plain one. */
+export function* writeLeased(node: Node, impl: MappedImpl, from: Uint8Array, offset: number): Op<void> {
+  let at = offset;
+  const end = offset + from.length;
+  while (at < end) {
+    const plan = yield* impl.prepareWrite!(at, end - at);
+    try {
+      const ops: Op<void>[] = [];
+      for (const piece of plan.pieces) ops.push(writePiece(node, impl, piece, from, offset, at, at + plan.length));
+      yield* parallel(ops);
+    } catch (error) {
+      if (impl.abortWrite !== undefined) yield* impl.abortWrite(plan);
+      throw error;
+    }
+    if (impl.commitWrite !== undefined) yield* impl.commitWrite(plan);
+    at += plan.length;
+  }
+}
+
+/** Writes one planned piece: the guest's bytes in [from, to), and for fresh space the old content around them. */
+function* writePiece(node: Node, impl: MappedImpl, piece: WritePiece, bytes: Uint8Array, base: number, from: number, to: number): Op<void> {
+  const start = piece.start;
+  const end = piece.start + piece.length;
+  const dataStart = Math.max(start, from);
+  const dataEnd = Math.min(end, to);
+  if (dataStart === start && dataEnd === end) {
+    yield* writeHost(impl, piece.file, bytes.subarray(start - base, end - base), start, piece.host, true);
+    return;
+  }
+  if (piece.length <= MERGE_LIMIT) {
+    const merged = new Uint8Array(piece.length);
+    yield* readOld(node, merged, start, dataStart, dataEnd);
+    merged.set(bytes.subarray(dataStart - base, dataEnd - base), dataStart - start);
+    yield* writeHost(impl, piece.file, merged, start, piece.host, false);
+    return;
+  }
+  if (dataStart > start) {
+    const head = new Uint8Array(dataStart - start);
+    yield* readOld(node, head, start, dataStart, dataStart);
+    yield* writeHost(impl, piece.file, head, start, piece.host, false);
+  }
+  yield* writeHost(impl, piece.file, bytes.subarray(dataStart - base, dataEnd - base), dataStart, piece.host + (dataStart - start), true);
+  if (dataEnd < end) {
+    const tail = new Uint8Array(end - dataEnd);
+    yield* readOld(node, tail, dataEnd, end, end);
+    yield* writeHost(impl, piece.file, tail, dataEnd, piece.host + (dataEnd - start), false);
+  }
+}
+
+/** The content of the node before this write, for all of `into` except guest range [skipFrom, skipTo). */
+function* readOld(node: Node, into: Uint8Array, start: number, skipFrom: number, skipTo: number): Op<void> {
+  const end = start + into.length;
+  if (skipFrom > start) yield* readPadded(node, into.subarray(0, skipFrom - start), start);
+  if (skipTo < end) yield* readPadded(node, into.subarray(skipTo - start), skipTo);
+}
+
+function* writeHost(impl: MappedImpl, file: Node, bytes: Uint8Array, guest: number, host: number, isCallers: boolean): Op<void> {
+  if (impl.encrypt !== undefined) {
+    const copy = isCallers ? bytes.slice() : bytes;
+    yield* impl.encrypt(copy, guest, host);
+    yield* writeGrow(file, copy, host);
+    return;
+  }
+  yield* writeGrow(file, bytes, host);
+}
+
+function* writeCompressed(node: Node, impl: MappedImpl, from: Uint8Array, offset: number): Op<void> {
+  if (impl.writeCompressed === undefined) {
+    throw new BlockError("ERR_UNSUPPORTED", "Compression not supported for this file format", { node: node.nodeName, errno: "ENOTSUP" });
+  }
+  const unit = impl.allocationUnit;
+  if (offset % unit !== 0 || (from.length % unit !== 0 && offset + from.length !== node.size)) {
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Compressed writes must cover whole clusters", { node: node.nodeName, offset });
+  }
+  const lease = yield* node.requests.acquire(offset, from.length, unit);
+  try {
+    const ops: Op<void>[] = [];
+    for (let at = 0; at < from.length; at += unit) {
+      ops.push(impl.writeCompressed(from.subarray(at, Math.min(at + unit, from.length)), offset + at));
+    }
+    yield* parallel(ops);
+  } finally {
+    node.requests.release(lease);
+  }
+}
+
+// ---- zeros, discard, flush, size ----------------------------------------------------------------------------------
+
+/** Makes a range read as zeros, as cheaply as the node can. */
+export function* writeZeroes(node: Node, offset: number, length: number, flags: WriteFlags = NO_FLAGS): Op<void> {
+  checkWritable(node, "write_zeroes");
+  checkRange(node, offset, length, "write_zeroes");
+  if (length === 0) return;
+  if (flags.mayUnmap && !node.flags.unmap) flags = { ...flags, mayUnmap: false };
+  const impl = node.impl;
+  const unit = impl.shape === "mapped" ? (impl.zeroUnit ?? impl.allocationUnit) : 1;
+  const can = impl.shape === "storage" ? storageCan(impl.storage, "writeZeroes") : impl.writeZeroes !== undefined;
+  if (!can) {
+    if (flags.noFallback) throw errnoError("ENOTSUP", undefined, { node: node.nodeName });
+    yield* writeZeroBytes(node, offset, length);
+  } else {
+    const end = offset + length;
+    const first = Math.min(alignUp(offset, unit), end);
+    const last = end === node.size ? end : Math.max(first, alignDown(end, unit));
+    if (first > offset) yield* zeroPart(node, offset, first - offset, flags);
+    if (last > first) yield* zeroAligned(node, first, last - first, unit, flags);
+    if (end > last) yield* zeroPart(node, last, end - last, flags);
+  }
+  if (flags.fua || node.flags.writethrough) yield* flush(node);
+}
+
+/** A piece smaller than the format's unit. When the rest of its unit is zero already the whole unit can become zero. */
+function* zeroPart(node: Node, offset: number, length: number, flags: WriteFlags): Op<void> {
+  const impl = node.impl;
+  if (impl.shape === "mapped") {
+    const unit = impl.zeroUnit ?? impl.allocationUnit;
+    const start = alignDown(offset, unit);
+    const end = Math.min(start + unit, node.size);
+    if (yield* isZeroRange(node, start, offset - start)) {
+      if (yield* isZeroRange(node, offset + length, end - offset - length)) {
+        yield* zeroAligned(node, start, end - start, unit, flags);
+        return;
+      }
+    }
+  }
+  if (flags.noFallback) throw errnoError("ENOTSUP", undefined, { node: node.nodeName });
+  yield* writeZeroBytes(node, offset, length);
+}
+
+/** Whether a range is known to read as zeros from the map alone (no data is read). */
+function* isZeroRange(node: Node, offset: number, length: number): Op<boolean> {
+  if (length <= 0) return true;
+  const impl = node.impl;
+  if (impl.shape !== "mapped") return false;
+  const list = takeList();
+  try {
+    let at = offset;
+    while (at < offset + length) {
+      list.clear();
+      const miss = impl.map(at, offset + length - at, list);
+      for (let i = 0; i < list.count; i++) {
+        const extent = list.at(i);
+        if (extent.kind === ExtentKind.zero) continue;
+        if (extent.kind !== ExtentKind.unallocated) return false;
+        const backing = node.backing;
+        if (backing === null || extent.start >= backing.size) continue;
+        const inBacking = Math.min(extent.length, backing.size - extent.start);
+        if (!(yield* isZeroRange(backing, extent.start, inBacking))) return false;
+      }
+      at = list.end < 0 ? at : list.end;
+      if (miss !== null) yield* impl.load(miss);
+    }
+    return true;
+  } finally {
+    giveList(list);
+  }
+}
+
+function* zeroAligned(node: Node, offset: number, length: number, unit: number, flags: WriteFlags): Op<void> {
+  const impl = node.impl;
+  try {
+    if (impl.shape === "storage") {
+      yield new StorageRequest(impl.storage, "writeZeroes", offset, length, undefined, {
+        mayUnmap: flags.mayUnmap === true,
+        noFallback: flags.noFallback === true,
+      });
+      if (offset + length > impl.size) impl.size = offset + length;
+      return;
+    }
+    if (impl.shape === "intercept") {
+      yield* impl.writeZeroes!(offset, length, flags);
+      return;
+    }
+    const lease = yield* node.requests.acquire(offset, length, Math.max(unit, impl.allocationUnit));
+    try {
+      yield* impl.writeZeroes!(offset, length, flags);
+    } finally {
+      node.requests.release(lease);
+    }
+  } catch (error) {
+    if (flags.noFallback || !(error instanceof BlockError) || error.code !== "ERR_UNSUPPORTED") throw error;
+    yield* writeZeroBytes(node, offset, length);
+  }
+}
+
+function* writeZeroBytes(node: Node, offset: number, length: number): Op<void> {
+  for (let at = 0; at < length; ) {
+    const n = Math.min(ZERO_CHUNK, length - at);
+    yield* writeUnchecked(node, zeroChunk(n), offset + at, NO_FLAGS);
+    at += n;
+  }
+}
+
+/** Zeros in a file that may grow: how formats clear new tables. Always real zeros on the medium, never an unmap. */
+export function* zeroGrow(node: Node, offset: number, length: number): Op<void> {
+  for (let at = 0; at < length; ) {
+    const n = Math.min(ZERO_CHUNK, length - at);
+    yield* writeGrow(node, zeroChunk(n), offset + at);
+    at += n;
+  }
+}
+
+/** Tells the node that the range is not needed any more. A hint: what cannot be given back stays. */
+export function* discard(node: Node, offset: number, length: number): Op<void> {
+  checkWritable(node, "discard");
+  checkRange(node, offset, length, "discard");
+  if (length === 0 || !node.flags.unmap) return;
+  const impl = node.impl;
+  if (impl.shape === "storage") {
+    if (!storageCan(impl.storage, "discard")) return;
+    try {
+      yield new StorageRequest(impl.storage, "discard", offset, length);
+    } catch (error) {
+      if (!(error instanceof BlockError) || error.code !== "ERR_UNSUPPORTED") throw error;
+    }
+    return;
+  }
+  if (impl.discard === undefined) return;
+  if (impl.shape === "intercept") {
+    yield* impl.discard(offset, length);
+    return;
+  }
+  const unit = impl.discardUnit ?? impl.allocationUnit;
+  const start = alignUp(offset, unit);
+  const end = offset + length === node.size ? node.size : alignDown(offset + length, unit);
+  if (end <= start) return;
+  const lease = yield* node.requests.acquire(start, end - start, Math.max(unit, impl.allocationUnit));
+  try {
+    yield* impl.discard(start, end - start);
+  } finally {
+    node.requests.release(lease);
+  }
+}
+
+/** Everything written before is durable when this returns. */
+export function* flush(node: Node): Op<void> {
+  if (node.readOnly) return;
+  const impl = node.impl;
+  if (impl.shape === "storage") {
+    if (!node.flags.noFlush) yield new StorageRequest(impl.storage, "flush");
+    return;
+  }
+  yield* impl.flush();
+}
+
+/** Changes the size of the node. */
+export function* truncate(node: Node, size: number, options: TruncateOptions): Op<void> {
+  checkWritable(node, "truncate");
+  if (!Number.isSafeInteger(size) || size < 0) throw new BlockError("ERR_OUT_OF_RANGE", `Image size must be between 0 and 2^53-1 bytes`);
+  const impl = node.impl;
+  if (impl.shape === "storage") {
+    yield* truncateStorage(node, impl, size, options);
+    return;
+  }
+  if (impl.truncate === undefined) {
+    throw new BlockError("ERR_UNSUPPORTED", "Image format driver does not support resize", { errno: "ENOTSUP", node: node.nodeName });
+  }
+  const from = Math.min(size, node.size);
+  const lease = yield* node.requests.acquire(from, Math.max(size, node.size) - from, impl.shape === "mapped" ? impl.allocationUnit : 1);
+  try {
+    yield* impl.truncate(size, options);
+  } finally {
+    node.requests.release(lease);
+  }
+}
+
+function* truncateStorage(node: Node, impl: StorageImpl, size: number, options: TruncateOptions): Op<void> {
+  const old = impl.size;
+  if (impl.storage.fixedSize) {
+    if (size === old || (size < old && !options.exact)) return;
+    throw new BlockError("ERR_UNSUPPORTED", size > old ? "Cannot grow device files" : "Cannot shrink device files", {
+      errno: size > old ? "EINVAL" : "ENOTSUP",
+      node: node.nodeName,
+    });
+  }
+  if (options.preallocation !== "off" && size < old) {
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Preallocation can't be used for shrinking files", { errno: "ENOTSUP" });
+  }
+  switch (options.preallocation) {
+    case "off":
+      yield new StorageRequest(impl.storage, "truncate", size);
+      break;
+    case "falloc":
+      if (size > old) {
+        if (storageCan(impl.storage, "allocate")) yield new StorageRequest(impl.storage, "allocate", old, size - old);
+        else yield* zeroGrow(node, old, size - old);
+      }
+      break;
+    case "full":
+      yield* zeroGrow(node, old, size - old);
+      yield* flush(node);
+      break;
+    case "metadata":
+      throw new BlockError("ERR_UNSUPPORTED", "Unsupported preallocation mode 'metadata'", { errno: "ENOTSUP" });
+  }
+  impl.size = size;
+}
+
+function isAllZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at++) if (bytes[at] !== 0) return false;
+  return true;
+}

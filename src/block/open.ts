@@ -1,0 +1,344 @@
+/**
+ * Opening nodes: from a file name, from options, or both; probing; children; backing chains; and the gate that stands before
+ * everything an image names.
+ */
+import { BlockError, prefixError } from "../base/error.js";
+import type { BlockdevOptions, ChildRole, Environment, OpenContext, OpenFlags, Reference } from "./context.js";
+import type { Driver } from "./driver.js";
+import { READ_ONLY } from "./flags.js";
+import { filenameToOptions, protocolOf, resolveReference } from "./filename.js";
+import { read } from "./io.js";
+import { Node, type Child } from "./node.js";
+import type { Op } from "./op.js";
+import { take, takeBool, takeEnum, takeString } from "./take.js";
+
+/** Bytes that probing looks at. */
+const PROBE_LENGTH = 2048;
+/** Layers of one backing chain (a loop is found earlier; this bounds hostile chains). */
+export const MAX_CHAIN_DEPTH = 200;
+
+export interface OpenSpec {
+  /** Path, URL, `json:{…}`; or nothing when `options` say it all. */
+  filename?: string;
+  /** Format or protocol driver; probed when absent. */
+  driver?: string;
+  options?: BlockdevOptions;
+  flags?: Partial<OpenFlags>;
+}
+
+/** What was opened on the way from the root to here, to find loops. */
+type Chain = readonly string[];
+
+/** Opens a node and everything below it. The caller owns one reference (`unref`). */
+export function* openNode(environment: Environment, spec: OpenSpec): Op<Node> {
+  const flags: OpenFlags = { ...READ_ONLY, ...spec.flags };
+  return yield* openSpec(environment, spec.filename, { ...spec.options, ...(spec.driver === undefined ? {} : { driver: spec.driver }) }, flags, []);
+}
+
+function findDriver(environment: Environment, name: string): Driver {
+  const driver = environment.drivers.get(name);
+  if (driver === undefined) throw new BlockError("ERR_UNSUPPORTED", `Unknown driver '${name}'`, { errno: "EINVAL" });
+  return driver;
+}
+
+function* openSpec(environment: Environment, filename: string | undefined, given: BlockdevOptions, flags: OpenFlags, chain: Chain): Op<Node> {
+  if (chain.length >= MAX_CHAIN_DEPTH) {
+    throw new BlockError("ERR_TOO_LARGE", `The chain of images is deeper than ${MAX_CHAIN_DEPTH} layers`, { errno: "EINVAL" });
+  }
+  let options = { ...given };
+  if (filename !== undefined && filename.startsWith("json:")) {
+    options = { ...filenameToOptions(filename, environment.drivers), ...options };
+    filename = undefined;
+  }
+  if (filename === undefined && typeof options["filename"] === "string" && options["driver"] === undefined) {
+    filename = take(options, "filename") as string;
+  }
+  applyGenericFlags(options, flags);
+  const driverName = takeString(options, "driver");
+  if (driverName !== undefined) {
+    const driver = findDriver(environment, driverName);
+    if (driver.category === "protocol") {
+      if (filename !== undefined) options = { ...protocolOptions(environment, driver, filename), ...options };
+      return yield* construct(environment, driver, options, flags, chain);
+    }
+    if (filename !== undefined && options["file"] === undefined) options["file"] = filenameToOptions(filename, environment.drivers);
+    return yield* construct(environment, driver, options, flags, chain);
+  }
+  if (filename === undefined && options["file"] === undefined) {
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Must specify either driver or file", { errno: "EINVAL" });
+  }
+  const fileOptions = filename !== undefined ? mergeFile(filenameToOptions(filename, environment.drivers), options["file"]) : options["file"];
+  delete options["file"];
+  const file = yield* openChildSpec(environment, fileOptions, imageFileFlags(flags), chain, false);
+  try {
+    const driver = yield* probeFormat(environment, file);
+    const node = yield* construct(environment, driver, options, flags, chain, file);
+    node.probed = true;
+    return node;
+  } catch (error) {
+    yield* dropQuietly(file);
+    throw error;
+  }
+}
+
+function mergeFile(fromName: BlockdevOptions, given: unknown): unknown {
+  if (given === undefined) return fromName;
+  if (typeof given === "object" && given !== null) return { ...fromName, ...given };
+  throw new BlockError("ERR_INVALID_ARGUMENT", "Cannot specify a file name and a 'file' node at the same time");
+}
+
+function protocolOptions(environment: Environment, driver: Driver, filename: string): BlockdevOptions {
+  if (protocolOf(filename) === null) return { filename };
+  const { driver: named, ...rest } = filenameToOptions(filename, environment.drivers);
+  return named === driver.name ? rest : { filename };
+}
+
+/** The file below a format needs no backing, and keeps write access only if the format has it. */
+function imageFileFlags(flags: OpenFlags): OpenFlags {
+  return { ...flags, noBacking: false, unmap: flags.write ? true : flags.unmap };
+}
+
+function applyGenericFlags(options: BlockdevOptions, flags: OpenFlags): void {
+  const readOnly = takeBool(options, "read-only");
+  if (readOnly === true) flags.write = false;
+  takeBool(options, "auto-read-only");
+  if (takeBool(options, "force-share") === true) {
+    if (flags.write) throw new BlockError("ERR_INVALID_ARGUMENT", "force-share=on can only be used with read-only images");
+    flags.forceShare = true;
+  }
+  const discard = takeEnum(options, "discard", ["ignore", "unmap", "off", "on"]);
+  if (discard !== undefined) flags.unmap = discard === "unmap" || discard === "on";
+  const cache = take(options, "cache");
+  if (typeof cache === "object" && cache !== null) {
+    const bag = { ...cache } as BlockdevOptions;
+    const direct = takeBool(bag, "direct");
+    const noFlush = takeBool(bag, "no-flush");
+    const writeback = takeBool(bag, "writeback");
+    if (direct !== undefined) flags.direct = direct;
+    if (noFlush !== undefined) flags.noFlush = noFlush;
+    if (writeback !== undefined) flags.writethrough = !writeback;
+  }
+}
+
+/** A child given as options, as a node name, or as a Node. */
+function* openChildSpec(environment: Environment, given: unknown, flags: OpenFlags, chain: Chain, probe: boolean): Op<Node> {
+  if (given instanceof Node) return given.ref();
+  if (typeof given === "string") {
+    const found = environment.findNode?.(given) ?? null;
+    if (found === null) throw new BlockError("ERR_NOT_FOUND", `Cannot find device='' nor node-name='${given}'`, { qmpClass: "GenericError" });
+    return found.ref();
+  }
+  if (typeof given !== "object" || given === null) throw new BlockError("ERR_INVALID_ARGUMENT", "A block device must be specified for \"file\"");
+  const options = { ...given } as BlockdevOptions;
+  const childFlags = { ...flags };
+  if (!probe && options["driver"] === undefined) {
+    const filename = take(options, "filename");
+    if (typeof filename !== "string") throw new BlockError("ERR_INVALID_ARGUMENT", "The 'file' block driver requires a file name");
+    Object.assign(options, { ...filenameToOptions(filename, environment.drivers), ...options });
+  }
+  return yield* openSpec(environment, undefined, options, childFlags, chain);
+}
+
+function* construct(environment: Environment, driver: Driver, options: BlockdevOptions, flags: OpenFlags, chain: Chain, file?: Node): Op<Node> {
+  const node = new Node(environment, driver, { driver: driver.name, ...options }, flags);
+  const rest: BlockdevOptions = { ...options };
+  delete rest["node-name"];
+  const detectZeroes = takeEnum(rest, "detect-zeroes", ["off", "on", "unmap"]);
+  if (detectZeroes === "unmap" && !flags.unmap) {
+    throw new BlockError("ERR_INVALID_ARGUMENT", "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap");
+  }
+  node.detectZeroes = detectZeroes ?? "off";
+  const backing = rest["backing"];
+  const hasBacking = "backing" in rest;
+  delete rest["backing"];
+  let waiting: Node | undefined = file;
+  const context: OpenContext = {
+    environment,
+    node,
+    options: rest,
+    flags,
+    *openChild(name, role, extra = {}) {
+      const given = take(rest, name);
+      if (name === "file" && waiting !== undefined) {
+        const child = node.attach(name, role, waiting);
+        waiting = undefined;
+        return child;
+      }
+      if (given === undefined || given === null) {
+        throw new BlockError("ERR_INVALID_ARGUMENT", `A block device must be specified for "${name}"`);
+      }
+      const childFlags = { ...imageFileFlags(flags), ...extra.flags };
+      return node.attach(name, role, yield* openChildSpec(environment, given, childFlags, chain, extra.format === true));
+    },
+    *openReference(name, role, reference, more = {}) {
+      return yield* openReference(node, name, role, { ...reference, image: imageName(node) }, { ...imageFileFlags(flags), ...more }, chain, {});
+    },
+  };
+  try {
+    node.impl = yield* driver.open(context);
+    refuseLeftovers(driver, rest);
+    node.filename = describe(node, options);
+    if (driver.supportsBacking && !flags.noBacking) yield* openBacking(node, hasBacking, backing, chain);
+    else if (hasBacking && backing !== null && !driver.supportsBacking) {
+      throw new BlockError("ERR_INVALID_ARGUMENT", `Driver '${driver.name}' does not support backing files`);
+    }
+    return node;
+  } catch (error) {
+    // The file that probing opened belongs to the caller until the node is whole.
+    if (file !== undefined && waiting === undefined) node.detach("file");
+    yield* node.abandon();
+    throw error;
+  }
+}
+
+function refuseLeftovers(driver: Driver, rest: BlockdevOptions): void {
+  for (const name of Object.keys(rest)) {
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      driver.category === "protocol"
+        ? `Block protocol '${driver.name}' doesn't support the option '${name}'`
+        : `Block format '${driver.name}' does not support the option '${name}'`,
+    );
+  }
+}
+
+/** The file name of an image for messages and for resolving what it names: that of the file below. */
+export function imageName(node: Node): string {
+  if (node.filename !== "") return node.filename;
+  const file = node.child("file") ?? node.child("image");
+  return file === null ? "" : imageName(file);
+}
+
+/** The node's name for people: the plain file name where that says enough, else a `json:` description. */
+function describe(node: Node, options: BlockdevOptions): string {
+  const impl = node.impl;
+  if (impl.shape === "storage") return impl.storage.name;
+  if (node.filename !== "") return node.filename;
+  const file = node.child("file");
+  const own = Object.keys(options).filter((name) => !["file", "node-name", "driver", "read-only", "discard", "backing"].includes(name));
+  if (file !== null && own.length === 0 && !file.filename.startsWith("json:")) return file.filename;
+  return `json:${JSON.stringify(describeOptions(node))}`;
+}
+
+export function describeOptions(node: Node): BlockdevOptions {
+  const described: BlockdevOptions = { driver: node.driver.name };
+  for (const [name, value] of Object.entries(node.options)) {
+    if (name === "driver" || name === "node-name" || value instanceof Node) continue;
+    if (node.child(name) === null) described[name] = value;
+  }
+  for (const child of node.children) {
+    if (child.role === "backing") continue;
+    described[child.name] = child.node.impl.shape === "storage" ? storageOptions(child.node) : describeOptions(child.node);
+  }
+  return described;
+}
+function storageOptions(node: Node): BlockdevOptions {
+  return { driver: node.driver.name, filename: node.filename };
+}
+
+// ---- backing chains and references --------------------------------------------------------------------------------
+
+function* openBacking(node: Node, given: boolean, backing: unknown, chain: Chain): Op<void> {
+  if (given && (backing === null || backing === "")) return;
+  const impl = node.impl;
+  const link = impl.shape === "mapped" ? (impl.backingFile ?? null) : null;
+  const flags: OpenFlags = { ...node.flags, write: false, unmap: false, check: false };
+  if (given && (typeof backing === "string" || backing instanceof Node || (typeof backing === "object" && isComplete(backing as BlockdevOptions)))) {
+    // What the caller names explicitly needs no gate.
+    try {
+      node.attach("backing", "backing", yield* openChildSpec(node.environment, backing, flags, [...chain, imageName(node)], true));
+    } catch (error) {
+      throw prefixError("Could not open backing file: ", error);
+    }
+    return;
+  }
+  if (link === null) return;
+  const overrides = (given ? backing : {}) as BlockdevOptions;
+  try {
+    yield* openReference(node, "backing", "backing", { kind: "backing", ...link, image: imageName(node) }, flags, chain, overrides);
+  } catch (error) {
+    throw prefixError("Could not open backing file: ", error);
+  }
+}
+
+function isComplete(options: BlockdevOptions): boolean {
+  return options["filename"] !== undefined || options["file"] !== undefined || options["image"] !== undefined;
+}
+
+function* openReference(
+  node: Node,
+  name: string,
+  role: ChildRole,
+  reference: Omit<Reference, "resolved">,
+  flags: OpenFlags,
+  chain: Chain,
+  overrides: BlockdevOptions,
+): Op<Child> {
+  const resolved = resolveReference(reference.image, reference.filename);
+  const above = [...chain, reference.image];
+  if (reference.kind !== "data-file" && above.includes(resolved)) {
+    throw new BlockError("ERR_CORRUPT", `'${resolved}' is its own ${reference.kind} file: the chain is a loop`, { errno: "EINVAL" });
+  }
+  const environment = node.environment;
+  const decision = yield* environment.gate({ ...reference, resolved });
+  if (decision === false) {
+    throw new BlockError(
+      "ERR_DENIED",
+      `'${reference.image}' names the ${reference.kind} file '${reference.filename}', which was not allowed to be opened`,
+      { node: node.nodeName, hint: "Allow it with the `references` option, or pass the file yourself." },
+    );
+  }
+  if (decision instanceof Node) return node.attach(name, role, decision.ref());
+  const withFormat = reference.format === null ? {} : { driver: reference.format };
+  const opened =
+    typeof decision === "object"
+      ? yield* openSpec(environment, undefined, { ...withFormat, ...decision, ...overrides }, { ...flags }, above)
+      : role === "backing" || reference.kind === "parent"
+        ? yield* openNamed(environment, resolved, { ...withFormat, ...overrides }, flags, above)
+        : yield* openChildSpec(environment, filenameToOptions(resolved, environment.drivers), flags, above, false);
+  return node.attach(name, role, opened);
+}
+
+function* openNamed(environment: Environment, filename: string, options: BlockdevOptions, flags: OpenFlags, chain: Chain): Op<Node> {
+  try {
+    return yield* openSpec(environment, filename, options, { ...flags }, chain);
+  } catch (error) {
+    const message = (error as Error).message;
+    throw message.startsWith("Could not open '") ? error : prefixError(`Could not open '${filename}': `, error);
+  }
+}
+
+// ---- probing ------------------------------------------------------------------------------------------------------
+
+/** The format whose driver is surest about the first bytes; raw when nobody claims them. */
+export function* probeFormat(environment: Environment, file: Node): Op<Driver> {
+  const head = new Uint8Array(Math.min(PROBE_LENGTH, file.size));
+  if (head.length > 0) yield* read(file, head, 0);
+  return bestDriver(environment.drivers, head, imageName(file));
+}
+
+export function bestDriver(drivers: ReadonlyMap<string, Driver>, head: Uint8Array, filename: string): Driver {
+  let best: Driver | null = null;
+  let score = 0;
+  for (const driver of drivers.values()) {
+    const sure = driver.probe?.(head, filename) ?? 0;
+    if (sure > score) {
+      score = sure;
+      best = driver;
+    }
+  }
+  if (best === null) {
+    throw new BlockError("ERR_NOT_THIS_FORMAT", `Could not determine image format: no driver recognises '${filename}'`, {
+      hint: "Name the format, or register the raw driver.",
+    });
+  }
+  return best;
+}
+
+function* dropQuietly(node: Node): Op<void> {
+  try {
+    yield* node.unref();
+  } catch {
+    // the first failure is what the user needs to see
+  }
+}

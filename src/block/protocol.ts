@@ -1,0 +1,94 @@
+/** Protocol drivers: the nodes at the bottom of the graph, each holding a Storage. */
+import { BlockError, prefixError } from "../base/error.js";
+import type { Storage, StorageOpenOptions } from "../storage/storage.js";
+import type { Environment, OpenContext } from "./context.js";
+import type { Driver, StorageImpl } from "./driver.js";
+import { foreign, storageSize, StorageRequest, type Op } from "./op.js";
+import { Node } from "./node.js";
+import { READ_WRITE } from "./flags.js";
+import { takeEnum, takeString } from "./take.js";
+
+/** How a protocol gets at its storage; either may be null where the platform cannot. */
+export interface StorageOpener {
+  sync: ((filename: string, options: StorageOpenOptions) => Storage) | null;
+  async: ((filename: string, options: StorageOpenOptions) => Promise<Storage>) | null;
+}
+
+export interface ProtocolDefinition {
+  name: string;
+  schemes?: readonly string[];
+  open: StorageOpener;
+  /** Makes or empties a file and opens it read-write; absent where the protocol cannot. */
+  create?: StorageOpener;
+}
+
+function* throughOpener(what: string, opener: StorageOpener, filename: string, options: StorageOpenOptions): Op<Storage> {
+  return yield* foreign(
+    `${what} '${filename}'`,
+    opener.sync === null ? null : () => opener.sync!(filename, options),
+    opener.async === null ? null : () => opener.async!(filename, options),
+  );
+}
+
+export function protocolDriver(definition: ProtocolDefinition): Driver {
+  const { name, open, create, schemes } = definition;
+  const driver: Driver = {
+    name,
+    category: "protocol",
+    ...(schemes === undefined ? {} : { schemes }),
+    ...(create === undefined
+      ? {}
+      : {
+          *createFile(environment: Environment, filename: string): Op<Node> {
+            const path = filename.startsWith(`${name}:`) && name === "file" ? filename.slice(5) : filename;
+            const storage = yield* throughOpener("Creating", create, path, { readOnly: false });
+            const node = new Node(environment, driver, { driver: name, filename: path }, { ...READ_WRITE, unmap: true });
+            node.filename = path;
+            node.impl = yield* storageImpl(storage);
+            return node;
+          },
+        }),
+    runtimeOptions: ["filename", "locking", "aio", "x-check-cache-dropped", "drop-cache"],
+    *open(context: OpenContext): Op<StorageImpl> {
+      const filename = takeString(context.options, "filename");
+      if (filename === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", `The '${name}' block driver requires a file name`);
+      const locking = takeEnum(context.options, "locking", ["auto", "on", "off"]) ?? "auto";
+      takeEnum(context.options, "aio", ["threads", "native", "io_uring"]);
+      context.node.filename = filename;
+      const options: StorageOpenOptions = {
+        readOnly: !context.flags.write,
+        forceShare: context.flags.forceShare,
+        locking,
+      };
+      try {
+        return yield* storageImpl(yield* throughOpener("Opening", open, filename, options));
+      } catch (error) {
+        const inner = (error as Error).message;
+        throw inner.startsWith("Could not open '") || inner.startsWith("Failed to") ? error : prefixError(`Could not open '${filename}': `, error);
+      }
+    },
+  };
+  return driver;
+}
+
+/** The implementation of a node over an open storage. */
+export function* storageImpl(storage: Storage): Op<StorageImpl> {
+  const size = yield* storageSize(storage);
+  return {
+    shape: "storage",
+    storage,
+    size,
+    *close(): Op<void> {
+      yield new StorageRequest(storage, "close");
+    },
+  };
+}
+
+/** The driver of nodes that are made from a storage object the caller has. */
+export const storageObjectDriver: Driver = {
+  name: "file",
+  category: "protocol",
+  open(): Op<StorageImpl> {
+    throw new BlockError("ERR_INVALID_ARGUMENT", "A storage object is needed to make this node");
+  },
+};

@@ -1,0 +1,138 @@
+/**
+ * Block status: what a range of a node is, layer by layer. One answer feeds map, convert, compare, measure, NBD block status
+ * and the jobs.
+ */
+import type { Node } from "./node.js";
+import { ExtentKind, ExtentList } from "./extent.js";
+import { storageCan, storageExtents, type Op } from "./op.js";
+
+export interface BlockStatus {
+  /** Guest range in bytes; adjacent results of one layer may be of one kind. */
+  start: number;
+  length: number;
+  /** Layers below the top one: 0 is the node itself, 1 its backing node … */
+  depth: number;
+  /** Something in the chain holds this range (false: nothing does, it reads as zeros). */
+  allocated: boolean;
+  /** Reads as zeros. */
+  zero: boolean;
+  /** Bytes are stored for it. */
+  data: boolean;
+  compressed: boolean;
+  /** Where the bytes are, as they are: node and offset; null and -1 otherwise. */
+  file: Node | null;
+  offset: number;
+}
+
+export interface StatusOptions {
+  /** Do not look below this node (it counts as the end of the chain). */
+  base?: Node | null;
+  /** Ask the files below for holes too, not only the formats' own tables. */
+  wantZero?: boolean;
+}
+
+/**
+ * The status at `offset`: of the first layer of the chain that holds it. Covers at least one and at most `length` bytes.
+ * [offset, offset+length) lies inside the node.
+ */
+export function* blockStatus(node: Node, offset: number, length: number, options: StatusOptions = {}): Op<BlockStatus> {
+  const wantZero = options.wantZero ?? true;
+  let layer = node;
+  let limit = length;
+  for (let depth = 0; ; depth++) {
+    const own = yield* layerStatus(layer, offset, limit, wantZero);
+    own.depth = depth;
+    if (own.allocated) return own;
+    const below = layer.backing;
+    if (below === null || below === (options.base ?? null)) {
+      own.depth = depth;
+      if (below === null) own.zero = true;
+      return own;
+    }
+    limit = own.length;
+    if (offset >= below.size) {
+      // Past the end of a short backing file: zeros that belong to the layer that covers them.
+      return { ...own, depth, allocated: true, zero: true, data: false };
+    }
+    limit = Math.min(limit, below.size - offset);
+    layer = below;
+  }
+}
+
+/** The status in one layer only: `allocated` is false where the backing node would show through. */
+export function* layerStatus(node: Node, offset: number, length: number, wantZero: boolean): Op<BlockStatus> {
+  const impl = node.impl;
+  const list = new ExtentList();
+  switch (impl.shape) {
+    case "storage":
+      return yield* storageStatus(node, offset, length, wantZero);
+    case "intercept":
+      if (impl.status === undefined) return status(offset, length, true, false, true, false, null, -1);
+      yield* impl.status(offset, length, list);
+      break;
+    case "mapped":
+      for (;;) {
+        const miss = impl.map(offset, length, list);
+        if (list.count > 0) break;
+        if (miss !== null) yield* impl.load(miss);
+      }
+      break;
+  }
+  const extent = list.at(0);
+  const run = Math.min(extent.start + extent.length, offset + length) - offset;
+  switch (extent.kind) {
+    case ExtentKind.unallocated:
+      return status(offset, run, false, false, false, false, null, -1);
+    case ExtentKind.zero:
+      return status(offset, run, true, true, false, false, extent.host >= 0 ? extent.file : null, extent.host);
+    case ExtentKind.special:
+      return status(offset, run, true, false, true, extent.compressed, null, -1);
+    case ExtentKind.data: {
+      const found = status(offset, run, true, false, true, false, extent.file, extent.host);
+      const deeper = impl.shape === "mapped" ? (impl.recurseStatus ?? false) : true;
+      if (wantZero && deeper && extent.file !== null && extent.host >= 0) {
+        const below = yield* fileStatus(extent.file, extent.host, run);
+        if (below.length < found.length) found.length = below.length;
+        if (below.zero) found.zero = true;
+        if (!below.data) found.data = false;
+        if (deeper && below.file !== null) {
+          found.file = below.file;
+          found.offset = below.offset;
+        }
+      }
+      return found;
+    }
+  }
+}
+
+/** Status of a host range of a file below a format; behind the end of the file everything is zeros. */
+function* fileStatus(file: Node, offset: number, length: number): Op<BlockStatus> {
+  if (offset >= file.size) return status(offset, length, true, true, false, false, null, -1);
+  return yield* layerStatus(file, offset, Math.min(length, file.size - offset), true);
+}
+
+function* storageStatus(node: Node, offset: number, length: number, wantZero: boolean): Op<BlockStatus> {
+  const impl = node.impl;
+  if (impl.shape === "storage" && wantZero && storageCan(impl.storage, "extents")) {
+    const runs = yield* storageExtents(impl.storage, offset, length);
+    const first = runs[0];
+    if (first !== undefined && first.length > 0) {
+      const run = Math.min(first.length, length);
+      return status(offset, run, true, !first.data, first.data, false, node, offset);
+    }
+  }
+  return status(offset, length, true, false, true, false, node, offset);
+}
+
+function status(
+  start: number,
+  length: number,
+  allocated: boolean,
+  zero: boolean,
+  data: boolean,
+  compressed: boolean,
+  file: Node | null,
+  offset: number,
+): BlockStatus {
+  return { start, length, depth: 0, allocated, zero, data, compressed, file, offset };
+}

@@ -1,0 +1,130 @@
+/** `open`, `close`, `reopen`, `quit`: which image the other commands act on. */
+import { toBlockError } from "../../base/error.js";
+import type { BlockdevOptions } from "../../block/context.js";
+import { readOptions, usage, type Command } from "./command.js";
+import { addOptions } from "./option-words.js";
+import { applyOpenOption, cacheMode, newRequest, openSession, reopenSession, type CacheMode } from "./opening.js";
+
+export const openCommand: Command = {
+  name: "open",
+  alias: "o",
+  min: 1,
+  max: -1,
+  usage: "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]",
+  summary: "open the file specified by path",
+  withoutFile: true,
+  help: [
+    " Opens an image for the commands that follow.",
+    "",
+    " Example:",
+    " 'open -n -o driver=raw /tmp/data' - opens raw data read-write, past the host's cache",
+    "",
+    " -r, -- read-only",
+    " -s, -- writes go to a temporary overlay",
+    " -C, -- copy-on-read",
+    " -n, -- past the host's cache (as -t none)",
+    " -U, -- accept other programs that use the image",
+    " -k, -- native AIO (as -i native)",
+    " -i, -- AIO mode: threads, native or io_uring",
+    " -t, -- cache mode",
+    " -d, -- discard mode",
+    " -o, -- options of the block driver",
+  ],
+  async run(session, words) {
+    const parsed = readOptions(session, openCommand, "snCro:ki:t:d:U", words);
+    if (parsed === null) return "failed";
+    const request = newRequest();
+    for (const [letter, argument] of parsed.options) {
+      const problem = letter === "o" ? addOptions(session, request.options, argument) : applyOpenOption(request, letter, argument);
+      if (problem === null) continue;
+      session.report(problem);
+      return "failed";
+    }
+    if (parsed.operands.length > 1) return usage(session, openCommand) ?? "failed";
+    if (parsed.operands[0] !== undefined) request.filename = parsed.operands[0];
+    return (await openSession(session, request)) ? "done" : "failed";
+  },
+};
+
+export const closeCommand: Command = {
+  name: "close",
+  alias: "c",
+  min: 0,
+  max: 0,
+  summary: "close the current open file",
+  async run(session) {
+    try {
+      await session.close();
+      return "done";
+    } catch (error) {
+      session.report(toBlockError(error).message);
+      return "failed";
+    }
+  },
+};
+
+export const reopenCommand: Command = {
+  name: "reopen",
+  min: 0,
+  max: -1,
+  usage: "[(-r|-w)] [-c cache] [-o options]",
+  summary: "reopens an image with new options",
+  help: [
+    " Changes options of the open image.",
+    "",
+    " Example:",
+    " 'reopen -o lazy-refcounts=on' - switches a qcow2 image to lazy refcounts",
+    "",
+    " -r, -- read-only from now on",
+    " -w, -- read-write from now on",
+    " -c, -- another cache mode",
+    " -o, -- options of the block driver, as for open",
+  ],
+  async run(session, words) {
+    const parsed = readOptions(session, reopenCommand, "c:o:rw", words);
+    if (parsed === null) return "failed";
+    let write: boolean | null = null;
+    let cache: CacheMode | null = null;
+    const options: BlockdevOptions = {};
+    for (const [letter, argument] of parsed.options) {
+      let problem: string | null = null;
+      if (letter === "c") {
+        cache = cacheMode(argument);
+        if (cache === null) problem = `Invalid cache option: ${argument}`;
+      } else if (letter === "o") {
+        problem = addOptions(session, options, argument);
+      } else if (write !== null) {
+        problem = "Only one -r/-w option may be given";
+      } else {
+        write = letter === "w";
+      }
+      if (problem === null) continue;
+      session.report(problem);
+      return "failed";
+    }
+    if (parsed.operands.length > 0) return usage(session, reopenCommand) ?? "failed";
+    if (write !== null && options["read-only"] !== undefined) {
+      session.report("Cannot set both -r/-w and 'read-only'");
+      return "failed";
+    }
+    const bag = options["cache"];
+    if (cache !== null && typeof bag === "object" && bag !== null && ("direct" in bag || "no-flush" in bag)) {
+      session.report("Cannot set both -c and the cache options");
+      return "failed";
+    }
+    return (await reopenSession(session, { options, write, cache })) ? "done" : "failed";
+  },
+};
+
+export const quitCommand: Command = {
+  name: "quit",
+  alias: "q",
+  min: 0,
+  max: -1,
+  summary: "exit the program",
+  withoutFile: true,
+  async run(session) {
+    session.done = true;
+    return "done";
+  },
+};

@@ -1,0 +1,81 @@
+/**
+ * Deflate and inflate over the runtime's own zlib (Node.js, Deno, Bun, workerd with nodejs_compat).
+ *
+ * The asynchronous faces run in libuv's thread pool: with several calls in flight they use every core.
+ */
+import { deflate, deflateRaw, deflateRawSync, deflateSync, inflate, inflateRaw, inflateRawSync, inflateSync, type ZlibOptions } from "node:zlib";
+import { codecOption, type CodecProvider, type Compressor, type CompressorOptions, type Decompressor, type DecompressSync } from "./codec.js";
+import { inflateRaw as portableRaw, inflateZlib as portableZlib } from "./inflate.js";
+
+/** libuv's pool has four threads unless UV_THREADPOOL_SIZE says otherwise; twice that keeps them fed. */
+const PARALLEL = 8;
+/** zlib's buffers for tiny units still have to be at least this large. */
+const MIN_CHUNK = 64;
+
+type Whole = (from: Uint8Array, options: ZlibOptions) => Uint8Array;
+type WholeAsync = (from: Uint8Array, options: ZlibOptions, done: (error: Error | null, result: Uint8Array) => void) => void;
+
+/** One byte more than needed: a full unit then ends inside the first output buffer, and no second one is allocated. */
+const limits = (into: Uint8Array): ZlibOptions => ({ chunkSize: Math.max(MIN_CHUNK, into.length + 1), maxOutputLength: Math.max(1, into.length) });
+
+/**
+ * The runtime's one-shot calls refuse streams that are longer than the unit or end without their end mark, which QEMU
+ * accepts when the unit is full. Those rare streams are decided by the portable decoder; so are damaged ones.
+ */
+function decompressor(name: "deflate" | "zlib", whole: Whole, wholeAsync: WholeAsync, careful: DecompressSync): Decompressor {
+  return {
+    name,
+    sync: (from, into) => {
+      let plain: Uint8Array;
+      try {
+        plain = whole(from, limits(into));
+      } catch {
+        careful(from, into);
+        return;
+      }
+      if (plain.length === into.length) into.set(plain);
+      else careful(from, into);
+    },
+    async: (from, into) =>
+      new Promise((resolve, reject) => {
+        wholeAsync(from, limits(into), (error, plain) => {
+          try {
+            if (error === null && plain.length === into.length) into.set(plain);
+            else careful(from, into);
+            resolve();
+          } catch (failure) {
+            reject(failure);
+          }
+        });
+      }),
+  };
+}
+
+function compressor(name: "deflate" | "zlib", whole: Whole, wholeAsync: WholeAsync, options: CompressorOptions): Compressor {
+  const level = codecOption("level", options.level, 6, 0, 9);
+  const windowBits = codecOption("windowBits", options.windowBits, name === "deflate" ? 12 : 15, 9, 15);
+  const zlibOptions = (from: Uint8Array): ZlibOptions => ({ level, windowBits, memLevel: 9, chunkSize: Math.max(MIN_CHUNK, from.length) });
+  const fit = (compressed: Uint8Array, maxLength: number): Uint8Array | null => (compressed.length <= maxLength ? compressed : null);
+  return {
+    name,
+    parallel: PARALLEL,
+    sync: (from, maxLength) => fit(whole(from, zlibOptions(from)), maxLength),
+    async: (from, maxLength) =>
+      new Promise((resolve, reject) => {
+        wholeAsync(from, zlibOptions(from), (error, compressed) => (error === null ? resolve(fit(compressed, maxLength)) : reject(error)));
+      }),
+  };
+}
+
+export const nodeZlib: readonly CodecProvider[] = [
+  {
+    name: "deflate",
+    decompressor: decompressor("deflate", inflateRawSync, inflateRaw, portableRaw),
+    compressor: (options) => compressor("deflate", deflateRawSync, deflateRaw, options),
+  },
+  {
+    name: "zlib",
+    decompressor: decompressor("zlib", inflateSync, inflate, portableZlib),
+    compressor: (options) => compressor("zlib", deflateSync, deflate, options),
+  },
+];

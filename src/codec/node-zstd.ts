@@ -1,0 +1,162 @@
+/**
+ * zstd at native speed: the runtime's own (`node:zlib` of Node.js 22.15 and later, Deno, Bun, workerd) or, on Node.js 20,
+ * the optional prebuilt package `@toondepauw/node-zstd`, whose asynchronous calls run in libuv's thread pool.
+ */
+import { createRequire } from "node:module";
+import * as zlib from "node:zlib";
+import { codecOption, type CodecProvider, type Compressor, type Decompressor } from "./codec.js";
+import { decompressZstd } from "./zstd/decoder.js";
+import { boundedFrame, withContentSize } from "./zstd/frame.js";
+
+/** libuv's pool has four threads unless UV_THREADPOOL_SIZE says otherwise; twice that keeps them fed. */
+const PARALLEL = 8;
+/** libzstd's own default. */
+const DEFAULT_LEVEL = 3;
+
+interface ZstdOptions {
+  chunkSize?: number;
+  maxOutputLength?: number;
+  pledgedSrcSize?: number;
+  params?: Record<number, number>;
+}
+type Done = (error: Error | null, result: Uint8Array) => void;
+
+/** What newer runtimes add to node:zlib; absent from the types of the oldest one we support. */
+interface ZlibWithZstd {
+  zstdCompressSync?: (from: Uint8Array, options: ZstdOptions) => Uint8Array;
+  zstdCompress?: (from: Uint8Array, options: ZstdOptions, done: Done) => void;
+  zstdDecompressSync?: (from: Uint8Array, options: ZstdOptions) => Uint8Array;
+  zstdDecompress?: (from: Uint8Array, options: ZstdOptions, done: Done) => void;
+  constants: { ZSTD_c_compressionLevel?: number; ZSTD_d_windowLogMax?: number };
+}
+
+const fit = (compressed: Uint8Array, maxLength: number): Uint8Array | null => (compressed.length <= maxLength ? compressed : null);
+
+/** Asks a native decoder first; what it refuses or gets wrong is decided by the careful one. */
+function decompressor(
+  whole: (from: Uint8Array, into: Uint8Array) => Uint8Array | null,
+  wholeAsync: (from: Uint8Array, into: Uint8Array) => Promise<Uint8Array | null>,
+): Decompressor {
+  const finish = (plain: Uint8Array | null, from: Uint8Array, into: Uint8Array): void => {
+    if (plain !== null && plain.length === into.length) into.set(plain);
+    else decompressZstd(from, into);
+  };
+  return {
+    name: "zstd",
+    sync: (from, into) => {
+      let plain: Uint8Array | null = null;
+      try {
+        plain = whole(from, into);
+      } catch {
+        // decided by the careful decoder
+      }
+      finish(plain, from, into);
+    },
+    async: async (from, into) => finish(await wholeAsync(from, into).catch(() => null), from, into),
+  };
+}
+
+/** The runtime's own zstd, if it has one. */
+function builtin(): CodecProvider | null {
+  const { zstdCompressSync, zstdCompress, zstdDecompressSync, zstdDecompress, constants } = zlib as unknown as ZlibWithZstd;
+  if (!zstdCompressSync || !zstdCompress || !zstdDecompressSync || !zstdDecompress) return null;
+  const LEVEL = constants.ZSTD_c_compressionLevel ?? 100;
+  const WINDOW_LOG_MAX = constants.ZSTD_d_windowLogMax ?? 100;
+  const decodeOptions = (into: Uint8Array): ZstdOptions => ({
+    chunkSize: Math.max(64, into.length + 1),
+    maxOutputLength: Math.max(1, into.length),
+    params: { [WINDOW_LOG_MAX]: 23 }, // a frame with a larger window than 8 MiB goes to the careful decoder, which needs none
+  });
+  return {
+    name: "zstd",
+    decompressor: decompressor(
+      (from, into) => zstdDecompressSync(from, decodeOptions(into)),
+      (from, into) =>
+        new Promise((resolve, reject) => {
+          zstdDecompress(from, decodeOptions(into), (error, plain) => (error === null ? resolve(plain) : reject(error)));
+        }),
+    ),
+    compressor: (options) => {
+      const level = codecOption("level", options.level, DEFAULT_LEVEL, 1, 22);
+      const encodeOptions = (from: Uint8Array): ZstdOptions => ({
+        chunkSize: Math.max(64, from.length),
+        pledgedSrcSize: from.length,
+        params: { [LEVEL]: level },
+      });
+      return {
+        name: "zstd",
+        parallel: PARALLEL,
+        sync: (from, maxLength) => fit(withContentSize(zstdCompressSync(from, encodeOptions(from)), from.length), maxLength),
+        async: (from, maxLength) =>
+          new Promise((resolve, reject) => {
+            zstdCompress(from, encodeOptions(from), (error, frame) =>
+              error === null ? resolve(fit(withContentSize(frame, from.length), maxLength)) : reject(error),
+            );
+          }),
+      };
+    },
+  };
+}
+
+interface NativePackage {
+  Encoder: new (level: number) => { encode(from: Uint8Array): Promise<Uint8Array>; encodeSync(from: Uint8Array): Uint8Array };
+  Decoder: new () => { decode(from: Uint8Array): Promise<Uint8Array>; decodeSync(from: Uint8Array): Uint8Array };
+}
+
+let native: NativePackage | null | undefined;
+
+/** The optional package, loaded when first needed; null where it is not installed or has no build for this machine. */
+function nativePackage(): NativePackage | null {
+  if (native === undefined) {
+    try {
+      native = createRequire(import.meta.url)("@toondepauw/node-zstd") as NativePackage;
+    } catch {
+      native = null;
+    }
+  }
+  return native;
+}
+
+const nativeDecompressor: Decompressor = decompressor(
+  (from, into) => {
+    const frame = boundedFrame(from, into.length);
+    const found = frame === null ? null : nativePackage();
+    return found === null ? null : new found.Decoder().decodeSync(frame!);
+  },
+  async (from, into) => {
+    const frame = boundedFrame(from, into.length);
+    const found = frame === null ? null : nativePackage();
+    return found === null ? null : new found.Decoder().decode(frame!);
+  },
+);
+
+function nativeCompressor(found: NativePackage, level: number): Compressor {
+  const encoder = new found.Encoder(level);
+  return {
+    name: "zstd",
+    parallel: PARALLEL,
+    sync: (from, maxLength) => fit(withContentSize(encoder.encodeSync(from), from.length), maxLength),
+    async: async (from, maxLength) => fit(withContentSize(await encoder.encode(from), from.length), maxLength),
+  };
+}
+
+/**
+ * zstd for runtimes with node:zlib. The decoder always works; the encoder is the runtime's, else the optional native
+ * package's, else that of `fallback` (the WebAssembly encoder).
+ */
+export function nodeZstd(fallback: CodecProvider): CodecProvider {
+  const own = builtin();
+  if (own !== null) return own;
+  return {
+    name: "zstd",
+    decompressor: nativeDecompressor,
+    compressor: (options) => {
+      const found = nativePackage();
+      if (found !== null) return nativeCompressor(found, codecOption("level", options.level, DEFAULT_LEVEL, 1, 22));
+      return fallback.compressor!(options);
+    },
+    load: async () => {
+      if (nativePackage() === null) await fallback.load?.();
+    },
+  };
+}

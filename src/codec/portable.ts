@@ -1,0 +1,14 @@
+/** The codecs that run anywhere (browsers, workers): nothing here needs a runtime's own compression. */
+import { Codecs, type CodecProvider } from "./codec.js";
+import { portableDeflate } from "./deflate.js";
+import { portableInflate } from "./inflate.js";
+import { portableZstdDecoder } from "./zstd/decoder.js";
+import { wasmZstdEncoder } from "./zstd/encoder-wasm.js";
+
+/** Decoders of the archive formats only Apple's disk images use; one implementation for every runtime. */
+export const portableArchive: readonly CodecProvider[] = [];
+
+export const portableCodecProviders: readonly CodecProvider[] = [
+  ...portableInflate, ...portableDeflate, ...portableZstdDecoder, wasmZstdEncoder, ...portableArchive,
+];
+export const portableCodecs: Codecs = new Codecs(portableCodecProviders);

@@ -1,0 +1,203 @@
+/** An open Parallels image. */
+import { BlockError } from "../../base/error.js";
+import { alignUp, divCeil } from "../../base/int.js";
+import type { BitmapVerbs, TruncateOptions } from "../../block/driver.js";
+import { ExtentKind } from "../../block/extent.js";
+import { flush, truncate, writeGrow } from "../../block/io.js";
+import type { Node } from "../../block/node.js";
+import { storageCan, type Op } from "../../block/op.js";
+import type { CheckOptions, ImageCheck } from "../../block/types.js";
+import { BlockImage } from "../shared/block-image.js";
+import type { BlockTable } from "../shared/block-table.js";
+import { bitmapVerbs } from "./bitmaps.js";
+import { checkBat } from "./check.js";
+import type { ParallelsExtension } from "./extension.js";
+import { HEADER_BYTES, IN_USE, SECTOR, updateHeader, type ParallelsHeader } from "./header.js";
+
+export interface ParallelsImageOptions {
+  node: Node;
+  table: BlockTable;
+  header: ParallelsHeader;
+  headerBytes: Uint8Array;
+  extension: ParallelsExtension | null;
+  /** Clusters begin here at the earliest: where the data area begins, or the first cluster in use before that. */
+  lowest: number;
+  /** First byte behind all clusters in use. */
+  end: number;
+  /** Bytes to add whenever the file must grow. */
+  preallocSize: number;
+  preallocMode: "falloc" | "truncate";
+}
+
+export class ParallelsImage extends BlockImage {
+  readonly #header: ParallelsHeader;
+  readonly #headerBytes: Uint8Array;
+  readonly #options: ParallelsImageOptions;
+  /** Bytes one unit of a BAT entry stands for. */
+  readonly #unit: number;
+  /** The header says that we write. */
+  #isMarked = false;
+  /** This session took space ahead of need, and gives it back when it closes. */
+  #hasSpaceAhead = false;
+  /** Opened unclean, and not repaired yet. */
+  #isUnclean: boolean;
+  /** Dirty bitmaps of the format extension, read-only. */
+  readonly bitmaps: BitmapVerbs;
+
+  constructor(options: ParallelsImageOptions) {
+    const { header } = options;
+    const clusterBytes = header.tracks * SECTOR;
+    super({
+      node: options.node,
+      table: options.table,
+      size: header.sectors * SECTOR,
+      blockSize: clusterBytes,
+      lead: 0,
+      end: options.end,
+      dataStart: HEADER_BYTES + header.batEntries * 4,
+      hole: ExtentKind.unallocated,
+    });
+    this.#options = options;
+    this.#header = header;
+    this.#headerBytes = options.headerBytes;
+    this.#unit = header.generation === 1 ? SECTOR : clusterBytes;
+    this.#isUnclean = header.inuse === IN_USE;
+    this.bitmaps = bitmapVerbs(this.file, options.extension, clusterBytes);
+  }
+
+  protected get maxRecord(): number {
+    return 0xffffffff * this.#unit;
+  }
+  protected recordOf(entry: number): number {
+    return entry === 0 ? -1 : entry * this.#unit;
+  }
+  protected entryOf(record: number): number {
+    return record / this.#unit;
+  }
+
+  protected *grow(begin: number, count: number): Op<void> {
+    yield* this.#mark();
+    const end = begin + count * this.blockSize;
+    const file = this.file;
+    if (end <= file.size) return;
+    this.#hasSpaceAhead = true;
+    const goal = end + this.#options.preallocSize;
+    const impl = file.impl;
+    const canAllocate = impl.shape === "storage" && storageCan(impl.storage, "allocate");
+    try {
+      yield* truncate(file, goal, { preallocation: this.#options.preallocMode === "falloc" && canAllocate ? "falloc" : "off" });
+    } catch (error) {
+      // The space ahead is a wish, the clusters are a need.
+      if (!(error instanceof BlockError) || error.code !== "ERR_NO_SPACE") throw error;
+      yield* truncate(file, end, { preallocation: "off" });
+    }
+  }
+
+  protected override touch(): Op<void> {
+    return this.#mark();
+  }
+
+  /** Says in the header that the image is being written, before anything else is. */
+  *#mark(): Op<void> {
+    if (this.#isMarked) return;
+    this.#isMarked = true;
+    this.#header.inuse = IN_USE;
+    yield* this.#putHeader();
+    yield* flush(this.file);
+  }
+
+  *#putHeader(): Op<void> {
+    updateHeader(this.#headerBytes, this.#header);
+    yield* writeGrow(this.file, this.#headerBytes.subarray(0, HEADER_BYTES), 0);
+  }
+
+  override *close(): Op<void> {
+    if (this.node.readOnly) return;
+    yield* this.flush();
+    if (!this.#isMarked || this.#isUnclean) return;
+    // Space taken ahead goes back.
+    if (this.file.size > this.end) yield* truncate(this.file, this.end, { preallocation: "off" });
+    this.#header.inuse = 0;
+    yield* this.#putHeader();
+    yield* flush(this.file);
+  }
+
+  /** Grows the disk as far as the space between BAT and data area allows. */
+  *truncate(size: number, options: TruncateOptions): Op<void> {
+    const header = this.#header;
+    const old = this.size;
+    if (options.preallocation !== "off") throw new BlockError("ERR_UNSUPPORTED", `Unsupported preallocation mode '${options.preallocation}'`);
+    if (size === old) return;
+    if (size < old) throw new BlockError("ERR_UNSUPPORTED", "Shrinking Parallels images is not supported");
+    if (size % SECTOR !== 0) throw new BlockError("ERR_INVALID_ARGUMENT", "The new size must be a multiple of 512");
+    const entries = divCeil(size, this.blockSize);
+    const room = Math.floor((this.#options.lowest - HEADER_BYTES) / 4);
+    if (entries > room || (header.generation === 1 && size / SECTOR > 0xffffffff)) {
+      throw new BlockError("ERR_UNSUPPORTED", `The allocation table of this image has room for ${room * this.blockSize} bytes only`, {
+        hint: "Convert the image into a larger one.",
+      });
+    }
+    yield* this.#mark();
+    if (entries > header.batEntries) {
+      const from = this.table.count;
+      this.table.count = entries;
+      for (let index = from; index < entries; index++) {
+        yield* this.table.ensure(index);
+        this.table.set(index, 0);
+      }
+    }
+    // The rest of the last cluster may hold anything: other programs write it, too.
+    if (this.node.backing === null) yield* this.writeZeroes(old, size - old, {});
+    yield* this.flush();
+    header.batEntries = Math.max(header.batEntries, entries);
+    header.sectors = size / SECTOR;
+    this.dataStart = HEADER_BYTES + header.batEntries * 4;
+    yield* this.#putHeader();
+    yield* flush(this.file);
+    this.setSize(size);
+  }
+
+  *check(options: CheckOptions): Op<ImageCheck> {
+    const { node } = this;
+    const writable = !node.readOnly;
+    if (writable) yield* this.flush();
+    const result: ImageCheck = { filename: node.filename, format: "parallels", "check-errors": 0 };
+    const repair = options.fix === "all" && writable;
+    if (repair) yield* this.#mark();
+    if (this.#isUnclean) {
+      options.report({ severity: repair ? "repair" : "corruption", text: `${repair ? "Repairing" : "ERROR"} image was not closed correctly` });
+      result.corruptions = 1;
+      if (repair) {
+        result["corruptions-fixed"] = 1;
+        this.#isUnclean = false;
+      }
+    }
+    const fileEnd = alignUp(this.file.size, SECTOR);
+    const found = yield* checkBat(this.table, {
+      recordOf: (entry) => this.recordOf(entry),
+      clusterBytes: this.blockSize,
+      fileEnd,
+      repair: repair ? () => this.flush() : null,
+      report: options.report,
+    });
+    if (found.outside > 0) result.corruptions = (result.corruptions ?? 0) + found.outside;
+    if (repair && found.outside > 0) result["corruptions-fixed"] = (result["corruptions-fixed"] ?? 0) + found.outside;
+    result["total-clusters"] = this.table.count;
+    if (found.allocated > 0) result["allocated-clusters"] = found.allocated;
+    if (found.fragmented > 0) result["fragmented-clusters"] = found.fragmented;
+    const end = Math.max(found.highest + this.blockSize, this.#options.extension?.end ?? 0);
+    result["image-end-offset"] = end;
+    if (fileEnd > end && !this.#hasSpaceAhead) yield* this.#checkTail(end, fileEnd, options, result);
+    return result;
+  }
+
+  *#checkTail(end: number, fileEnd: number, options: CheckOptions, result: ImageCheck): Op<void> {
+    const fix = options.fix !== "none" && !this.node.readOnly;
+    options.report({ severity: fix ? "repair" : "leak", text: `${fix ? "Repairing" : "ERROR"} space leaked at the end of the image ${fileEnd - end}` });
+    result.leaks = divCeil(fileEnd - end, this.blockSize);
+    if (!fix) return;
+    // Never into header and table, whatever the clusters say.
+    yield* truncate(this.file, Math.max(end, HEADER_BYTES + this.table.storedCount * 4), { preallocation: "off" });
+    result["leaks-fixed"] = result.leaks;
+  }
+}

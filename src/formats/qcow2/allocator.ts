@@ -1,0 +1,435 @@
+/**
+ * Refcounts and the allocation of host clusters.
+ *
+ * Frees are deferred: `free` only notes a range; `releaseFreed` takes the references away after a barrier behind the tables
+ * that let go of it, and when no reader that began before may still look there. So space is never reused, and no refcount
+ * drops on disk, while anything durable still points at it. A crash in between leaks, it never corrupts.
+ */
+import { BlockError } from "../../base/error.js";
+import { readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
+import { alignDown, alignUp, divCeil } from "../../base/int.js";
+import { discard, writeGrow } from "../../block/io.js";
+import type { Op } from "../../block/op.js";
+import type { ReadEpoch } from "../../block/requests.js";
+import type { Qcow2 } from "./image.js";
+import { MAX_REFTABLE_BYTES } from "./layout.js";
+
+/** Why space is given back: decides whether the discard is passed to the file. */
+export type FreeReason = "request" | "snapshot" | "other";
+
+interface Freed {
+  cluster: number;
+  count: number;
+  reason: FreeReason;
+}
+interface Batch {
+  epoch: ReadEpoch;
+  freed: Freed[];
+}
+
+export class Allocator {
+  readonly #image: Qcow2;
+  readonly #order: number;
+  /** Refcounts in one block and in one cached slice. */
+  readonly blockEntries: number;
+  readonly #sliceEntries: number;
+  readonly maxRefcount: number;
+
+  /** The refcount table as on disk. */
+  table: Uint8Array;
+  #view: DataView;
+  #tableDirtyFrom = Infinity;
+  #tableDirtyTo = -1;
+  /** The table is being moved: it reaches the disk as a whole. */
+  #relocating = false;
+  /** Host clusters of refcount blocks. */
+  readonly #blocks = new Set<number>();
+
+  /** No free cluster is below this index. */
+  #hint = 0;
+  /** Where the next compressed cluster may begin inside a shared host cluster; 0: nowhere. */
+  #nextByte = 0;
+  #pending: Freed[] = [];
+  readonly #batches: Batch[] = [];
+
+  constructor(image: Qcow2, table: Uint8Array) {
+    this.#image = image;
+    this.#order = image.header.refcountOrder;
+    this.blockEntries = (image.clusterSize * 8) >> this.#order;
+    this.#sliceEntries = (image.options.sliceSize * 8) >> this.#order;
+    this.maxRefcount = this.#order === 6 ? Number.MAX_SAFE_INTEGER : 2 ** (2 ** this.#order) - 1;
+    this.table = table;
+    this.#view = viewOf(table);
+    for (let i = 0; i < this.tableEntries; i++) {
+      const at = this.blockOffset(i);
+      if (at > 0 && Number.isFinite(at)) this.#blocks.add(Math.floor(at / image.clusterSize));
+    }
+  }
+
+  get order(): number {
+    return this.#order;
+  }
+  get tableEntries(): number {
+    return this.table.length / 8;
+  }
+  /** Offset of a refcount block as the table says; 0 when there is none. */
+  blockOffset(index: number): number {
+    return index < this.tableEntries ? readU64BE(this.#view, index * 8) : 0;
+  }
+  /** Whether a refcount block lies in the byte range. */
+  blockInRange(start: number, end: number): boolean {
+    const size = this.#image.clusterSize;
+    for (let cluster = Math.floor(start / size); cluster * size < end; cluster++) if (this.#blocks.has(cluster)) return true;
+    return false;
+  }
+  get isDirty(): boolean {
+    return this.#image.refblocks.isDirty || this.#tableDirtyTo >= 0;
+  }
+  get hasPendingFrees(): boolean {
+    return this.#pending.length > 0 || this.#batches.length > 0;
+  }
+
+  // ---- single refcounts -------------------------------------------------------------------------------------------
+
+  #checkedBlock(index: number): number {
+    const offset = this.blockOffset(index);
+    if (offset % this.#image.clusterSize !== 0 || !Number.isFinite(offset)) {
+      throw this.#image.corruption(`Refblock offset ${hex(offset)} unaligned (reftable index: ${hex(index)})`, this.#image.header.reftableOffset + index * 8);
+    }
+    return offset;
+  }
+
+  /** Pointer to the slice with the refcount of `cluster`, or -1 when its block does not exist. */
+  *#slice(cluster: number): Op<number> {
+    const block = this.#checkedBlock(Math.floor(cluster / this.blockEntries));
+    if (block === 0) return -1;
+    const slice = Math.floor((cluster % this.blockEntries) / this.#sliceEntries);
+    return yield* this.#image.refblocks.get(block + slice * this.#image.options.sliceSize, true);
+  }
+
+  /** The refcount of a host cluster. The lock is held. */
+  *refcount(cluster: number): Op<number> {
+    const pointer = yield* this.#slice(cluster);
+    return pointer < 0 ? 0 : this.#image.kernel.refGet(pointer, cluster % this.#sliceEntries, this.#order);
+  }
+
+  /** Adds `delta` (+1 or -1) to the refcounts of `count` host clusters: all of them or, when that throws, none. */
+  *update(first: number, count: number, delta: 1 | -1): Op<void> {
+    let at = first;
+    const end = first + count;
+    try {
+      while (at < end) {
+        if (delta > 0) yield* this.#ensureBlock(Math.floor(at / this.blockEntries));
+        const run = Math.min(end - at, this.#sliceEntries - (at % this.#sliceEntries));
+        const pointer = yield* this.#slice(at);
+        const index = at % this.#sliceEntries;
+        const wrong = pointer < 0 ? 0 : this.#image.kernel.refAddRange(pointer, index, run, this.#order, delta);
+        if (wrong >= 0) {
+          throw delta > 0
+            ? new BlockError("ERR_TOO_LARGE", "The refcount of a cluster cannot grow any more: too many snapshots for this refcount width", {
+                errno: "EINVAL",
+                node: this.#image.node.nodeName,
+                offset: (at + (wrong - index)) * this.#image.clusterSize,
+              })
+            : this.#image.corruption(
+                `Freeing a cluster that has no reference: cluster ${at} at offset ${hex(at * this.#image.clusterSize)}`,
+                at * this.#image.clusterSize,
+              );
+        }
+        this.#markDirty(pointer, index, run);
+        at += run;
+      }
+    } catch (error) {
+      if (at > first) yield* this.update(first, at - first, delta === 1 ? -1 : 1);
+      throw error;
+    }
+  }
+
+  #markDirty(pointer: number, index: number, count: number): void {
+    const bits = 2 ** this.#order;
+    const from = Math.floor((index * bits) / 8);
+    this.#image.refblocks.markDirty(pointer, from, divCeil((index + count) * bits, 8) - from);
+  }
+
+  // ---- allocation -------------------------------------------------------------------------------------------------
+
+  /** Takes `count` host clusters that follow each other; returns the offset of the first. The lock is held. */
+  *allocate(count: number): Op<number> {
+    for (;;) {
+      const cluster = yield* this.#find(count);
+      if (cluster === 0) throw this.#image.corruption("Preventing invalid allocation of data cluster at offset 0", 0);
+      // New blocks may take clusters for themselves: look again when one had to be made.
+      if (yield* this.#ensureBlocks(cluster, count)) continue;
+      yield* this.update(cluster, count, 1);
+      if (count === 1 || cluster === this.#hint) this.#hint = cluster + count;
+      return cluster * this.#image.clusterSize;
+    }
+  }
+
+  /** Takes as many as possible of the `count` clusters at `offset`, from the first on; returns how many. */
+  *allocateAt(offset: number, count: number): Op<number> {
+    const first = offset / this.#image.clusterSize;
+    for (;;) {
+      let free = 0;
+      while (free < count && (yield* this.refcount(first + free)) === 0) free++;
+      if (free === 0) return 0;
+      if (yield* this.#ensureBlocks(first, free)) continue;
+      yield* this.update(first, free, 1);
+      return free;
+    }
+  }
+
+  /** Room for `bytes` compressed bytes (at most a cluster), packed behind the last ones where that works; returns the host offset. */
+  *allocateBytes(bytes: number): Op<number> {
+    const size = this.#image.clusterSize;
+    for (;;) {
+      let offset = this.#nextByte;
+      if (offset > 0 && (yield* this.refcount(Math.floor(offset / size))) >= this.maxRefcount) offset = 0;
+      const room = offset === 0 ? 0 : size - (offset % size);
+      if (room < bytes) {
+        const cluster = yield* this.#find(1);
+        if (cluster === 0) throw this.#image.corruption("Preventing invalid allocation of compressed cluster at offset 0", 0);
+        if (yield* this.#ensureBlocks(cluster, 1)) continue;
+        if (room === 0 || cluster * size !== alignUp(offset, size)) offset = cluster * size;
+        this.#hint = cluster;
+      }
+      const first = Math.floor(offset / size);
+      yield* this.update(first, Math.floor((offset + bytes - 1) / size) - first + 1, 1);
+      this.#nextByte = (offset + bytes) % size === 0 ? 0 : offset + bytes;
+      return offset;
+    }
+  }
+
+  /** Makes missing refcount blocks for a range; true when there was one to make. */
+  *#ensureBlocks(first: number, count: number): Op<boolean> {
+    let made = false;
+    for (let block = Math.floor(first / this.blockEntries); block <= Math.floor((first + count - 1) / this.blockEntries); block++) {
+      if (this.blockOffset(block) === 0) {
+        yield* this.#ensureBlock(block);
+        made = true;
+      }
+    }
+    return made;
+  }
+
+  /** Index of the first of `count` free clusters in a row, from the hint on; their blocks may not exist yet. */
+  *#find(count: number): Op<number> {
+    const kernel = this.#image.kernel;
+    let at = this.#hint;
+    let run = 0;
+    let firstFree = -1;
+    for (;;) {
+      const left = this.#sliceEntries - (at % this.#sliceEntries);
+      const pointer = yield* this.#slice(at);
+      if (pointer < 0) {
+        // A block that does not exist is free, and so is all behind the end of the table.
+        const step = this.blockEntries - (at % this.blockEntries);
+        if (firstFree < 0) firstFree = at - run;
+        run += step;
+        if (run >= count || at >= this.tableEntries * this.blockEntries) {
+          this.#hint = Math.max(this.#hint, firstFree);
+          return at + step - run;
+        }
+        at += step;
+        continue;
+      }
+      const index = at % this.#sliceEntries;
+      const used = kernel.refFindUsed(pointer, index, left, this.#order);
+      const lead = used < 0 ? left : used - index;
+      if (firstFree < 0) {
+        const free = kernel.refFindFree(pointer, index, left, this.#order);
+        if (run > 0) firstFree = at - run;
+        else if (free >= 0) firstFree = at + (free - index);
+      }
+      if (run + lead >= count) {
+        this.#hint = firstFree;
+        return at - run;
+      }
+      if (used < 0) run += left;
+      else {
+        const found = kernel.refFindFreeRun(pointer, index, left, this.#order, count);
+        if (found >= 0) {
+          this.#hint = firstFree;
+          return at + (found - index);
+        }
+        run = kernel.refFreeTail(pointer, index, left, this.#order);
+      }
+      at += left;
+      if (!Number.isSafeInteger(at * this.#image.clusterSize)) {
+        throw new BlockError("ERR_NO_SPACE", "The image file cannot grow any more", { errno: "EFBIG" });
+      }
+    }
+  }
+
+  // ---- blocks and the table ---------------------------------------------------------------------------------------
+
+  *#ensureBlock(block: number): Op<void> {
+    const image = this.#image;
+    while (this.#checkedBlock(block) === 0) {
+      if (block >= this.tableEntries) yield* this.#growTable(block + 1);
+      const cluster = yield* this.#find(1);
+      if (cluster === 0) throw image.corruption("Preventing invalid allocation of refcount block at offset 0", 0);
+      const owner = Math.floor(cluster / this.blockEntries);
+      if (owner !== block && this.blockOffset(owner) === 0) {
+        yield* this.#ensureBlock(owner);
+        continue;
+      }
+      const offset = cluster * image.clusterSize;
+      yield* image.checkOverlap(offset, image.clusterSize, null);
+      // A block in another one's range is counted there; one in its own range counts itself.
+      if (owner !== block) yield* this.update(cluster, 1, 1);
+      for (let at = 0; at < image.clusterSize; at += image.options.sliceSize) yield* image.refblocks.create(offset + at);
+      writeU64BE(this.#view, block * 8, offset);
+      this.#blocks.add(cluster);
+      this.#tableDirtyFrom = Math.min(this.#tableDirtyFrom, block);
+      this.#tableDirtyTo = Math.max(this.#tableDirtyTo, block);
+      if (owner === block) yield* this.update(cluster, 1, 1);
+    }
+  }
+
+  /** Moves the refcount table to a larger place. */
+  *#growTable(entries: number): Op<void> {
+    const image = this.#image;
+    const perCluster = image.clusterSize / 8;
+    const wanted = alignUp(Math.max(entries + 1, Math.ceil(this.tableEntries * 1.5)), perCluster);
+    if (wanted * 8 > MAX_REFTABLE_BYTES) throw new BlockError("ERR_NO_SPACE", "The refcount table cannot grow any more", { errno: "EFBIG" });
+    const oldOffset = image.header.reftableOffset;
+    const oldClusters = image.header.reftableClusters;
+    const table = new Uint8Array(wanted * 8);
+    table.set(this.table);
+    this.table = table;
+    this.#view = viewOf(table);
+    this.#relocating = true;
+    try {
+      const clusters = table.length / image.clusterSize;
+      const offset = yield* this.allocate(clusters);
+      yield* image.checkOverlap(offset, table.length, null);
+      yield* this.writeBack();
+      yield* image.barrier();
+      yield* writeGrow(image.file, table, offset);
+      yield* image.barrier();
+      image.header.reftableOffset = offset;
+      image.header.reftableClusters = clusters;
+      yield* image.writeHeader();
+      yield* image.barrier();
+      this.#tableDirtyFrom = Infinity;
+      this.#tableDirtyTo = -1;
+    } finally {
+      this.#relocating = false;
+    }
+    this.free(oldOffset, oldClusters * image.clusterSize, "other");
+  }
+
+  /** Replaces table and blocks after a rebuild (repair, refcount width change). */
+  adopt(table: Uint8Array): void {
+    this.table = table;
+    this.#view = viewOf(table);
+    this.#tableDirtyFrom = Infinity;
+    this.#tableDirtyTo = -1;
+    this.#hint = 0;
+    this.#nextByte = 0;
+    this.#blocks.clear();
+    for (let i = 0; i < this.tableEntries; i++) if (this.blockOffset(i) > 0) this.#blocks.add(Math.floor(this.blockOffset(i) / this.#image.clusterSize));
+  }
+
+  /** Writes dirty refcount blocks, then the table entries of new ones. The lock is held. */
+  *writeBack(): Op<void> {
+    const image = this.#image;
+    if (image.refblocks.isDirty) {
+      yield* image.refblocks.writeBack();
+      image.barrierNeeded = true;
+    }
+    if (this.#tableDirtyTo < 0 || this.#relocating) return;
+    const from = alignDown(this.#tableDirtyFrom * 8, 512);
+    const to = Math.min(alignUp((this.#tableDirtyTo + 1) * 8, 512), this.table.length);
+    yield* image.barrier();
+    yield* image.checkOverlap(image.header.reftableOffset + from, to - from, "refcount-table");
+    yield* writeGrow(image.file, this.table.subarray(from, to), image.header.reftableOffset + from);
+    this.#tableDirtyFrom = Infinity;
+    this.#tableDirtyTo = -1;
+    image.barrierNeeded = true;
+  }
+
+  // ---- freeing ----------------------------------------------------------------------------------------------------
+
+  /** Notes that one reference to every host cluster touched by [offset, offset+length) is gone. */
+  free(offset: number, length: number, reason: FreeReason): void {
+    const size = this.#image.clusterSize;
+    const cluster = Math.floor(offset / size);
+    const count = Math.floor((offset + length - 1) / size) - cluster + 1;
+    const last = this.#pending[this.#pending.length - 1];
+    if (last !== undefined && last.reason === reason && last.cluster + last.count === cluster && length % size === 0) last.count += count;
+    else this.#pending.push({ cluster, count, reason });
+  }
+
+  /** Takes back clusters that were allocated but never linked: nothing on disk points to them. */
+  *undo(offset: number, length: number): Op<void> {
+    const size = this.#image.clusterSize;
+    const first = Math.floor(offset / size);
+    const count = Math.floor((offset + length - 1) / size) - first + 1;
+    yield* this.update(first, count, -1);
+    yield* this.#becameFree(first, count);
+  }
+
+  /** After a barrier: frees noted so far take effect where no earlier reader is left. The lock is held. */
+  *releaseFreed(): Op<void> {
+    if (this.#pending.length > 0) {
+      this.#batches.push({ epoch: this.#image.node.requests.closeEpoch(), freed: this.#pending });
+      this.#pending = [];
+    }
+    while (this.#batches.length > 0 && this.#batches[0]!.epoch.readers === 0) {
+      for (const freed of this.#batches.shift()!.freed) yield* this.#release(freed);
+    }
+  }
+
+  *#release(freed: Freed): Op<void> {
+    const image = this.#image;
+    yield* this.update(freed.cluster, freed.count, -1);
+    const start = yield* this.#becameFree(freed.cluster, freed.count);
+    const pass =
+      freed.reason === "request" ? image.options.passDiscardRequest : freed.reason === "snapshot" ? image.options.passDiscardSnapshot : image.options.passDiscardOther;
+    if (!pass) return;
+    for (const [cluster, count] of start) {
+      const offset = cluster * image.clusterSize;
+      const length = Math.min(count * image.clusterSize, image.file.size - offset);
+      if (length > 0) yield* discard(image.file, offset, length);
+    }
+  }
+
+  /** Byte offset behind the last host cluster with a reference. The lock is held. */
+  *endOfUse(): Op<number> {
+    const image = this.#image;
+    const size = image.clusterSize;
+    for (let block = this.tableEntries - 1; block >= 0; block--) {
+      if (this.#checkedBlock(block) === 0) continue;
+      for (let slice = this.blockEntries / this.#sliceEntries - 1; slice >= 0; slice--) {
+        const first = block * this.blockEntries + slice * this.#sliceEntries;
+        const pointer = yield* this.#slice(first);
+        const last = image.kernel.refLastUsed(pointer, 0, this.#sliceEntries, this.#order);
+        if (last >= 0) return (first + last + 1) * size;
+      }
+    }
+    return size;
+  }
+
+  /** Looks which clusters of the range have no reference left, and makes them findable. */
+  *#becameFree(first: number, count: number): Op<[number, number][]> {
+    const image = this.#image;
+    const runs: [number, number][] = [];
+    for (let cluster = first; cluster < first + count; cluster++) {
+      if ((yield* this.refcount(cluster)) !== 0) continue;
+      const last = runs[runs.length - 1];
+      if (last !== undefined && last[0] + last[1] === cluster) last[1]++;
+      else runs.push([cluster, 1]);
+      // The compressed bytes next to be written must not land in a cluster that is somebody else's by then.
+      if (Math.floor(this.#nextByte / image.clusterSize) === cluster) this.#nextByte = 0;
+    }
+    if (runs.length > 0) {
+      this.#hint = Math.min(this.#hint, runs[0]![0]);
+      image.decompressed.clear();
+    }
+    return runs;
+  }
+}
+
+const hex = (value: number): string => `0x${value.toString(16)}`;

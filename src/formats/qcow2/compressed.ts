@@ -1,0 +1,81 @@
+/** Compressed writes: whole clusters, packed byte by byte into host clusters. */
+import { writeGrow, writeLeased } from "../../block/io.js";
+import type { MappedImpl } from "../../block/driver.js";
+import { foreign, type Op } from "../../block/op.js";
+import { BlockError } from "../../base/error.js";
+import type { Compressor } from "../../codec/codec.js";
+import { readEntry, sliceForWrite, writeCompressedEntry } from "./entries.js";
+import type { Qcow2 } from "./image.js";
+import { releaseEntry } from "./write.js";
+
+const compressors = new WeakMap<Qcow2, Compressor>();
+
+function compressorOf(image: Qcow2): Compressor {
+  let compressor = compressors.get(image);
+  if (compressor === undefined) {
+    compressor = image.header.compressionType === "zstd" ? image.codecs.compressor("zstd") : image.codecs.compressor("deflate", { windowBits: 12 });
+    compressors.set(image, compressor);
+  }
+  return compressor;
+}
+
+/** `bytes` is one cluster, or what there is of the last one. The caller holds the lease of the range. */
+export function* writeCompressed(image: Qcow2, impl: MappedImpl, bytes: Uint8Array, offset: number): Op<void> {
+  if (image.hasDataFile) {
+    throw new BlockError("ERR_UNSUPPORTED", "Compression is not supported with an external data file", { errno: "ENOTSUP", node: image.node.nodeName });
+  }
+  let cluster = bytes;
+  if (bytes.length < image.clusterSize) {
+    cluster = new Uint8Array(image.clusterSize);
+    cluster.set(bytes);
+  }
+  const packed = yield* compress(compressorOf(image), cluster, image.clusterSize - 1);
+  if (packed === null) {
+    yield* writeLeased(image.node, impl, bytes, offset);
+    return;
+  }
+  const host = yield* reserve(image, packed.length);
+  try {
+    yield* writeGrow(image.file, packed, host);
+  } catch (error) {
+    const release = yield* image.lock.acquire();
+    try {
+      yield* image.allocator.undo(host, packed.length);
+    } finally {
+      release();
+    }
+    throw error;
+  }
+  const release = yield* image.lock.acquire();
+  try {
+    const pointer = yield* sliceForWrite(image, offset);
+    const index = image.sliceIndex(offset);
+    const old = readEntry(image, pointer, index);
+    writeCompressedEntry(image, pointer, index, host, packed.length);
+    releaseEntry(image, old, "other");
+    image.barrierNeeded = true;
+  } finally {
+    release();
+  }
+}
+
+function* compress(compressor: Compressor, cluster: Uint8Array, limit: number): Op<Uint8Array | null> {
+  const { sync, async } = compressor;
+  return yield* foreign(
+    `Compressing with ${compressor.name}`,
+    sync === null ? null : () => sync(cluster, limit),
+    async === null ? null : () => async(cluster, limit),
+  );
+}
+
+function* reserve(image: Qcow2, bytes: number): Op<number> {
+  const release = yield* image.lock.acquire();
+  try {
+    yield* image.markCorrupt();
+    yield* image.beginModifying();
+    const host = yield* image.allocator.allocateBytes(bytes);
+    return host;
+  } finally {
+    release();
+  }
+}

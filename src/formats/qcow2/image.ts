@@ -1,0 +1,347 @@
+/**
+ * The state of an open qcow2 image: header, geometry, L1 table, caches, and the order in which metadata reaches the disk.
+ *
+ * Crash order (docs/CRASH-SAFETY.md). `commitMetadata` is the only place that writes tables back:
+ *   1. refcount blocks (increments), then refcount table entries of new blocks
+ *   2. barrier, if anything of 1 or any fresh data was written since the last one
+ *   3. L2 tables
+ *   4. barrier, if L1 entries are dirty
+ *   5. L1 entries
+ * Frees are deferred (`refcounts.ts`): a cluster loses its reference only after a barrier behind the tables that let go of it.
+ */
+import { BlockError, errnoError } from "../../base/error.js";
+import { readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
+import { alignDown, divCeil } from "../../base/int.js";
+import type { OpenFlags } from "../../block/context.js";
+import { flush, writeGrow } from "../../block/io.js";
+import type { Node } from "../../block/node.js";
+import { Mutex, type Op } from "../../block/op.js";
+import type { Codecs } from "../../codec/codec.js";
+import { L2_EXTENDED, L2_EXTERNAL_DATA, L2_VERSION3 } from "../../kernel/layout.js";
+import type { Region } from "../../kernel/memory.js";
+import type { Kernel } from "../../kernel/types.js";
+import type { TableCache } from "../shared/table-cache.js";
+import type { Allocator } from "./allocator.js";
+import { DecompressedClusters } from "./compressed-cache.js";
+import { encodeHeader, type Header } from "./header.js";
+import { COPIED_HI, Incompatible, OFFSET_HI, OFFSET_LO } from "./layout.js";
+import type { Options } from "./options.js";
+
+export class Qcow2 {
+  readonly node: Node;
+  readonly header: Header;
+  readonly options: Options;
+  readonly codecs: Codecs;
+  readonly kernel: Kernel;
+  /** Where scans put their extent records. */
+  readonly scan: Region;
+  /** Serialises everything that changes metadata. */
+  readonly lock: Mutex = new Mutex();
+  readonly decompressed: DecompressedClusters;
+
+  readonly clusterBits: number;
+  readonly clusterSize: number;
+  readonly extended: boolean;
+  readonly subclusterSize: number;
+  /** Bytes of one L2 entry. */
+  readonly entrySize: number;
+  /** Entries of one L2 table. */
+  readonly l2Entries: number;
+  /** Guest bytes one L2 table covers. */
+  readonly l2Coverage: number;
+  /** Entries of one cached slice of an L2 table. */
+  readonly sliceEntries: number;
+  /** Guest bytes one slice covers. */
+  readonly sliceCoverage: number;
+  readonly scanFlags: number;
+
+  /** The active L1 table as on disk. */
+  l1: Uint8Array;
+  l1View: DataView;
+  /** First and last dirty L1 index; from > to when clean. */
+  #l1DirtyFrom = Infinity;
+  #l1DirtyTo = -1;
+
+  l2!: TableCache;
+  refblocks!: TableCache;
+  allocator!: Allocator;
+
+  /** Fresh data or tables were written since the last barrier: nothing may point to them yet. */
+  barrierNeeded = false;
+  /** The image was modified in this session (autoclear bits are gone, the dirty bit is set where needed). */
+  #modified = false;
+  /** Set when corruption was found: no more writes. */
+  corrupt = false;
+  closed = false;
+
+  constructor(node: Node, header: Header, options: Options, codecs: Codecs, kernel: Kernel, scan: Region, sliceSize: number, l1: Uint8Array) {
+    this.node = node;
+    this.header = header;
+    this.options = options;
+    this.codecs = codecs;
+    this.kernel = kernel;
+    this.scan = scan;
+    this.clusterBits = header.clusterBits;
+    this.clusterSize = 2 ** header.clusterBits;
+    this.extended = (header.incompatible.lo & Incompatible.extendedL2) !== 0;
+    this.subclusterSize = this.extended ? this.clusterSize / 32 : this.clusterSize;
+    this.entrySize = this.extended ? 16 : 8;
+    this.l2Entries = this.clusterSize / this.entrySize;
+    this.l2Coverage = this.l2Entries * this.clusterSize;
+    this.sliceEntries = sliceSize / this.entrySize;
+    this.sliceCoverage = this.sliceEntries * this.clusterSize;
+    this.scanFlags =
+      (header.version >= 3 ? L2_VERSION3 : 0) | (this.hasDataFile ? L2_EXTERNAL_DATA : 0) | (this.extended ? L2_EXTENDED : 0);
+    this.l1 = l1;
+    this.l1View = viewOf(l1);
+    this.decompressed = new DecompressedClusters(this.clusterSize);
+  }
+
+  get flags(): OpenFlags {
+    return this.node.flags;
+  }
+  get file(): Node {
+    return this.node.file;
+  }
+  get hasDataFile(): boolean {
+    return (this.header.incompatible.lo & Incompatible.dataFile) !== 0;
+  }
+  /** The file that guest data is in. */
+  get dataFile(): Node {
+    return this.hasDataFile ? this.node.child("data-file")! : this.node.file;
+  }
+  get size(): number {
+    return this.header.size;
+  }
+  get lazyRefcounts(): boolean {
+    return this.options.lazyRefcounts;
+  }
+  get isDirty(): boolean {
+    return (this.header.incompatible.lo & Incompatible.dirty) !== 0;
+  }
+
+  // ---- L1 ---------------------------------------------------------------------------------------------------------
+
+  get l1Entries(): number {
+    return this.l1.length / 8;
+  }
+  l1Index(guest: number): number {
+    return Math.floor(guest / this.l2Coverage);
+  }
+  /** Offset of the L2 table of an L1 entry; 0 when there is none. */
+  l2Offset(index: number): number {
+    if (index >= this.l1Entries) return 0;
+    return (this.l1View.getUint32(index * 8) & OFFSET_HI) * 4294967296 + ((this.l1View.getUint32(index * 8 + 4) & OFFSET_LO) >>> 0);
+  }
+  /** The L2 table is ours alone: no snapshot shares it. */
+  l2IsCopied(index: number): boolean {
+    return (this.l1View.getUint32(index * 8) & COPIED_HI) !== 0;
+  }
+  setL1(index: number, l2Offset: number, copied: boolean): void {
+    writeU64BE(this.l1View, index * 8, l2Offset);
+    if (copied) this.l1View.setUint32(index * 8, (this.l1View.getUint32(index * 8) | COPIED_HI) >>> 0);
+    this.markL1Dirty(index, index);
+  }
+  markL1Dirty(from: number, to: number): void {
+    this.#l1DirtyFrom = Math.min(this.#l1DirtyFrom, from);
+    this.#l1DirtyTo = Math.max(this.#l1DirtyTo, to);
+  }
+  /** The L1 table was replaced by one that is on disk already. */
+  replaceL1(l1: Uint8Array): void {
+    this.l1 = l1;
+    this.l1View = viewOf(l1);
+    this.#l1DirtyFrom = Infinity;
+    this.#l1DirtyTo = -1;
+  }
+  get l1IsDirty(): boolean {
+    return this.#l1DirtyTo >= 0;
+  }
+
+  /** Offset in the image file of the slice of L2 table `l2Offset` that covers `guest`. */
+  sliceOffset(l2Offset: number, guest: number): number {
+    const slice = Math.floor((guest % this.l2Coverage) / this.sliceCoverage);
+    return l2Offset + slice * this.sliceEntries * this.entrySize;
+  }
+  /** Index of the entry for `guest` inside its slice. */
+  sliceIndex(guest: number): number {
+    return Math.floor((guest % this.sliceCoverage) / this.clusterSize);
+  }
+
+  // ---- reaching the disk ------------------------------------------------------------------------------------------
+
+  /** Waits until everything written so far to the image file (and the data file) is durable. */
+  *barrier(): Op<void> {
+    if (this.hasDataFile) yield* flush(this.dataFile);
+    yield* flush(this.file);
+    this.barrierNeeded = false;
+  }
+
+  /** Before any L2 slot is written: what it may point to is durable. */
+  *beforeL2Write(): Op<void> {
+    if (!this.isDirty) yield* this.allocator.writeBack();
+    if (this.barrierNeeded) yield* this.barrier();
+  }
+
+  /** Writes all dirty tables in order. The lock is held. Afterwards a barrier makes them durable. */
+  *commitMetadata(): Op<void> {
+    if (!this.isDirty) yield* this.allocator.writeBack();
+    yield* this.l2.writeBack();
+    if (this.l1IsDirty) {
+      yield* this.beforeL2Write();
+      yield* this.#writeL1();
+    }
+  }
+
+  *#writeL1(): Op<void> {
+    const from = alignDown(this.#l1DirtyFrom * 8, 512);
+    const to = Math.min(divCeil((this.#l1DirtyTo + 1) * 8, 512) * 512, this.l1.length);
+    // L2 tables that new entries point to were written after the last barrier.
+    yield* this.barrier();
+    yield* this.checkOverlap(this.header.l1Offset + from, to - from, "active-l1");
+    yield* writeGrow(this.file, this.l1.subarray(from, to), this.header.l1Offset + from);
+    this.#l1DirtyFrom = Infinity;
+    this.#l1DirtyTo = -1;
+  }
+
+  /** A guest flush: everything durable, then deferred frees take effect. */
+  *flush(): Op<void> {
+    const release = yield* this.lock.acquire();
+    try {
+      yield* this.flushLocked();
+    } finally {
+      release();
+    }
+  }
+
+  *flushLocked(): Op<void> {
+    yield* this.commitMetadata();
+    yield* this.barrier();
+    yield* this.allocator.releaseFreed();
+  }
+
+  /** Everything as it should be in a file at rest: refcounts of deferred frees too, dirty bit cleared. */
+  *settle(): Op<void> {
+    const release = yield* this.lock.acquire();
+    try {
+      yield* this.flushLocked();
+      if (this.allocator.isDirty) {
+        yield* this.allocator.writeBack();
+        yield* this.barrier();
+      }
+      if (this.isDirty && !this.corrupt) yield* this.clearDirty();
+    } finally {
+      release();
+    }
+  }
+
+  // ---- header -----------------------------------------------------------------------------------------------------
+
+  /** Rewrites header, extensions and backing file name. */
+  *writeHeader(): Op<void> {
+    const bytes = encodeHeader(this.header);
+    const cluster = new Uint8Array(Math.min(this.clusterSize, Math.max(bytes.length, 4096)));
+    cluster.set(bytes);
+    yield* writeGrow(this.file, cluster, 0);
+  }
+
+  /** Called before the first change of a session: autoclear bits we do not keep go, lazy refcounts set the dirty bit. The lock is held. */
+  *beginModifying(): Op<void> {
+    if (this.corrupt) throw errnoError("EIO", "Image is marked corrupt; repair it with check first", { node: this.node.nodeName });
+    if (!this.#modified) {
+      const keep = this.options.autoclearKept;
+      if (this.header.autoclear.hi !== 0 || (this.header.autoclear.lo & ~keep) !== 0) {
+        this.header.autoclear = { hi: 0, lo: this.header.autoclear.lo & keep };
+        yield* this.writeHeader();
+        yield* this.barrier();
+      }
+      this.#modified = true;
+    }
+    if (this.lazyRefcounts && !this.isDirty) {
+      this.header.incompatible.lo |= Incompatible.dirty;
+      yield* this.writeHeader();
+      yield* flush(this.file);
+    }
+  }
+
+  *clearDirty(): Op<void> {
+    yield* this.allocator.writeBack();
+    yield* this.barrier();
+    this.header.incompatible.lo = (this.header.incompatible.lo & ~Incompatible.dirty) >>> 0;
+    yield* this.writeHeader();
+    yield* flush(this.file);
+  }
+
+  // ---- corruption -------------------------------------------------------------------------------------------------
+
+  /** An error for contradictory metadata. Writable images are marked corrupt on the next occasion that holds the lock. */
+  corruption(message: string, offset: number): BlockError {
+    this.corruptionFound ??= { message, offset };
+    return new BlockError("ERR_CORRUPT", message, { errno: "EIO", node: this.node.nodeName, offset });
+  }
+  corruptionFound: { message: string; offset: number } | null = null;
+
+  /** Sets the corrupt bit: the image cannot be written any more until it is repaired. */
+  *markCorrupt(): Op<void> {
+    if (this.corruptionFound === null || this.corrupt) return;
+    this.corrupt = true;
+    this.node.environment.warn(
+      `qcow2: ${this.node.readOnly ? "Image is corrupt" : "Marking image as corrupt"}: ${this.corruptionFound.message}; further corruption events will be suppressed`,
+    );
+    if (this.node.readOnly || this.header.version < 3) return;
+    this.header.incompatible.lo |= Incompatible.corrupt;
+    yield* this.writeHeader();
+    yield* flush(this.file);
+  }
+
+  /** Refuses a write that would hit other metadata. `allowed` names the structure that is meant to be there. */
+  // eslint-disable-next-line require-yield
+  *checkOverlap(offset: number, length: number, allowed: MetadataKind | null): Op<void> {
+    const hit = findOverlap(this, offset, length, allowed);
+    if (hit !== null) {
+      throw this.corruption(`Preventing invalid write on ${allowed === null ? "data" : "metadata"} (overlaps with ${OVERLAP_NAMES[hit]})`, offset);
+    }
+  }
+
+  readL1Entry(index: number): number {
+    return readU64BE(this.l1View, index * 8);
+  }
+}
+
+export type MetadataKind = "main-header" | "active-l1" | "active-l2" | "refcount-table" | "refcount-block" | "snapshot-table" | "inactive-l1" | "inactive-l2" | "bitmap-directory";
+
+const OVERLAP_NAMES: Record<MetadataKind, string> = {
+  "main-header": "qcow2_header",
+  "active-l1": "active L1 table",
+  "active-l2": "active L2 table",
+  "refcount-table": "refcount table",
+  "refcount-block": "refcount block",
+  "snapshot-table": "snapshot table",
+  "inactive-l1": "inactive L1 table",
+  "inactive-l2": "inactive L2 table",
+  "bitmap-directory": "bitmap directory",
+};
+
+/** The first metadata structure that [offset, offset+length) would hit, in QEMU's order; null when it is free of them. */
+export function findOverlap(image: Qcow2, offset: number, length: number, allowed: MetadataKind | null): MetadataKind | null {
+  if (length === 0) return null;
+  const { header, options } = image;
+  const checks = options.overlap;
+  const end = offset + length;
+  const hits = (start: number, size: number): boolean => size > 0 && start < end && offset < start + size;
+  if (checks.has("main-header") && allowed !== "main-header" && offset < image.clusterSize) return "main-header";
+  if (checks.has("active-l1") && allowed !== "active-l1" && hits(header.l1Offset, image.l1.length)) return "active-l1";
+  if (checks.has("active-l2") && allowed !== "active-l2") {
+    for (let i = 0; i < image.l1Entries; i++) {
+      const l2 = image.l2Offset(i);
+      if (l2 !== 0 && hits(l2, image.clusterSize)) return "active-l2";
+    }
+  }
+  if (checks.has("refcount-table") && allowed !== "refcount-table" && hits(header.reftableOffset, header.reftableClusters * image.clusterSize)) {
+    return "refcount-table";
+  }
+  if (checks.has("refcount-block") && allowed !== "refcount-block" && image.allocator.blockInRange(offset, end)) return "refcount-block";
+  if (checks.has("snapshot-table") && allowed !== "snapshot-table" && hits(header.snapshotsOffset, image.options.snapshotTableSize)) {
+    return "snapshot-table";
+  }
+  return null;
+}

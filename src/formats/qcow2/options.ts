@@ -1,0 +1,115 @@
+/** Runtime options of the qcow2 driver, with QEMU's names, defaults and messages. */
+import { BlockError } from "../../base/error.js";
+import { alignUp, isPowerOfTwo, KiB, MiB } from "../../base/int.js";
+import type { OpenContext } from "../../block/context.js";
+import { take, takeBool, takeEnum, takeSize } from "../../block/take.js";
+import { Compatible } from "./layout.js";
+import type { Header } from "./header.js";
+import type { MetadataKind } from "./image.js";
+
+export interface Options {
+  lazyRefcounts: boolean;
+  passDiscardRequest: boolean;
+  passDiscardSnapshot: boolean;
+  passDiscardOther: boolean;
+  discardNoUnref: boolean;
+  overlap: ReadonlySet<MetadataKind>;
+  /** Bytes. */
+  l2CacheSize: number;
+  refcountCacheSize: number;
+  /** Bytes of one cached slice of an L2 table or refcount block. */
+  sliceSize: number;
+  /** Autoclear bits that this session maintains. */
+  autoclearKept: number;
+  snapshotTableSize: number;
+}
+
+export const OVERLAP_KINDS = [
+  "main-header", "active-l1", "active-l2", "refcount-table", "refcount-block", "snapshot-table", "inactive-l1", "inactive-l2", "bitmap-directory",
+] as const;
+
+const TEMPLATES: Record<string, readonly MetadataKind[]> = {
+  none: [],
+  constant: ["main-header", "refcount-table", "snapshot-table", "active-l1", "bitmap-directory"],
+  cached: ["main-header", "refcount-table", "snapshot-table", "active-l1", "bitmap-directory", "refcount-block", "active-l2", "inactive-l1"],
+  all: OVERLAP_KINDS,
+};
+
+export const RUNTIME_OPTIONS: readonly string[] = [
+  "lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref", "overlap-check",
+  ...OVERLAP_KINDS.map((kind) => `overlap-check.${kind}`), "cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size", "cache-clean-interval",
+];
+
+const MAX_L2_CACHE = 32 * MiB;
+const MIN_REFCOUNT_CLUSTERS = 4;
+
+export function takeOptions(context: OpenContext, header: Header): Options {
+  const bag = context.options;
+  const clusterSize = 2 ** header.clusterBits;
+  const fromImage = (header.compatible.lo & Compatible.lazyRefcounts) !== 0;
+  const lazyRefcounts = takeBool(bag, "lazy-refcounts") ?? fromImage;
+  if (lazyRefcounts && header.version < 3) {
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level");
+  }
+  const unmap = context.flags.unmap;
+  takeSize(bag, "cache-clean-interval");
+  return {
+    lazyRefcounts: lazyRefcounts && context.flags.write,
+    passDiscardRequest: takeBool(bag, "pass-discard-request") ?? unmap,
+    passDiscardSnapshot: takeBool(bag, "pass-discard-snapshot") ?? true,
+    passDiscardOther: takeBool(bag, "pass-discard-other") ?? false,
+    discardNoUnref: takeBool(bag, "discard-no-unref") ?? false,
+    overlap: takeOverlap(bag),
+    ...takeCacheSizes(bag, header, clusterSize, context.environment.memoryBudget),
+    autoclearKept: 0,
+    snapshotTableSize: 0,
+  };
+}
+
+function takeOverlap(bag: Record<string, unknown>): ReadonlySet<MetadataKind> {
+  const given = take(bag, "overlap-check");
+  const flags = typeof given === "object" && given !== null ? { ...(given as Record<string, unknown>) } : {};
+  const template = typeof given === "string" ? given : (takeEnum(flags, "template", ["none", "constant", "cached", "all"]) ?? "cached");
+  const kinds = TEMPLATES[template];
+  if (kinds === undefined) {
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      `Unsupported value '${template}' for qcow2 option 'overlap-check'. Allowed are any of the following: none, constant, cached, all`,
+    );
+  }
+  const chosen = new Set<MetadataKind>(kinds);
+  for (const kind of OVERLAP_KINDS) {
+    const on = takeBool(flags, kind) ?? takeBool(bag, `overlap-check.${kind}`);
+    if (on === true) chosen.add(kind);
+    if (on === false) chosen.delete(kind);
+  }
+  return chosen;
+}
+
+function takeCacheSizes(bag: Record<string, unknown>, header: Header, clusterSize: number, budget: number): { l2CacheSize: number; refcountCacheSize: number; sliceSize: number } {
+  const both = takeSize(bag, "cache-size");
+  let l2 = takeSize(bag, "l2-cache-size");
+  let refcount = takeSize(bag, "refcount-cache-size");
+  const sliceSize = takeSize(bag, "l2-cache-entry-size") ?? Math.min(clusterSize, 64 * KiB);
+  if (sliceSize < 512 || sliceSize > clusterSize || !isPowerOfTwo(sliceSize)) {
+    throw new BlockError("ERR_INVALID_ARGUMENT", `L2 cache entry size must be a power of two between 512 and the cluster size (${clusterSize})`);
+  }
+  if (both !== undefined) {
+    if (l2 !== undefined && refcount !== undefined) {
+      throw new BlockError("ERR_INVALID_ARGUMENT", "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time");
+    }
+    if (l2 !== undefined && l2 > both) throw new BlockError("ERR_INVALID_ARGUMENT", "l2-cache-size may not exceed cache-size");
+    if (refcount !== undefined && refcount > both) throw new BlockError("ERR_INVALID_ARGUMENT", "refcount-cache-size may not exceed cache-size");
+    if (l2 === undefined) l2 = refcount === undefined ? both - Math.min(MIN_REFCOUNT_CLUSTERS * clusterSize, both / 2) : both - refcount;
+    refcount ??= both - l2;
+  }
+  // What it takes to map the whole image, within limits.
+  const entry = header.incompatible.lo & 16 ? 16 : 8;
+  const whole = Math.ceil(header.size / clusterSize) * entry;
+  const bounded = (bytes: number): number => alignUp(Math.max(2 * sliceSize, Math.min(bytes, budget)), sliceSize);
+  return {
+    l2CacheSize: bounded(l2 ?? Math.min(alignUp(whole, sliceSize) + 2 * sliceSize, MAX_L2_CACHE)),
+    refcountCacheSize: bounded(refcount ?? Math.max(MIN_REFCOUNT_CLUSTERS * Math.min(clusterSize, 64 * KiB), 16 * sliceSize)),
+    sliceSize,
+  };
+}

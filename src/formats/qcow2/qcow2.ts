@@ -1,0 +1,261 @@
+/** The qcow2 driver. */
+import { BlockError } from "../../base/error.js";
+import { alignUp, divCeil } from "../../base/int.js";
+import type { OpenContext } from "../../block/context.js";
+import type { BackingLink, BlockDriverInfo, Driver, MappedImpl, Miss, SpecialExtent, TruncateOptions, WriteFlags, WritePlan } from "../../block/driver.js";
+import type { ExtentList } from "../../block/extent.js";
+import { readBytes } from "../../block/io.js";
+import { imageName } from "../../block/open.js";
+import type { Op } from "../../block/op.js";
+import type { CheckOptions, ImageCheck, ImageInfoSpecific } from "../../block/types.js";
+import { EXTENT_STRIDE } from "../../kernel/layout.js";
+import { RegionPlan } from "../../kernel/memory.js";
+import { TableCache } from "../shared/table-cache.js";
+import { Allocator } from "./allocator.js";
+import { checkImage } from "./check.js";
+import { writeCompressed } from "./compressed.js";
+import { CREATE_OPTIONS, createQcow2 } from "./create.js";
+import { decodeHeader, headerClusterSize, isQcow2, type Header } from "./header.js";
+import { Qcow2 } from "./image.js";
+import { specificInfo } from "./info.js";
+import { CryptMethod, Incompatible, MAX_L1_BYTES, MAX_REFTABLE_BYTES } from "./layout.js";
+import { loadMiss, mapRange, readCompressed, SCAN_RECORDS } from "./map.js";
+import { measureQcow2 } from "./measure.js";
+import { RUNTIME_OPTIONS, takeOptions } from "./options.js";
+import { resize } from "./resize.js";
+import { abortWrite, commitWrite, prepareWrite } from "./write.js";
+import { discardRange, zeroRange } from "./zero.js";
+
+class Qcow2Impl implements MappedImpl {
+  readonly shape = "mapped";
+  readonly image: Qcow2;
+
+  constructor(image: Qcow2) {
+    this.image = image;
+  }
+
+  get size(): number {
+    return this.image.size;
+  }
+  get allocationUnit(): number {
+    return this.image.clusterSize;
+  }
+  get zeroUnit(): number {
+    return this.image.subclusterSize;
+  }
+  get backingFile(): BackingLink | null {
+    const { backingFile, backingFormat } = this.image.header;
+    return backingFile === null ? null : { filename: backingFile, format: backingFormat };
+  }
+  readonly recurseStatus = true;
+
+  map(offset: number, length: number, out: ExtentList): Miss | null {
+    return mapRange(this.image, offset, length, out);
+  }
+  load(miss: Miss): Op<void> {
+    return loadMiss(this.image, miss);
+  }
+  readSpecial(extent: SpecialExtent, at: number, into: Uint8Array): Op<void> {
+    return readCompressed(this.image, extent, at, into);
+  }
+  prepareWrite(offset: number, length: number): Op<WritePlan> {
+    return prepareWrite(this.image, offset, length);
+  }
+  commitWrite(plan: WritePlan): Op<void> {
+    return commitWrite(this.image, plan);
+  }
+  abortWrite(plan: WritePlan): Op<void> {
+    return abortWrite(this.image, plan);
+  }
+  writeCompressed(bytes: Uint8Array, offset: number): Op<void> {
+    return writeCompressed(this.image, this, bytes, offset);
+  }
+  writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
+    return zeroRange(this.image, offset, length, flags);
+  }
+  discard(offset: number, length: number): Op<void> {
+    return discardRange(this.image, offset, length);
+  }
+  flush(): Op<void> {
+    return this.image.flush();
+  }
+  truncate(size: number, options: TruncateOptions): Op<void> {
+    return resize(this.image, size, options);
+  }
+  check(options: CheckOptions): Op<ImageCheck> {
+    return checkImage(this.image, options);
+  }
+
+  *changeBackingFile(backingFile: string | null, backingFormat: string | null): Op<void> {
+    const image = this.image;
+    const release = yield* image.lock.acquire();
+    const { backingFile: oldFile, backingFormat: oldFormat } = image.header;
+    try {
+      yield* image.beginModifying();
+      image.header.backingFile = backingFile === "" ? null : backingFile;
+      image.header.backingFormat = image.header.backingFile === null ? null : backingFormat;
+      yield* image.writeHeader();
+      yield* image.barrier();
+    } catch (error) {
+      image.header.backingFile = oldFile;
+      image.header.backingFormat = oldFormat;
+      throw error;
+    } finally {
+      release();
+    }
+  }
+
+  // eslint-disable-next-line require-yield
+  *specificInfo(): Op<ImageInfoSpecific> {
+    return specificInfo(this.image);
+  }
+  blockInfo(): BlockDriverInfo {
+    const { header } = this.image;
+    return {
+      clusterSize: this.image.clusterSize,
+      dirty: (header.incompatible.lo & Incompatible.dirty) !== 0,
+      ...(header.cryptMethod === CryptMethod.none ? {} : { encrypted: true }),
+      ...(this.image.extended ? { subclusterSize: this.image.subclusterSize } : {}),
+    };
+  }
+
+  *close(): Op<void> {
+    const image = this.image;
+    if (image.closed) return;
+    image.closed = true;
+    if (image.flags.write && !image.corrupt) yield* image.settle();
+  }
+}
+
+/** The state behind a qcow2 node: for the modules of this folder and their tests. */
+export function imageOf(impl: unknown): Qcow2 {
+  if (impl instanceof Qcow2Impl) return impl.image;
+  throw new BlockError("ERR_INVALID_ARGUMENT", "This is no qcow2 node");
+}
+
+function* openQcow2(context: OpenContext): Op<MappedImpl> {
+  const { node, flags } = context;
+  yield* context.openChild("file", "image");
+  const file = node.file;
+  const first = yield* readBytes(file, 0, Math.min(4096, file.size));
+  const clusterSize = first.length >= 24 ? headerClusterSize(first) : 0;
+  const head = clusterSize > first.length ? yield* readBytes(file, 0, Math.min(clusterSize, file.size)) : first;
+  const header = decodeHeader(clusterSize > 0 && clusterSize < head.length ? head.subarray(0, clusterSize) : head);
+  refuseWhatCannotBeServed(header, context);
+  checkTables(header, file.size, flags.check);
+  if (header.incompatible.lo & Incompatible.dataFile) yield* openDataFile(context, header);
+  else if (context.options["data-file"] !== undefined) {
+    throw new BlockError("ERR_INVALID_ARGUMENT", "'data-file' can only be set for images with an external data file");
+  }
+  const options = takeOptions(context, header);
+  const impl = new Qcow2Impl(yield* assemble(context, header, options));
+  node.filename = "";
+  // An image that was not closed cleanly (lazy refcounts) is repaired before it is written again.
+  if (impl.image.isDirty && flags.write && !flags.check) yield* repairDirty(impl);
+  return impl;
+}
+
+function refuseWhatCannotBeServed(header: Header, context: OpenContext): void {
+  if (header.incompatible.lo & Incompatible.corrupt && context.flags.write && !context.flags.check) {
+    throw new BlockError("ERR_CORRUPT", "qcow2: Image is corrupt; cannot be opened read/write", {
+      errno: "EACCES",
+      hint: "Repair it with check -r all.",
+    });
+  }
+  if (header.cryptMethod !== CryptMethod.none && !context.flags.noIO) {
+    throw new BlockError(
+      "ERR_ENCRYPTED",
+      `The image is encrypted (${header.cryptMethod === CryptMethod.aes ? "AES" : "LUKS"}); reading encrypted images is not supported yet`,
+      { node: context.node.nodeName },
+    );
+  }
+}
+
+/** Sizes and places of the tables, before any of them is read: no allocation follows an unchecked field. */
+function checkTables(header: Header, fileSize: number, check: boolean): void {
+  const clusterSize = 2 ** header.clusterBits;
+  const bad = (message: string, offset: number): BlockError => new BlockError("ERR_CORRUPT", message, { offset });
+  if (header.reftableClusters * clusterSize > MAX_REFTABLE_BYTES) throw bad("Reference count table too large", 56);
+  if (header.reftableClusters === 0 && !check) throw bad("Image does not contain a reference count table", 56);
+  if (header.reftableOffset % clusterSize !== 0 || !Number.isFinite(header.reftableOffset)) throw bad("Reference count table offset invalid", 48);
+  const l1Bytes = header.l1Entries * 8;
+  if (l1Bytes > MAX_L1_BYTES) throw bad("Active L1 table too large", 36);
+  if (header.l1Offset % clusterSize !== 0 || !Number.isFinite(header.l1Offset)) throw bad("Active L1 table offset invalid", 40);
+  const entry = header.incompatible.lo & Incompatible.extendedL2 ? 16 : 8;
+  const needed = divCeil(header.size, (clusterSize / entry) * clusterSize);
+  if (needed * 8 > MAX_L1_BYTES) throw new BlockError("ERR_TOO_LARGE", "Image is too big", { errno: "EFBIG", offset: 24 });
+  if (header.l1Entries < needed) throw bad("L1 table is too small", 36);
+  if (header.snapshotCount > 0 && (header.snapshotsOffset % clusterSize !== 0 || !Number.isFinite(header.snapshotsOffset))) {
+    throw bad("Snapshot table offset invalid", 64);
+  }
+  // Tables behind the end of the file read as zeros; those that begin outside altogether are refused when they are needed.
+  if (l1Bytes > 0 && header.l1Offset > alignUp(fileSize, clusterSize)) throw bad("Active L1 table lies outside of the image file", 40);
+}
+
+function* openDataFile(context: OpenContext, header: Header): Op<void> {
+  if (context.options["data-file"] !== undefined) {
+    yield* context.openChild("data-file", "data");
+  } else if (header.dataFile !== null && header.dataFile !== "") {
+    yield* context.openReference("data-file", "data", { kind: "data-file", filename: header.dataFile, format: null });
+  } else {
+    throw new BlockError("ERR_INVALID_ARGUMENT", "'data-file' is required for this image");
+  }
+}
+
+function* assemble(context: OpenContext, header: Header, options: ReturnType<typeof takeOptions>): Op<Qcow2> {
+  const { node } = context;
+  const plan = new RegionPlan();
+  const scan = plan.add("extents", SCAN_RECORDS * EXTENT_STRIDE);
+  const l2Region = plan.add("l2-cache", options.l2CacheSize);
+  const refRegion = plan.add("refcount-cache", options.refcountCacheSize);
+  const file = node.file;
+  const l1Bytes = header.l1Entries * 8;
+  const l1 = yield* readBytes(file, header.l1Offset, l1Bytes);
+  const table = yield* readBytes(file, header.reftableOffset, header.reftableClusters * 2 ** header.clusterBits);
+  const image = new Qcow2(node, header, options, context.environment.codecs, plan.create(), scan, options.sliceSize, l1);
+  const getFile = (): typeof file => node.file;
+  const makeRoom = (cache: () => TableCache) =>
+    function* (locked: boolean): Op<void> {
+      const release = locked ? null : yield* image.lock.acquire();
+      try {
+        yield* cache().writeBack();
+      } finally {
+        release?.();
+      }
+    };
+  image.l2 = new TableCache(image.kernel, l2Region, options.sliceSize, getFile, {
+    beforeWrite: () => image.beforeL2Write(),
+    makeRoom: makeRoom(() => image.l2),
+    checkWrite: (offset, length) => image.checkOverlap(offset, length, "active-l2"),
+  });
+  image.refblocks = new TableCache(image.kernel, refRegion, options.sliceSize, getFile, {
+    // eslint-disable-next-line require-yield
+    *beforeWrite() {
+      image.barrierNeeded = true;
+    },
+    makeRoom: makeRoom(() => image.refblocks),
+    checkWrite: (offset, length) => image.checkOverlap(offset, length, "refcount-block"),
+  });
+  image.allocator = new Allocator(image, table);
+  return image;
+}
+
+function* repairDirty(impl: Qcow2Impl): Op<void> {
+  const problems: string[] = [];
+  const result = yield* checkImage(impl.image, { fix: "all", report: (problem) => problems.push(problem.text) });
+  if ((result.corruptions ?? 0) > 0 || result["check-errors"] > 0) {
+    throw new BlockError("ERR_CORRUPT", `Could not repair dirty image '${imageName(impl.image.node)}'`, { errno: "EIO" });
+  }
+}
+
+export const qcow2: Driver = {
+  name: "qcow2",
+  category: "format",
+  supportsBacking: true,
+  runtimeOptions: RUNTIME_OPTIONS,
+  createOptions: CREATE_OPTIONS,
+  probe: (head) => (isQcow2(head) ? 100 : 0),
+  open: openQcow2,
+  create: createQcow2,
+  measure: measureQcow2,
+};

@@ -1,0 +1,558 @@
+/**
+ * Files and block devices through `node:fs`, with a synchronous and an asynchronous face over one descriptor.
+ *
+ * Holes, hole punching, preallocation and QEMU-compatible image locks come from node-native.ts where that loads. Without
+ * it: a file occupying no blocks is a hole, anything else counts as data; `discard`, `writeZeroes` and `allocate` throw
+ * ERR_UNSUPPORTED (the caller emulates or goes without); locks are those described in node-locks.ts.
+ */
+import {
+  closeSync, constants, fdatasync, fdatasyncSync, fstatSync, ftruncate, ftruncateSync, openSync, statSync, type Stats,
+} from "node:fs";
+import { fileURLToPath } from "node:url";
+import { BlockError } from "../base/error.js";
+import { checkInside, checkRange, checkSize, checkWritable, closedError, noSpaceError, unsupportedError } from "./shared/checks.js";
+import { MAX_EXTENTS, pushExtent } from "./shared/extent-list.js";
+import { deviceSize } from "./node-device.js";
+import { namedError, systemError } from "./node-errors.js";
+import { fail, readAll, readAllAsync, writeAll, writeAllAsync } from "./node-io.js";
+import { imageLock, Permission, type ImageLock } from "./node-locks.js";
+import { nativeFiles, type NativeFiles } from "./node-native.js";
+import type { AsyncStorageFace, Storage, StorageExtent, StorageOpenOptions, SyncStorageFace, WriteZeroesFlags } from "./storage.js";
+
+export interface FileStorageOptions extends Partial<StorageOpenOptions> {
+  /** Which faces the storage has; "both" when absent. */
+  faces?: "both" | "sync" | "async";
+  /** `Permission` bits we use; absent: what opening an image read-only or read-write needs. */
+  permissions?: number;
+  /** `Permission` bits others may use meanwhile; absent: all but write and resize. */
+  shared?: number;
+  /** The native calls to use: absent: node-native.ts's if they load, null: none. */
+  native?: NativeFiles | null;
+}
+
+export interface CreateFileOptions extends Omit<FileStorageOptions, "readOnly" | "forceShare"> {
+  /** Fail with ERR_EXISTS if the file exists; otherwise it is emptied (after its lock was got). */
+  exclusive?: boolean;
+  /** Initial size in bytes, a hole; 0 when absent. */
+  size?: number;
+}
+
+export interface FileStorage extends Storage {
+  readonly kind: "file";
+  readonly path: string;
+  /** A block or character device rather than a file. */
+  readonly device: boolean;
+  /** "ofd": QEMU-compatible locks; "process": within this process (see node-locks.ts); "off": none. */
+  readonly locking: "ofd" | "process" | "off";
+  /**
+   * Changes what we use and share (`Permission` bits), with QEMU's errors on a conflict. Nothing happens when locking is off.
+   * @throws BlockError ERR_BUSY; what was held before is still held
+   */
+  setPermissions(permissions: number, shared: number): void;
+  /**
+   * The same file opened anew, read-only or read-write: its locks pass to the new storage, this one is left open without
+   * any until it is closed. On failure nothing has changed.
+   */
+  reopen(readOnly: boolean): FileStorage;
+}
+
+const NOT_POSSIBLE = new Set(["ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENODEV", "EINVAL", "EBADF", "ESPIPE", "ENOTTY"]);
+
+interface Opened {
+  fd: number;
+  path: string;
+  readOnly: boolean;
+  stats: Stats;
+  options: FileStorageOptions;
+  native: () => NativeFiles | null;
+  lock: ImageLock | null;
+}
+
+class NodeFile implements FileStorage {
+  readonly kind = "file" as const;
+  readonly name: string;
+  readonly path: string;
+  readonly readOnly: boolean;
+  readonly alignment: number;
+  readonly fixedSize: boolean;
+  readonly device: boolean;
+  readonly locking: "ofd" | "process" | "off";
+  readonly sync: SyncStorageFace | null;
+  readonly async: AsyncStorageFace | null;
+
+  private readonly fd: number;
+  private readonly lock: ImageLock | null;
+  private readonly native: () => NativeFiles | null;
+  private readonly options: FileStorageOptions;
+  private readonly deviceBytes: number;
+  private closed = false;
+  /** Asynchronous calls under way: the descriptor is closed after the last of them, or they could hit its successor. */
+  private pending = 0;
+  private idle: (() => void) | null = null;
+  /** After a failed flush nobody knows which pages were dropped: later flushes must not claim success. */
+  private flushError: BlockError | null = null;
+  private canPunch = true;
+  private canZero = true;
+  private canSeek = true;
+  /** The last data run found, as only that may be reused: taking a hole for data is safe, the reverse is not. */
+  private dataFrom = 0;
+  private dataTo = 0;
+
+  constructor(opened: Opened) {
+    this.fd = opened.fd;
+    this.path = this.name = opened.path;
+    this.readOnly = opened.readOnly;
+    this.options = opened.options;
+    this.native = opened.native;
+    this.lock = opened.lock;
+    this.locking = opened.lock?.kind ?? "off";
+    this.device = !opened.stats.isFile();
+    this.fixedSize = this.device;
+    // Raw character devices (macOS, BSD) take whole sectors only; Linux' block devices are buffered.
+    this.alignment = opened.stats.isCharacterDevice() ? 512 : 1;
+    this.deviceBytes = this.device ? deviceSize(opened.fd, opened.path, opened.native()) : 0;
+    const faces = opened.options.faces ?? "both";
+    this.sync = faces === "async" ? null : this.syncFace();
+    this.async = faces === "sync" ? null : this.asyncFace();
+  }
+
+  setPermissions(permissions: number, shared: number): void {
+    if (this.closed) throw closedError(this.name, "lock");
+    this.lock?.set(permissions, shared);
+  }
+
+  reopen(readOnly: boolean): FileStorage {
+    if (this.closed) throw closedError(this.name, "reopen");
+    const options = { ...this.options, readOnly };
+    delete options.permissions;
+    delete options.shared;
+    const before = fstatSync(this.fd, { bigint: true });
+    this.lock?.release();
+    try {
+      const file = openFile(this.path, options, constants.O_RDONLY, "open", (fd) => {
+        const now = fstatSync(fd, { bigint: true });
+        if (now.dev !== before.dev || now.ino !== before.ino) {
+          throw new BlockError("ERR_CHANGED", `Could not reopen '${this.path}': another file has its name now`, { node: this.path, operation: "reopen" });
+        }
+      });
+      return file;
+    } catch (error) {
+      this.lock?.set(...permissionsOf(this.readOnly, this.options));
+      throw error;
+    }
+  }
+
+  private syncFace(): SyncStorageFace {
+    return {
+      read: (into, offset) => {
+        this.check("read", offset, into.length);
+        return readAll(this.fd, into, offset, { name: this.name, operation: "read" });
+      },
+      write: (from, offset) => {
+        this.checkWrite("write", offset, from.length);
+        this.checkGrowth("write", offset, from.length);
+        writeAll(this.fd, from, offset, { name: this.name, operation: "write" });
+      },
+      flush: () => {
+        if (!this.flushNeeded()) return;
+        try {
+          fdatasyncSync(this.fd);
+        } catch (error) {
+          throw this.flushFailed(error);
+        }
+      },
+      size: () => this.size(),
+      truncate: (size) => {
+        if (!this.truncateNeeded(size)) return;
+        try {
+          ftruncateSync(this.fd, size);
+        } catch (error) {
+          throw this.truncateFailed(error);
+        }
+      },
+      writeZeroes: (offset, length, flags) => {
+        for (const attempt of this.zeroAttempts(offset, length, flags)) if (attempt.done(attempt.sync())) return;
+        throw this.cannot("write-zeroes");
+      },
+      discard: (offset, length) => {
+        for (const attempt of this.discardAttempts(offset, length)) if (attempt.done(attempt.sync())) return;
+        throw this.cannot("discard");
+      },
+      allocate: (offset, length) => {
+        const native = this.allocateWith(offset, length);
+        if (length > 0) this.allocateDone(native.reserve(this.fd, offset, length), offset);
+      },
+      extents: (offset, length) => this.extents(offset, length),
+      allocatedSize: () => this.allocatedSize(),
+      close: () => {
+        if (this.closed) return;
+        this.closed = true;
+        if (this.pending === 0) this.closeNow();
+        else this.idle = () => this.closeNow();
+      },
+    };
+  }
+
+  private asyncFace(): AsyncStorageFace {
+    return {
+      read: (into, offset) =>
+        this.tracked(() => {
+          this.check("read", offset, into.length);
+          return readAllAsync(this.fd, into, offset, { name: this.name, operation: "read" });
+        }),
+      write: (from, offset) =>
+        this.tracked(() => {
+          this.checkWrite("write", offset, from.length);
+          this.checkGrowth("write", offset, from.length);
+          return writeAllAsync(this.fd, from, offset, { name: this.name, operation: "write" });
+        }),
+      flush: () =>
+        this.tracked(async () => {
+          if (!this.flushNeeded()) return;
+          await new Promise<void>((resolve, reject) => {
+            fdatasync(this.fd, (error) => (error ? reject(this.flushFailed(error)) : resolve()));
+          });
+        }),
+      size: () => this.tracked(async () => this.size()),
+      truncate: (size) =>
+        this.tracked(async () => {
+          if (!this.truncateNeeded(size)) return;
+          await new Promise<void>((resolve, reject) => {
+            ftruncate(this.fd, size, (error) => (error ? reject(this.truncateFailed(error)) : resolve()));
+          });
+        }),
+      writeZeroes: (offset, length, flags) =>
+        this.tracked(async () => {
+          for (const attempt of this.zeroAttempts(offset, length, flags)) if (attempt.done(await attempt.async())) return;
+          throw this.cannot("write-zeroes");
+        }),
+      discard: (offset, length) =>
+        this.tracked(async () => {
+          for (const attempt of this.discardAttempts(offset, length)) if (attempt.done(await attempt.async())) return;
+          throw this.cannot("discard");
+        }),
+      allocate: (offset, length) =>
+        this.tracked(async () => {
+          const native = this.allocateWith(offset, length);
+          if (length > 0) this.allocateDone(await native.reserveAsync(this.fd, offset, length), offset);
+        }),
+      extents: (offset, length) => this.tracked(async () => this.extents(offset, length)),
+      allocatedSize: () => this.tracked(async () => this.allocatedSize()),
+      close: async () => {
+        if (this.closed) return;
+        this.closed = true;
+        if (this.pending > 0) await new Promise<void>((resolve) => (this.idle = resolve));
+        this.closeNow();
+      },
+    };
+  }
+
+  /** Counts a call as under way until it is settled; what it throws at once rejects. */
+  private async tracked<T>(call: () => Promise<T>): Promise<T> {
+    this.pending++;
+    try {
+      return await call();
+    } finally {
+      if (--this.pending === 0 && this.idle !== null) this.idle();
+    }
+  }
+
+  private closeNow(): void {
+    // Closing the descriptor ends OFD locks; the table of this process needs telling.
+    this.lock?.release();
+    try {
+      closeSync(this.fd);
+    } catch (error) {
+      throw fail(error, { name: this.name, operation: "close" });
+    }
+  }
+
+  private check(operation: string, offset: number, length: number): void {
+    if (this.closed) throw closedError(this.name, operation);
+    checkRange(this, operation, offset, length);
+  }
+
+  private checkWrite(operation: string, offset: number, length: number): void {
+    this.check(operation, offset, length);
+    checkWritable(this, operation);
+  }
+
+  private checkGrowth(operation: string, offset: number, length: number): void {
+    if (this.fixedSize && offset + length > this.deviceBytes) throw noSpaceError(this, operation, offset);
+  }
+
+  private stat(operation: string): Stats {
+    if (this.closed) throw closedError(this.name, operation);
+    try {
+      return fstatSync(this.fd);
+    } catch (error) {
+      throw fail(error, { name: this.name, operation });
+    }
+  }
+
+  /** Asked anew each time (about 1 µs): other programs, and other opens of ours, may have changed it. */
+  private size(): number {
+    const { size } = this.stat("size");
+    const bytes = this.device ? this.deviceBytes : size;
+    if (!Number.isSafeInteger(bytes)) throw new BlockError("ERR_TOO_LARGE", `'${this.name}' is larger than 2^53 - 1 bytes`, { node: this.name });
+    return bytes;
+  }
+
+  private allocatedSize(): number | null {
+    const { blocks } = this.stat("allocated-size") as { blocks: number | undefined };
+    return blocks === undefined || !Number.isSafeInteger(blocks) ? null : blocks * 512;
+  }
+
+  private flushNeeded(): boolean {
+    if (this.closed) throw closedError(this.name, "flush");
+    if (this.flushError !== null) throw this.flushError;
+    return !this.readOnly;
+  }
+
+  private flushFailed(error: unknown): BlockError {
+    const failure = fail(error, { name: this.name, operation: "flush" });
+    // A device or file system without flushing at all is not a lost write.
+    if (failure.errno !== "EINVAL" && failure.errno !== "ENOTSUP") this.flushError = failure;
+    return failure;
+  }
+
+  private truncateNeeded(size: number): boolean {
+    this.checkWrite("truncate", size, 0);
+    if (!this.device) {
+      this.forgetData(Math.min(size, this.dataTo), Infinity);
+      return true;
+    }
+    if (size === this.deviceBytes) return false;
+    throw new BlockError("ERR_UNSUPPORTED", size > this.deviceBytes ? "Cannot grow device files" : "Cannot resize device files", {
+      node: this.name, operation: "truncate",
+    });
+  }
+
+  private truncateFailed(error: unknown): BlockError {
+    return systemError(error, "Failed to resize file", { node: this.name, operation: "truncate" });
+  }
+
+  /** Ways to make a range zero, best first. Yields nothing when there is none. */
+  private *zeroAttempts(offset: number, length: number, flags: WriteZeroesFlags): Generator<Attempt> {
+    this.checkZeroing("write-zeroes", offset, length);
+    if (length === 0) yield NOTHING;
+    const native = this.native();
+    if (native === null) return;
+    this.forgetData(offset, offset + length);
+    if (flags.mayUnmap === true && this.canPunch) yield this.punch(native, "write-zeroes", offset, length);
+    if (this.canZero) {
+      yield {
+        sync: () => native.zeroRange(this.fd, offset, length),
+        async: () => native.zeroRangeAsync(this.fd, offset, length),
+        done: (errno) => this.attemptDone(errno, "write-zeroes", offset, () => (this.canZero = false)),
+      };
+    }
+  }
+
+  private *discardAttempts(offset: number, length: number): Generator<Attempt> {
+    this.checkZeroing("discard", offset, length);
+    if (length === 0) yield NOTHING;
+    const native = this.native();
+    if (native === null || !this.canPunch) return;
+    this.forgetData(offset, offset + length);
+    yield this.punch(native, "discard", offset, length);
+  }
+
+  private punch(native: NativeFiles, operation: string, offset: number, length: number): Attempt {
+    return {
+      sync: () => native.punchHole(this.fd, offset, length),
+      async: () => native.punchHoleAsync(this.fd, offset, length),
+      done: (errno) => this.attemptDone(errno, operation, offset, () => (this.canPunch = false)),
+    };
+  }
+
+  private attemptDone(errno: string | null, operation: string, offset: number, never: () => void): boolean {
+    if (errno === null) return true;
+    if (!NOT_POSSIBLE.has(errno)) throw namedError(errno, undefined, { node: this.name, operation, offset });
+    // Devices say EINVAL for a range they find unaligned: that is about this range only.
+    if (!(errno === "EINVAL" && this.device)) never();
+    return false;
+  }
+
+  private checkZeroing(operation: string, offset: number, length: number): void {
+    this.checkWrite(operation, offset, length);
+    checkInside(this, operation, offset, length, this.size());
+  }
+
+  private cannot(operation: string): BlockError {
+    return unsupportedError(this.name, operation, `${operation} is not possible on this file system or without native calls`);
+  }
+
+  private allocateWith(offset: number, length: number): NativeFiles {
+    this.checkWrite("allocate", offset, length);
+    this.checkGrowth("allocate", offset, length);
+    const native = this.native();
+    if (native === null || this.device) throw this.cannot("allocate");
+    return native;
+  }
+
+  private allocateDone(errno: string | null, offset: number): void {
+    if (errno === null) return;
+    if (NOT_POSSIBLE.has(errno)) throw this.cannot("allocate");
+    throw namedError(errno, undefined, { node: this.name, operation: "allocate", offset });
+  }
+
+  private forgetData(from: number, to: number): void {
+    if (from < this.dataTo && to > this.dataFrom) this.dataFrom = this.dataTo = 0;
+  }
+
+  private extents(offset: number, length: number): StorageExtent[] {
+    this.check("extents", offset, length);
+    const size = this.size();
+    checkInside(this, "extents", offset, length, size);
+    const list: StorageExtent[] = [];
+    if (length === 0) return list;
+    const end = offset + length;
+    if (offset >= this.dataFrom && end <= this.dataTo) return [{ offset, length, data: true }];
+    const native = this.device || !this.canSeek ? null : this.native();
+    if (native === null) {
+      // A device occupies no blocks of the file system it has its name on.
+      const hole = !this.device && this.stat("extents").blocks === 0;
+      return [{ offset, length, data: !hole }];
+    }
+    for (let at = offset; at < end && list.length < MAX_EXTENTS; ) {
+      if (at >= this.dataFrom && at < this.dataTo) {
+        const next = Math.min(end, this.dataTo);
+        pushExtent(list, at, next - at, true);
+        at = next;
+        continue;
+      }
+      const data = native.seekData(this.fd, at);
+      if (data === "ENXIO" || (typeof data === "number" && data > at)) {
+        const next = Math.min(end, data === "ENXIO" ? end : data);
+        pushExtent(list, at, next - at, false);
+        at = next;
+        continue;
+      }
+      const hole = typeof data === "string" ? data : native.seekHole(this.fd, at);
+      if (typeof hole === "string" || hole <= at) {
+        if (typeof hole === "string" && NOT_POSSIBLE.has(hole)) this.canSeek = false;
+        pushExtent(list, at, end - at, true);
+        return list;
+      }
+      this.dataFrom = at;
+      this.dataTo = hole;
+    }
+    return list;
+  }
+}
+
+interface Attempt {
+  sync(): string | null;
+  async(): Promise<string | null>;
+  /** true: it worked; false: try the next way. Throws on a real failure. */
+  done(errno: string | null): boolean;
+}
+
+const NOTHING: Attempt = { sync: () => null, async: async () => null, done: () => true };
+
+/** What opening an image uses and shares, as QEMU's permissions for a file node. */
+function permissionsOf(readOnly: boolean, options: FileStorageOptions): [number, number] {
+  const used = readOnly ? Permission.consistentRead : Permission.consistentRead | Permission.write | Permission.resize;
+  return [options.permissions ?? used, options.shared ?? (Permission.consistentRead | Permission.writeUnchanged)];
+}
+
+function lockFor(fd: number, path: string, readOnly: boolean, options: FileStorageOptions, native: () => NativeFiles | null): ImageLock | null {
+  const locking = options.locking ?? "auto";
+  if (locking === "off" || options.forceShare === true) return null;
+  const calls = native();
+  if (locking === "on" && calls === null) {
+    throw new BlockError("ERR_UNSUPPORTED", "File lock requested but OFD locking is unavailable", {
+      node: path, operation: "lock", hint: "Image locks need Linux and the optional package 'koffi'.",
+    });
+  }
+  const lock = imageLock(fd, path, calls);
+  lock.set(...permissionsOf(readOnly, options));
+  return lock;
+}
+
+function pathOf(path: string | URL): string {
+  if (typeof path !== "string") {
+    try {
+      return fileURLToPath(path);
+    } catch (cause) {
+      throw new BlockError("ERR_INVALID_ARGUMENT", `Could not open '${path.href}': not a file URL`, { cause, operation: "open" });
+    }
+  }
+  if (path === "" || path.includes("\0")) throw new BlockError("ERR_INVALID_ARGUMENT", "A file name must not be empty or contain NUL", { operation: "open" });
+  return path;
+}
+
+function openFile(
+  path: string, options: FileStorageOptions, flags: number, verb: "open" | "create", afterOpen: (fd: number) => void,
+): NodeFile {
+  const readOnly = options.readOnly ?? false;
+  if (options.forceShare === true && !readOnly) {
+    throw new BlockError("ERR_INVALID_ARGUMENT", "force-share=on can only be used with read-only images", { node: path, operation: "open" });
+  }
+  const native = (): NativeFiles | null => (options.native === undefined ? nativeFiles() : options.native);
+  const context = `Could not ${verb} '${path}'`;
+  let fd: number;
+  try {
+    // A fifo or socket must be refused without waiting for somebody at its other end.
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found !== undefined) checkType(found, path);
+    fd = openSync(path, flags | (readOnly ? constants.O_RDONLY : constants.O_RDWR) | (constants.O_NONBLOCK ?? 0), 0o644);
+  } catch (error) {
+    throw systemError(error, context, { node: path, operation: verb });
+  }
+  let lock: ImageLock | null = null;
+  try {
+    const stats = fstatSync(fd);
+    checkType(stats, path);
+    lock = lockFor(fd, path, readOnly, options, native);
+    afterOpen(fd);
+    return new NodeFile({ fd, path, readOnly, stats, options, native, lock });
+  } catch (error) {
+    lock?.release();
+    closeSync(fd);
+    throw systemError(error, context, { node: path, operation: verb });
+  }
+}
+
+function checkType(stats: Stats, path: string): void {
+  if (stats.isFile() || stats.isBlockDevice() || stats.isCharacterDevice()) return;
+  throw new BlockError("ERR_INVALID_ARGUMENT", `'file' driver requires '${path}' to be a regular file`, { node: path, operation: "open" });
+}
+
+/**
+ * Opens an existing file or block device, read-write unless `readOnly`, and takes its image lock unless `locking` or
+ * `forceShare` say otherwise.
+ *
+ * @throws BlockError with the errno of `open`, ERR_BUSY when another program holds the image
+ */
+export function openFileStorage(path: string | URL, options: FileStorageOptions = {}): FileStorage {
+  return openFile(pathOf(path), options, 0, "open", () => {});
+}
+
+/** As openFileStorage. Opening is a handful of system calls made synchronously: only failures and I/O are asynchronous. */
+export async function openFileStorageAsync(path: string | URL, options: FileStorageOptions = {}): Promise<FileStorage> {
+  return openFileStorage(path, options);
+}
+
+/**
+ * Creates a file, or empties an existing one (a device keeps its size and content) once its lock was got, and opens it
+ * read-write.
+ */
+export function createFileStorage(path: string | URL, options: CreateFileOptions = {}): FileStorage {
+  const { exclusive = false, size = 0, ...rest } = options;
+  checkSize(size, "size");
+  const name = pathOf(path);
+  const flags = constants.O_CREAT | (exclusive ? constants.O_EXCL : 0);
+  return openFile(name, { ...rest, readOnly: false }, flags, "create", (fd) => {
+    if (!fstatSync(fd).isFile()) return;
+    ftruncateSync(fd, 0);
+    if (size > 0) {
+      try {
+        ftruncateSync(fd, size);
+      } catch (error) {
+        throw systemError(error, "Failed to resize file", { node: name, operation: "create" });
+      }
+    }
+  });
+}
