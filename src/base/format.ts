@@ -1,17 +1,34 @@
 /** How QEMU's tools print numbers, sizes, rates and times. Pure text, no locale. */
 
+/** printf rounds exact ties to even, JavaScript away from zero; sizes in binary units are full of ties ("192.5 KiB"). */
+function breakTie(rounded: string, exact: string): string {
+  // `exact` has at least one more digit than `rounded`, the same number before the point, and no rounding of its own.
+  const kept = exact.slice(0, rounded.length).replace(/\.$/, "");
+  const rest = exact.slice(kept.length).replace(".", "");
+  const lastDigit = kept.charCodeAt(kept.length - 1) - 48;
+  return /^50*$/.test(rest) && lastDigit % 2 === 0 ? kept : rounded;
+}
+
+const trimZeros = (text: string): string => (text.includes(".") ? text.replace(/\.?0*$/, "") : text);
+
 /** C's `%.<precision>g`. */
 export function formatG(value: number, precision: number): string {
   if (Number.isNaN(value)) return "nan";
   if (!Number.isFinite(value)) return value < 0 ? "-inf" : "inf";
   if (value === 0) return Object.is(value, -0) ? "-0" : "0";
-  const digits = Math.max(1, precision);
-  const scientific = value.toExponential(digits - 1);
-  const cut = scientific.indexOf("e");
-  const exponent = Number(scientific.slice(cut + 1));
-  const trim = (text: string): string => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
-  if (exponent >= -4 && exponent < digits) return trim(value.toFixed(digits - 1 - exponent));
-  return `${trim(scientific.slice(0, cut))}e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
+  const count = Math.max(1, precision);
+  const [exact = "", exactExponent = ""] = value.toExponential(100).split("e");
+  let [digits = "", exponentText = ""] = value.toExponential(count - 1).split("e");
+  // A carry to the next power of ten is no tie worth breaking: 9.5 rounds to the even 10 either way.
+  if (exponentText === exactExponent) digits = breakTie(digits, exact);
+  const exponent = Number(exponentText);
+  if (exponent < -4 || exponent >= count) {
+    return `${trimZeros(digits)}e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
+  }
+  const sign = value < 0 ? "-" : "";
+  const figures = digits.replace(/[-.]/g, "");
+  if (exponent < 0) return `${sign}${trimZeros(`0.${"0".repeat(-exponent - 1)}${figures}`)}`;
+  return `${sign}${trimZeros(`${figures.slice(0, exponent + 1)}.${figures.slice(exponent + 1)}`)}`;
 }
 
 const BINARY_PREFIXES = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"] as const;
@@ -40,7 +57,11 @@ export function formatIoSize(value: number): string {
 export function fixed(value: number, digits: number): string {
   if (Number.isNaN(value)) return "nan";
   if (!Number.isFinite(value)) return value < 0 ? "-inf" : "inf";
-  if (Math.abs(value) < 1e21) return value.toFixed(digits);
+  if (Math.abs(value) < 1e21) {
+    const rounded = value.toFixed(digits);
+    const exact = value.toFixed(100);
+    return rounded.indexOf(".") === exact.indexOf(".") || digits === 0 ? breakTie(rounded, exact) : rounded;
+  }
   return `${BigInt(value)}${digits > 0 ? `.${"0".repeat(digits)}` : ""}`;
 }
 
@@ -50,7 +71,7 @@ const pad2 = (value: number): string => String(value).padStart(2, "0");
 export function formatIoTime(seconds: number, terse = false): string {
   const whole = Math.floor(seconds);
   const frac = seconds - whole;
-  const last = ((whole % 60) + frac).toFixed(2).padStart(5, "0");
+  const last = fixed((whole % 60) + frac, 2).padStart(5, "0");
   if (!terse && whole === 0) return `${last} sec`;
   return `${Math.floor(whole / 3600)}:${pad2(Math.floor(whole / 60) % 60)}:${last}`;
 }
@@ -111,7 +132,7 @@ export interface SnapshotRow {
 }
 
 const row = (id: string, tag: string, size: string, date: string, clock: string, icount: string): string =>
-  `${id.padEnd(10)}${tag.padEnd(17)}${size.padStart(8)}${date.padStart(20)}${clock.padStart(13)}${icount.padStart(11)}`;
+  `${id.padEnd(9)} ${tag.padEnd(16)} ${size.padStart(8)}${date.padStart(20)}${clock.padStart(13)}${icount.padStart(11)}`;
 
 /** The table of `qemu-img snapshot -l` and `info`: a heading and a line per snapshot. */
 export function formatSnapshotTable(snapshots: readonly SnapshotRow[], utc = false): string[] {

@@ -95,6 +95,8 @@ export interface CreateContext {
   readonly options: Readonly<Record<string, unknown>>;
   /** Creates another file beside the image (extents of a split VMDK, data files). Path relative to the image. */
   createSibling(filename: string): Op<Node>;
+  /** Creates another file under the name given (an external data file). */
+  createFile(filename: string): Op<Node>;
   /** Opens an image that the new one refers to (backing file) read-only, to learn its size. */
   openImage(filename: string, format: string | null): Op<Node>;
 }

@@ -33,10 +33,11 @@ export function* createImage(environment: Environment, request: CreateRequest): 
     filename,
     size: request.size,
     options: request.options,
-    *createSibling(name) {
-      const sibling = yield* createFile(environment, directoryOf(filename) + name);
-      made.push(sibling);
-      return sibling;
+    createSibling: (name) => context.createFile(directoryOf(filename) + name),
+    *createFile(name) {
+      const other = yield* createFile(environment, name);
+      made.push(other);
+      return other;
     },
     openImage: (name, format) =>
       openNode(environment, { filename: name, ...(format === null ? {} : { driver: format }), flags: { noIO: true, noBacking: true } }),

@@ -274,7 +274,8 @@ function* openReference(
   chain: Chain,
   overrides: BlockdevOptions,
 ): Op<Child> {
-  const resolved = resolveReference(reference.image, reference.filename);
+  // QEMU takes data file names as they are, not relative to the image.
+  const resolved = reference.kind === "data-file" ? reference.filename : resolveReference(reference.image, reference.filename);
   const above = [...chain, reference.image];
   if (reference.kind !== "data-file" && above.includes(resolved)) {
     throw new BlockError("ERR_CORRUPT", `'${resolved}' is its own ${reference.kind} file: the chain is a loop`, { errno: "EINVAL" });

@@ -1,18 +1,12 @@
 /** Protocol drivers: the nodes at the bottom of the graph, each holding a Storage. */
 import { BlockError, prefixError } from "../base/error.js";
-import type { Storage, StorageOpenOptions } from "../storage/storage.js";
+import type { Storage, StorageOpener, StorageOpenOptions } from "../storage/storage.js";
 import type { Environment, OpenContext } from "./context.js";
 import type { Driver, StorageImpl } from "./driver.js";
 import { foreign, storageSize, StorageRequest, type Op } from "./op.js";
 import { Node } from "./node.js";
 import { READ_WRITE } from "./flags.js";
 import { takeEnum, takeString } from "./take.js";
-
-/** How a protocol gets at its storage; either may be null where the platform cannot. */
-export interface StorageOpener {
-  sync: ((filename: string, options: StorageOpenOptions) => Storage) | null;
-  async: ((filename: string, options: StorageOpenOptions) => Promise<Storage>) | null;
-}
 
 export interface ProtocolDefinition {
   name: string;

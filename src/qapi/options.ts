@@ -74,7 +74,8 @@ function parseOne(root: Tree, text: string, at: number, implied: string | undefi
   }
   if (!isImplied && text[end] !== "=") throw invalid(`Expected '=' after parameter '${key}'`);
 
-  const { value, next } = takeValue(text, isImplied ? at : end + 1);
+  // The implied key's value knows no ",,": it ends at the first comma.
+  const { value, next } = isImplied ? { value: text.slice(at, end), next: end + 1 } : takeValue(text, end + 1);
   let tree = root;
   for (let i = 0; i < fragments.length; i++) {
     const name = fragments[i]!;

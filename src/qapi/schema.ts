@@ -312,7 +312,10 @@ export function optional<S extends AnySchema | Lazy>(inner: S): OptionalType<Inf
   return { kind: "optional", get inner() { return resolve(inner); } };
 }
 
-/** A type declared later, or the type itself (BlockdevOptions inside BlockdevOptions). Give `T` by hand where it is recursive. */
+/**
+ * A type declared later, or the type itself (BlockdevOptions inside BlockdevOptions). TypeScript can not infer through a
+ * circle, so say what the values look like: `lazy<BlockdevOptions>((): AnySchema => blockdevOptions)`.
+ */
 export function lazy<T = unknown>(resolve: () => AnySchema): Lazy<T> {
   return { kind: "lazy", resolve };
 }

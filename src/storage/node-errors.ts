@@ -21,7 +21,10 @@ export function errnoName(number: number): string {
 /** The errno name of a system error; undefined for other errors. */
 export function errnoOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code;
-  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+  if (typeof code === "string" && /^E[A-Z0-9]+$/.test(code)) return code;
+  // Deno leaves the code out for errors it has no class for, and tells the number in the text.
+  const number = error instanceof Error ? /\(os error (\d+)\)/.exec(error.message)?.[1] : undefined;
+  return number === undefined ? undefined : NAME_OF_NUMBER.get(Number(number));
 }
 
 export function namedError(errno: string, context: string | undefined, details: BlockErrorDetails): BlockError {

@@ -87,3 +87,9 @@ export interface StorageOpenOptions {
   /** "off" | "on" | "auto" as the file driver's `locking`. */
   locking?: "off" | "on" | "auto";
 }
+
+/** How a protocol gets at a storage by name; either way may be null where the platform cannot. */
+export interface StorageOpener {
+  sync: ((filename: string, options: StorageOpenOptions) => Storage) | null;
+  async: ((filename: string, options: StorageOpenOptions) => Promise<Storage>) | null;
+}

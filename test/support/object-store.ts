@@ -2,12 +2,12 @@
 import type { MultipartUpload, ObjectBody, ObjectHead, ObjectSource, ObjectTarget, UploadedPart } from "../../src/storage/object.js";
 
 export class FakeBucket implements ObjectSource, ObjectTarget {
-  readonly objects = new Map<string, { bytes: Uint8Array; etag: string }>();
+  readonly objects: Map<string, { bytes: Uint8Array; etag: string }> = new Map();
   readonly log: string[] = [];
   /** So many next calls fail. */
   failures = 0;
   /** Bodies end after so many bytes. */
-  cutAfter = Infinity;
+  cutAfter: number = Infinity;
   aborted = 0;
   /** Part uploads take this long, the first ones longest. */
   uploadDelay = 0;

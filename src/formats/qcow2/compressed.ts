@@ -60,11 +60,11 @@ export function* writeCompressed(image: Qcow2, impl: MappedImpl, bytes: Uint8Arr
 }
 
 function* compress(compressor: Compressor, cluster: Uint8Array, limit: number): Op<Uint8Array | null> {
-  const { sync, async } = compressor;
+  const { sync: now, async: later } = compressor;
   return yield* foreign(
     `Compressing with ${compressor.name}`,
-    sync === null ? null : () => sync(cluster, limit),
-    async === null ? null : () => async(cluster, limit),
+    now === null ? null : () => now(cluster, limit),
+    later === null ? null : () => later(cluster, limit),
   );
 }
 

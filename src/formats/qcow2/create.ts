@@ -139,7 +139,7 @@ export function* createQcow2(context: CreateContext): Op<void> {
   yield* writeGrow(file, first, 0);
   yield* flush(file);
 
-  const data = settings.dataFile === null ? null : yield* context.createSibling(settings.dataFile);
+  const data = settings.dataFile === null ? null : yield* context.createFile(settings.dataFile);
   const node = yield* openNode(context.environment, {
     driver: "qcow2",
     options: { file, ...(data === null ? {} : { "data-file": data }) },

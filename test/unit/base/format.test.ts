@@ -27,7 +27,7 @@ test("qemu-io's report", () => {
     formatIoReport({ operation: "wrote", offset: 0, requested: 65536, done: 65536, operations: 1, seconds: 0.0009765625 }),
     "wrote 65536/65536 bytes at offset 0\n64 KiB, 1 ops; 00.00 sec (64 MiB/sec and 1024.0000 ops/sec)",
   );
-  assert.is(formatIoReport({ operation: "read", offset: 0, requested: 1, done: 1, operations: 1, seconds: 0.0005, terse: true }), "1,1,0:00.00,2000.000,2000.000");
+  assert.is(formatIoReport({ operation: "read", offset: 0, requested: 1, done: 1, operations: 1, seconds: 0.0005, terse: true }), "1,1,0:00:00.00,2000.000,2000.000");
   assert.is(formatIoTime(0.02), "00.02 sec");
   assert.is(formatIoTime(3723.456), "1:02:03.46");
 });
@@ -37,9 +37,15 @@ test("%g", () => {
     [0.1, 17, "0.10000000000000001"], [1e300, 17, "1.0000000000000001e+300"], [1e-7, 17, "9.9999999999999995e-08"], [1e16, 17, "10000000000000000"],
     [1e17, 17, "1e+17"], [123456789.123456789, 17, "123456789.12345679"], [-0, 17, "-0"], [5e-324, 17, "4.9406564584124654e-324"], [0.0001, 17, "0.0001"],
     [0.00001, 17, "1.0000000000000001e-05"], [1.7976931348623157e308, 17, "1.7976931348623157e+308"], [12345678901234567890, 17, "1.2345678901234567e+19"],
-    [-1.25e-10, 17, "-1.2500000000000001e-10"], [100, 17, "100"], [Infinity, 17, "inf"], [999.6, 3, "1e+03"], [99.95, 3, "100"], [0.5, 3, "0.5"],
+    [-1.25e-10, 17, "-1.2500000000000001e-10"], [100, 17, "100"], [Infinity, 17, "inf"], [999.6, 3, "1e+03"], [192.5, 3, "192"], [193.5, 3, "194"], [999.5, 3, "1e+03"], [-2.5, 1, "-2"], [9.5, 1, "1e+01"], [0.00015, 1, "0.0001"], [1234, 2, "1.2e+03"], [99.95, 3, "100"], [0.5, 3, "0.5"],
   ];
   for (const [value, digits, want] of cases) assert.is(formatG(value, digits), want);
+  assert.is(fixed(0.0625, 3), "0.062");
+  assert.is(fixed(64.0625, 3), "64.062");
+  assert.is(fixed(0.1875, 3), "0.188");
+  assert.is(fixed(2.5, 0), "2");
+  assert.is(fixed(9.9999, 2), "10.00");
+  assert.is(fixed(-0.125, 2), "-0.12");
   assert.is(fixed(1e22, 2), "10000000000000000000000.00");
   assert.is(fixed(Infinity, 2), "inf");
 });

@@ -181,4 +181,23 @@ test("circular output is an error, not a hang", () => {
   assert.throws(() => writeJson(loop as never), /nesting depth/);
 });
 
+test("random bytes: same outcome however they are cut, never a throw, and the reader recovers", () => {
+  const seed = Number(process.env["SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+  console.log(`json seed ${seed}`);
+  let state = seed >>> 0;
+  const random = (n: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * n);
+  };
+  const pieces = ["{", "}", "[", "]", ":", ",", '"', "'", "\\", "\\u", "d83d", "0", "-", "1", ".", "e", "+", "true", "nul", " ", "\n", "\xc3\xa9", "\xff", "\x01", '"a":', "%"];
+  for (let round = 0; round < 2000; round++) {
+    const input = bytes(`${Array.from({ length: random(16) }, () => pieces[random(pieces.length)]!).join("")}`);
+    const whole = stream(input);
+    assert.equal(stream(input, 1 + random(4)), whole, `seed ${seed} round ${round}`);
+    // A control byte always brings the lexer back; then closing brackets end whatever message was begun.
+    const after = stream(Uint8Array.from([...input, ...bytes('\n\x01\n{"alive":1}')]));
+    assert.is(after.at(-1), '{"alive": 1}', `seed ${seed} round ${round}`);
+  }
+});
+
 test.run();

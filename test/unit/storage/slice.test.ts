@@ -36,7 +36,7 @@ storageSuite("slice to the end", ["sync"], {
   make: (content) => ((length = 0), toTheEnd(content)), dispose: untouched, readBack: () => base.toBytes(OFFSET), writable: true, growable: true,
 });
 storageSuite("slice of a blob", ["async"], {
-  make: (content) => sliceStorage(blobStorage(new Blob([surrounded(content, 500)]) as BlobLike), OFFSET, content.length), writable: false, growable: false,
+  make: (content) => sliceStorage(blobStorage(new Blob([surrounded(content, 500) as Uint8Array<ArrayBuffer>]) as BlobLike), OFFSET, content.length), writable: false, growable: false,
 });
 storageSuite("slice, read-only", ["sync"], {
   make: (content) => sliceStorage(memoryStorage(content), 0, content.length, { readOnly: true }), writable: false, growable: false,

@@ -1,0 +1,73 @@
+/** Opening an image as the image operations name it: a file name, or with `imageOpts` a list of options. */
+import { prefixError } from "../base/error.js";
+import { alignUp } from "../base/int.js";
+import type { BlockdevOptions, Environment, OpenFlags } from "../block/context.js";
+import type { Node } from "../block/node.js";
+import { openNode, type OpenSpec } from "../block/open.js";
+import type { Op } from "../block/op.js";
+import { optsToObject, parseOpts, unflatten } from "../qapi/options.js";
+
+/** Sectors are what QEMU counts image sizes in. */
+export const SECTOR = 512;
+
+export interface ImageSpec {
+  /** Path, URL, `json:{…}`; with `imageOpts` "driver=…,file.filename=…". */
+  filename: string;
+  /** Driver of the format; probed when absent. */
+  format?: string | undefined;
+  imageOpts?: boolean | undefined;
+  /** More options of the driver. */
+  options?: BlockdevOptions | undefined;
+}
+
+/** Opens an image with qemu-img's wording of failures. The caller owns one reference. */
+export function* openImage(environment: Environment, spec: ImageSpec, flags: Partial<OpenFlags> = {}): Op<Node> {
+  try {
+    const node = yield* openNode(environment, openSpecOf(spec, flags));
+    if (flags.write === true && node.probed && node.driver.name === "raw") {
+      environment.warn(
+        `WARNING: Image format was not specified for '${spec.filename}' and probing guessed raw.\n` +
+          "         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n" +
+          "         Specify the 'raw' format explicitly to remove the restrictions.",
+      );
+    }
+    return node;
+  } catch (error) {
+    throw prefixError(`Could not open '${spec.filename}': `, error);
+  }
+}
+
+function openSpecOf(spec: ImageSpec, flags: Partial<OpenFlags>): OpenSpec {
+  const driver = spec.format === undefined ? {} : { driver: spec.format };
+  if (spec.imageOpts === true) {
+    const options = unflatten(optsToObject(parseOpts(spec.filename, "file"))) as BlockdevOptions;
+    return { ...driver, options: { ...options, ...spec.options }, flags };
+  }
+  return { filename: spec.filename, ...driver, ...(spec.options === undefined ? {} : { options: spec.options }), flags };
+}
+
+/** Size in bytes, rounded up to sectors as QEMU sees it. */
+export function imageSize(node: Node): number {
+  return alignUp(node.size, SECTOR);
+}
+
+/** Runs `work` on an open image and closes it, whatever happens. A failure to close counts when there was none before. */
+export function* usingImage<T>(node: Node, work: (node: Node) => Op<T>): Op<T> {
+  let result: T;
+  try {
+    result = yield* work(node);
+  } catch (error) {
+    yield* closeQuietly(node);
+    throw error;
+  }
+  yield* node.unref();
+  return result;
+}
+
+export function* closeQuietly(node: Node): Op<void> {
+  try {
+    yield* node.unref();
+  } catch {
+    // the first failure is what the user needs to see
+  }
+}
