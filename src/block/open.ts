@@ -240,6 +240,8 @@ function storageOptions(node: Node): BlockdevOptions {
 
 function* openBacking(node: Node, given: boolean, backing: unknown, chain: Chain): Op<void> {
   if (given && (backing === null || backing === "")) return;
+  // The driver knew better how to find it (VHD parents).
+  if (node.backing !== null) return;
   const impl = node.impl;
   const link = impl.shape === "mapped" ? (impl.backingFile ?? null) : null;
   const flags: OpenFlags = { ...node.flags, write: false, unmap: false, check: false };

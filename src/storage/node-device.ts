@@ -10,8 +10,8 @@ const SECTOR = 512;
  *
  * @throws BlockError ERR_UNSUPPORTED if the device has no end (a terminal, /dev/zero)
  */
-export function deviceSize(fd: number, name: string, native: NativeFiles | null): number {
-  return sysfsSize(fd) ?? seekSize(fd, native) ?? probeSize(fd, name);
+export function deviceSize(fd: number, name: string, native: () => NativeFiles | null): number {
+  return sysfsSize(fd) ?? seekSize(fd, native()) ?? probeSize(fd, name);
 }
 
 function sysfsSize(fd: number): number | null {

@@ -39,7 +39,8 @@ export function systemError(error: unknown, context: string | undefined, details
   if (error instanceof BlockError) return error;
   const errno = errnoOf(error);
   if (errno !== undefined) return namedError(errno, context, { cause: error, ...details });
-  // Node's own argument checks (ERR_OUT_OF_RANGE and the like).
+  // Offsets were checked before: what the runtime finds out of range is beyond what it can hand to the system (Bun: 2^52).
+  if ((error as { code?: unknown } | null)?.code === "ERR_OUT_OF_RANGE") return namedError("EFBIG", context, { cause: error, ...details });
   const message = error instanceof Error ? error.message : String(error);
   return new BlockError("ERR_IO", context === undefined ? message : `${context}: ${message}`, { cause: error, ...details });
 }

@@ -110,7 +110,7 @@ class NodeFile implements FileStorage {
     this.fixedSize = this.device;
     // Raw character devices (macOS, BSD) take whole sectors only; Linux' block devices are buffered.
     this.alignment = opened.stats.isCharacterDevice() ? 512 : 1;
-    this.deviceBytes = this.device ? deviceSize(opened.fd, opened.path, opened.native()) : 0;
+    this.deviceBytes = this.device ? deviceSize(opened.fd, opened.path, opened.native) : 0;
     const faces = opened.options.faces ?? "both";
     this.sync = faces === "async" ? null : this.syncFace();
     this.async = faces === "sync" ? null : this.asyncFace();

@@ -4,6 +4,7 @@ import type { Driver } from "../../block/driver.js";
 import { done } from "../../block/op.js";
 import { protocolDriver } from "../../block/protocol.js";
 import { nodeCodecs } from "../../codec/node-codecs.js";
+import { qcow2 } from "../../formats/qcow2/qcow2.js";
 import { raw } from "../../formats/raw/raw.js";
 import { createFileStorage, openFileStorage, openFileStorageAsync } from "../../storage/node-fs.js";
 
@@ -15,7 +16,7 @@ const file: Driver = protocolDriver({
 
 export function ioEnvironment(_objects: readonly string[]): Environment {
   return {
-    drivers: new Map([raw, file].map((driver) => [driver.name, driver])),
+    drivers: new Map([qcow2, raw, file].map((driver) => [driver.name, driver])),
     codecs: nodeCodecs,
     gate: () => done<GateDecision>(true),
     secrets: () => done(null),

@@ -257,7 +257,8 @@ export function encodeHeader(header: Header): Uint8Array {
     writeU64BE(viewOf(data), 8, header.crypto.length);
     parts.push({ type: Extension.cryptoHeader, data });
   }
-  if (header.version === 3) parts.push({ type: Extension.featureNames, data: encodeFeatureNames() });
+  // As QEMU: small clusters keep their room for the backing file name.
+  if (header.version === 3 && clusterSize >= 4096) parts.push({ type: Extension.featureNames, data: encodeFeatureNames() });
   if (header.bitmaps !== null && header.bitmaps.count > 0) {
     const data = new Uint8Array(24);
     const view = viewOf(data);

@@ -1,8 +1,8 @@
 /** Growing and shrinking the guest disk, and preallocation. */
 import { BlockError } from "../../base/error.js";
 import { alignDown, alignUp, divCeil } from "../../base/int.js";
-import type { TruncateOptions } from "../../block/driver.js";
-import { truncate, writeGrow, zeroGrow } from "../../block/io.js";
+import type { MappedImpl, TruncateOptions } from "../../block/driver.js";
+import { truncate, writeGrow, writeLeased, zeroGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { Preallocation } from "../../storage/storage.js";
 import { readEntry, sliceForRead, sliceForWrite, writeEntry } from "./entries.js";
@@ -38,10 +38,12 @@ function* grow(image: Qcow2, old: number, size: number, preallocation: Prealloca
   // A larger backing file must not show through in the new area, nor old content behind the end in the last cluster.
   const backing = image.node.backing;
   const hidden = backing !== null && backing.size > old;
+  yield* clearEdge(image, old, Math.min(alignUp(old, image.clusterSize), size), hidden);
   if (hidden && preallocation === "off") {
-    const start = Math.min(alignUp(old, image.subclusterSize), size);
-    yield* setSize(image, size);
+    const start = Math.min(alignUp(old, image.clusterSize), size);
+    // Before the new size holds: if it cannot be done nothing has changed.
     if (size > start) yield* zeroRange(image, start, size - start, {});
+    yield* setSize(image, size);
     return;
   }
   if (preallocation === "off") {
@@ -52,6 +54,21 @@ function* grow(image: Qcow2, old: number, size: number, preallocation: Prealloca
     yield* preallocate(image, old, size, preallocation);
   }
   yield* setSize(image, size);
+}
+
+/** Zeros behind the old end in its cluster: it may hold bytes from before an earlier shrink, or show the backing file. */
+function* clearEdge(image: Qcow2, from: number, to: number, hidden: boolean): Op<void> {
+  if (to <= from) return;
+  let kind = "unallocated";
+  const release = yield* image.lock.acquire();
+  try {
+    const pointer = yield* sliceForRead(image, from);
+    if (pointer >= 0) kind = readEntry(image, pointer, image.sliceIndex(from)).kind;
+  } finally {
+    release();
+  }
+  if (kind === "unallocated" ? !hidden : kind === "zero-plain" && !image.extended) return;
+  yield* writeLeased(image.node, image.node.impl as MappedImpl, new Uint8Array(to - from), from);
 }
 
 function* setSize(image: Qcow2, size: number): Op<void> {

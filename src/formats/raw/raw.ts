@@ -114,7 +114,12 @@ export const raw: Driver = {
   *create(context: CreateContext): Op<void> {
     const { size, file, options } = context;
     if (size < 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Image creation needs a size parameter");
-    yield* truncate(file, alignUp(size, 1), { preallocation: (options["preallocation"] as Preallocation | undefined) ?? "off" });
+    const preallocation = (options["preallocation"] ?? "off") as Preallocation;
+    if (!["off", "falloc", "full"].includes(preallocation)) {
+      throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter 'preallocation' does not accept value '${preallocation}'`);
+    }
+    // Sectors are what a disk consists of.
+    yield* truncate(file, alignUp(size, 512), { preallocation });
   },
 
   // eslint-disable-next-line require-yield

@@ -71,6 +71,7 @@ export function shapeFor(size: number, force: boolean): DiskShape {
 const BY_SIZE: readonly string[] = ["win ", "qem2", "d2v ", "CTXS"];
 
 export type SizeCalc = "auto" | "current_size" | "chs";
+export const isSizeCalc = (text: string): text is SizeCalc => text === "auto" || text === "current_size" || text === "chs";
 
 /** Whether an image by `creatorApp` has the size its geometry says. */
 export function goesByGeometry(creatorApp: string, geometry: Geometry, calc: SizeCalc): boolean {

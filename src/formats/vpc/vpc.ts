@@ -5,7 +5,7 @@ import type { OpenContext } from "../../block/context.js";
 import type { Driver, MappedImpl } from "../../block/driver.js";
 import { readBytes } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
-import { takeEnum } from "../../block/take.js";
+import { takeString } from "../../block/take.js";
 import { BlockTable } from "../shared/block-table.js";
 import { create, createOptions } from "./create.js";
 import { DifferencingImage } from "./differencing-image.js";
@@ -14,7 +14,7 @@ import { DYNAMIC_HEADER_BYTES, isHeaderIntact, parseDynamicHeader, type DynamicH
 import { findFooter, type FoundFooter } from "./find-footer.js";
 import { FixedImage } from "./fixed-image.js";
 import { hasCookie, SECTOR, VHD_DIFFERENCING } from "./footer.js";
-import { goesByGeometry, isMaxGeometry, MAX_SECTORS, sectorsOf } from "./geometry.js";
+import { goesByGeometry, isMaxGeometry, isSizeCalc, MAX_SECTORS, sectorsOf } from "./geometry.js";
 import type { VhdIdentity } from "./identity.js";
 import { openParent, parentNames } from "./parent.js";
 
@@ -80,7 +80,8 @@ export const vpc: Driver = {
   *open(context: OpenContext): Op<MappedImpl> {
     yield* context.openChild("file", "image");
     const { node, environment } = context;
-    const calc = takeEnum(context.options, "force_size_calc", ["auto", "current_size", "chs"]) ?? "auto";
+    const calc = takeString(context.options, "force_size_calc") ?? "auto";
+    if (!isSizeCalc(calc)) throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid size calculation mode: '${calc}'`);
     const found = yield* findFooter(node.file, environment.warn);
     const { footer, isFixed } = found;
     const byGeometry = goesByGeometry(footer.creatorApp, footer.geometry, calc);

@@ -8,7 +8,7 @@ import { CIPHER_KEY_BYTES, type CipherName, type Crypto, type HashName } from ".
 import { portableCrypto } from "../../../src/codec/crypto/portable-crypto.js";
 import { makeSectorCipher, sectorKeyBytes, type CipherMode, type SectorCipherOptions } from "../../../src/codec/crypto/sector-cipher.js";
 import { nodeCrypto } from "../../../src/codec/node-crypto.js";
-import { sample } from "./sample.js";
+import { same, sample } from "./sample.js";
 
 const bytes = (hex: string): Uint8Array => Uint8Array.from(hex.replace(/ /g, "").match(/../g) ?? [], (pair) => parseInt(pair, 16));
 const all: [string, Crypto][] = [["node", nodeCrypto], ["portable", portableCrypto]];
@@ -65,7 +65,7 @@ for (const [who, crypto] of all) {
     ten.encrypt(sector, 0xff);
     assert.is(toHex(sector.subarray(0, 16)), "1c3b3a102f770386e4836c99e370cf9b");
     ten.decrypt(sector, 0xff);
-    assert.equal(sector, Uint8Array.from({ length: 512 }, (_, i) => i & 255));
+    same(sector, Uint8Array.from({ length: 512 }, (_, i) => i & 255));
   });
 
   test(`${who}: CBC and CTR agree with OpenSSL sector by sector`, () => {
@@ -81,10 +81,10 @@ for (const [who, crypto] of all) {
         new DataView(iv.buffer).setBigUint64(0, ivgen === "plain" ? number & 0xffffffffn : number, true);
         if (ivgen === "essiv") crypto.blockCipher("aes-256", crypto.hash("sha256", k)).encrypt(iv, iv);
         const openssl = createCipheriv(`aes-256-${mode}`, k, iv).setAutoPadding(false);
-        assert.equal(data.subarray(i * 512, (i + 1) * 512), new Uint8Array(openssl.update(plain.subarray(i * 512, (i + 1) * 512))), `${mode} ${ivgen} ${i}`);
+        same(data.subarray(i * 512, (i + 1) * 512), new Uint8Array(openssl.update(plain.subarray(i * 512, (i + 1) * 512))), `${mode} ${ivgen} ${i}`);
       }
       cipher.decrypt(data, first);
-      assert.equal(data, plain);
+      same(data, plain);
     }
   });
 
@@ -137,12 +137,12 @@ test("every cipher and mode: node and portable agree, runs split anywhere, decry
       const b = Uint8Array.from(plain);
       one.encrypt(a, 1000);
       for (let at = 0, step = 1; at < 131; at += step, step = (step * 2) % 13 || 1) two.encrypt(b.subarray(at * 512, Math.min(131, at + step) * 512), 1000 + at);
-      assert.equal(a, b, `${cipher} ${mode}`);
+      same(a, b, `${cipher} ${mode}`);
       assert.not.equal(a, plain);
       two.decrypt(a, 1000);
-      assert.equal(a, plain, `${cipher} ${mode}`);
+      same(a, plain, `${cipher} ${mode}`);
       one.decrypt(b, 1000);
-      assert.equal(b, plain);
+      same(b, plain);
     }
 });
 

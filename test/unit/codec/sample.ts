@@ -1,4 +1,7 @@
 /** Seeded sample data for codec tests: text-like, sparse, repetitive and random stretches. */
+import * as assert from "uvu/assert";
+import { equalBytes } from "../../../src/base/bytes.js";
+
 export function random(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -43,4 +46,11 @@ export function damaged(bytes: Uint8Array, next: () => number): Uint8Array {
   const reach = next() < 0.5 ? Math.min(64, copy.length) : copy.length;
   for (let i = 0; i < changes; i++) copy[Math.floor(next() * reach)] = Math.floor(next() * 256);
   return next() < 0.2 ? copy.subarray(0, Math.floor(next() * copy.length)) : copy;
+}
+
+/** Fails, without printing megabytes, when two byte arrays differ. */
+export function same(actual: Uint8Array, expected: Uint8Array, message = ""): void {
+  if (equalBytes(actual, expected)) return;
+  const at = expected.findIndex((byte, i) => byte !== actual[i]);
+  assert.unreachable(`${message} bytes differ: lengths ${actual.length}, ${expected.length}, first difference at ${at}: ${actual[at]}, not ${expected[at]}`);
 }

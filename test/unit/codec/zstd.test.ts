@@ -8,7 +8,7 @@ import { portableCodecs } from "../../../src/codec/portable.js";
 import { decompressZstd } from "../../../src/codec/zstd/decoder.js";
 import { boundedFrame, frameEnd, readFrameHeader, withContentSize } from "../../../src/codec/zstd/frame.js";
 import { xxh64Low } from "../../../src/codec/zstd/xxh64.js";
-import { damaged, padded, random, sample } from "./sample.js";
+import { damaged, padded, random, same, sample } from "./sample.js";
 
 const SEED = Number(process.env["SEED"] ?? 20261121);
 console.log(`zstd.test seed ${SEED}`);
@@ -37,11 +37,11 @@ for (const [who, codecs] of all) {
         for (const decode of [sync!, decompressZstd]) {
           const out = new Uint8Array(size);
           decode(padded(packed, 300), out);
-          assert.equal(out, plain, `level ${level} size ${size}`);
+          same(out, plain, `level ${level} size ${size}`);
         }
         const out = new Uint8Array(size);
         await async!(padded((await compressor.async!(plain, size + 1024))!, 511), out);
-        assert.equal(out, plain);
+        same(out, plain);
         if (size >= 256) assert.is(readFrameHeader(packed, 0).contentSize, size, "QEMU is told the size");
         assert.is(frameEnd(packed, 0), packed.length, "one frame");
       }
@@ -69,7 +69,7 @@ for (const [who, codecs] of all) {
     const packed = concatBytes([skip, compressor.sync!(one, 9999)!, skip, compressor.sync!(two, 9999)!, new Uint8Array(77)]);
     const out = new Uint8Array(4096);
     sync!(packed, out);
-    assert.equal(out, concatBytes([one, two]));
+    same(out, concatBytes([one, two]));
   });
   test(`${who}: damage is ERR_CORRUPT or harmless, quickly`, () => {
     const next = random(SEED);
@@ -95,7 +95,7 @@ test("frames of the zstd program, with checksum, without size", () => {
   for (const [hex, want] of VECTORS) {
     const out = new Uint8Array(plain.length);
     decompressZstd(bytes(hex), out);
-    assert.equal(out, plain, want);
+    same(out, plain, want);
   }
   const spoiled = bytes(VECTORS[0]![0]);
   spoiled[spoiled.length - 1]! ^= 1;

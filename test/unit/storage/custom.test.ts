@@ -71,6 +71,17 @@ test("a promise from a synchronous source is an error", () => {
   assert.throws(() => storage.sync!.read(new Uint8Array(5), 0), (error: BlockError) => error.code === "ERR_IO" && /synchronous/.test(error.message));
 });
 
+test("a gap is made by growing first, for sources that do not care", () => {
+  const calls: string[] = [];
+  const storage = customStorage({
+    size: 100, read: () => 0, write: (from, at) => void calls.push(`write ${at}+${from.length}`), truncate: (size) => void calls.push(`truncate ${size}`),
+  }, { sync: true });
+  storage.sync!.write(new Uint8Array(10), 100);
+  storage.sync!.write(new Uint8Array(10), 200);
+  assert.equal(calls, ["write 100+10", "truncate 200", "write 200+10"]);
+  assert.is(storage.sync!.size(), 210);
+});
+
 test("failures keep their errno", async () => {
   const storage = customStorage({ size: 100, read: () => Promise.reject(Object.assign(new Error("x"), { code: "ENOSPC" })) });
   assert.is((await rejects(storage.async!.read(new Uint8Array(5), 0), "ERR_NO_SPACE")).errno, "ENOSPC");

@@ -141,6 +141,23 @@ test("holes survive and space is given back", () => {
   file.sync!.close();
 });
 
+test("a remembered run of data is forgotten when part of it goes", () => {
+  if (nativeFiles() === null) return;
+  for (const change of ["discard", "writeZeroes", "truncate"] as const) {
+    const { extents, discard, truncate, write, writeZeroes, close } = createFileStorage(tempPath(), { faces: "sync" }).sync!;
+    write(new Uint8Array(1 << 20).fill(1), 0);
+    assert.equal(extents!(0, 1 << 20), [{ offset: 0, length: 1 << 20, data: true }]);
+    if (change === "discard") discard!(1 << 18, 1 << 18);
+    else if (change === "writeZeroes") writeZeroes!(1 << 18, 1 << 18, { mayUnmap: true });
+    else {
+      truncate(1 << 18);
+      truncate(1 << 20);
+    }
+    assert.equal(extents!(1 << 18, 4096), [{ offset: 1 << 18, length: 4096, data: false }], change);
+    close();
+  }
+});
+
 test("without native calls an empty file is a hole and others count as data", () => {
   const name = tempPath();
   const file = createFileStorage(name, { size: 1 << 20, native: null });

@@ -25,6 +25,15 @@ test("missing, changed and deleted objects", async () => {
   await rejects(storage.async!.read(new Uint8Array(10), 0), "ERR_NOT_FOUND");
 });
 
+test("a store that does not know conditions is seen through", async () => {
+  const bucket = bucketWith(content);
+  const { get } = bucket;
+  bucket.get = (key, options) => get.call(bucket, key, { ...options, onlyIf: { etagMatches: bucket.objects.get(key)!.etag } });
+  const storage = await objectStorage(bucket, "image", quick);
+  bucket.put("image", content.slice());
+  await rejects(storage.async!.read(new Uint8Array(10), 0), "ERR_CHANGED");
+});
+
 test("failed and cut requests are repeated, a limited number of times", async () => {
   const bucket = bucketWith(content);
   bucket.failures = 2;

@@ -1,0 +1,120 @@
+/** Copying the content of one or more images into another one. */
+import { BlockError, strerror, toBlockError } from "../base/error.js";
+import { RateLimit } from "../base/rate-limit.js";
+import { KiB, MiB } from "../base/int.js";
+import { flush, write, writeZeroes } from "../block/io.js";
+import type { Node } from "../block/node.js";
+import type { Op } from "../block/op.js";
+import { blockCopy } from "../jobs/block-copy.js";
+import { imageSize } from "./open.js";
+import type { OperationOptions } from "./signal.js";
+import { ConcatenatedSource } from "./source.js";
+
+export interface ConvertOptions extends OperationOptions {
+  /** The target was made for this and is known to read as zeros. */
+  targetIsZero: boolean;
+  /** Leave out what is below the top layer of the source: the target has a backing file that shows it. */
+  overBacking?: boolean;
+  /** Store clusters compressed. */
+  compress?: boolean;
+  /** Runs of zeros of at least this many bytes stay unallocated; 0: everything is written. Default 4096. */
+  sparseSize?: number;
+  /** Requests in flight, 1..16; default 8. */
+  parallel?: number;
+  /** Write as data comes in rather than in ascending order. */
+  outOfOrder?: boolean;
+  /** Bytes per second; 0: as fast as it goes. */
+  rateLimit?: number;
+  /** Go on after read errors, with zeros for what cannot be read; called with a message for each. */
+  onBadSector?: ((message: string) => void) | undefined;
+}
+
+const DEFAULT_SPARSE = 4 * KiB;
+const DEFAULT_PARALLEL = 8;
+const CHUNK = 1 * MiB;
+
+/**
+ * Writes the content of `sources`, one after the other, into `target` (open read-write, at least as large) and flushes it.
+ * @throws BlockError "error while reading|writing at byte …"
+ */
+export function* convertInto(sources: readonly Node[], target: Node, options: ConvertOptions): Op<void> {
+  const overBacking = options.overBacking ?? false;
+  const compress = options.compress ?? false;
+  const sparse = options.sparseSize ?? DEFAULT_SPARSE;
+  const source = new ConcatenatedSource(sources, {
+    overBacking,
+    targetBackingSize: target.backing === null ? Infinity : imageSize(target.backing),
+    onBadSector: options.onBadSector ?? null,
+  });
+  const impl = target.impl;
+  const unit = compress ? clusterSize(target) : 1;
+  const environment = target.environment;
+  const writesZeros = !options.targetIsZero || (overBacking && target.backing !== null);
+  const flags = compress ? { compressed: true } : {};
+  const granule = sparse === 0 ? 0 : compress ? unit : zeroGranule(sparse, impl.shape === "mapped" ? (impl.zeroUnit ?? impl.allocationUnit) : 1);
+  yield* blockCopy({
+    source,
+    target: {
+      *write(from, offset) {
+        try {
+          yield* write(target, from, offset, flags);
+        } catch (error) {
+          throw writeError(offset, error);
+        }
+      },
+      writeZeroes: writesZeros
+        ? function* (offset, length) {
+            try {
+              yield* writeZeroes(target, offset, length, { mayUnmap: true });
+            } catch (error) {
+              throw writeError(offset, error);
+            }
+          }
+        : null,
+    },
+    size: source.size,
+    parallel: options.parallel ?? DEFAULT_PARALLEL,
+    chunk: CHUNK,
+    inOrder: options.outOfOrder !== true,
+    detectZeroes: granule,
+    minZeroRun: compress ? unit : sparse,
+    unit,
+    ...(options.rateLimit === undefined || options.rateLimit === 0 ? {} : { rateLimit: new RateLimit(options.rateLimit, environment.now) }),
+    signal: options.signal,
+    ...(options.onProgress === undefined ? {} : { onProgress: ({ done, total }) => options.onProgress!({ phase: "convert", done, total }) }),
+  });
+  yield* flush(target);
+}
+
+/** Zeros are looked for in units the target can leave out: a power of two, at least what was asked for or the target's own unit. */
+function zeroGranule(sparse: number, unit: number): number {
+  let granule = 512;
+  while (granule * 2 <= sparse) granule *= 2;
+  return Math.min(Math.max(granule, unit), CHUNK);
+}
+
+/** Bytes of one cluster of a format with compression. */
+export function clusterSize(node: Node): number {
+  const impl = node.impl;
+  const size = impl.blockInfo?.().clusterSize;
+  if (impl.shape !== "mapped" || impl.writeCompressed === undefined || size === undefined) {
+    throw new BlockError("ERR_UNSUPPORTED", "Compression not supported for this file format", { errno: "ENOTSUP", node: node.nodeName });
+  }
+  return size;
+}
+
+/** Whether a node that was just made by `create` reads as zeros: not on a device, whose old content stays. */
+export function startsZeroed(node: Node): boolean {
+  const impl = node.impl;
+  if (node.backing !== null) return false;
+  if (impl.shape === "storage") return !impl.storage.fixedSize;
+  if (node.driver.name === "luks") return false;
+  if (impl.shape === "mapped" && impl.encrypt !== undefined) return false;
+  for (const child of node.children) if (child.role === "data" && !startsZeroed(child.node)) return false;
+  return true;
+}
+
+function writeError(offset: number, error: unknown): BlockError {
+  const inner = toBlockError(error);
+  return new BlockError(inner.code, `error while writing at byte ${offset}: ${strerror(inner.errno)}`, { errno: inner.errno, offset, cause: error });
+}
