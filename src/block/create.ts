@@ -71,6 +71,6 @@ export function* createFile(environment: Environment, filename: string): Op<Node
   try {
     return yield* protocol.createFile(environment, filename);
   } catch (error) {
-    throw prefixError(`Could not create '${filename}': `, error);
+    throw /^(Could not create '|Failed to get )/.test((error as Error).message) ? error : prefixError(`Could not create '${filename}': `, error);
   }
 }

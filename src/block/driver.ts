@@ -37,6 +37,8 @@ export interface Driver {
   parseFilename?(filename: string): Record<string, unknown>;
   /** Makes (or empties) a file of a protocol and returns its writable node. */
   createFile?(environment: Environment, filename: string): Op<Node>;
+  /** Removes a file of a protocol (a half-made image). */
+  deleteFile?(filename: string): Op<void>;
   /** Size of an image of `size` guest bytes, for `measure`. */
   measure?(context: MeasureContext): Op<Measure>;
 }
@@ -72,6 +74,8 @@ export interface WriteFlags {
 export interface CommonImpl {
   /** Format-specific part of `query-block` / `qemu-img info`. */
   specificInfo?(): Op<ImageInfoSpecific | undefined>;
+  /** The node is about to become writable (true) or read-only (false, after a flush): state that depends on it is brought in line. */
+  accessChanging?(write: boolean): Op<void>;
   /** Extra members of ImageInfo and BlockDriverInfo: cluster size, dirty flag … */
   blockInfo?(): BlockDriverInfo;
   /** Breakpoints, where the driver can stop requests (blkdebug). */
@@ -103,7 +107,8 @@ export interface BlockDriverInfo {
 
 export interface StorageImpl extends CommonImpl {
   readonly shape: "storage";
-  readonly storage: Storage;
+  /** Replaced when the node is reopened with other access. */
+  storage: Storage;
   /** Bytes; kept current by the chokepoint. */
   size: number;
 }

@@ -208,8 +208,22 @@ export function* write(node: Node, from: Uint8Array, offset: number, flags: Writ
     yield* writeZeroes(node, offset, from.length, { ...flags, mayUnmap: node.detectZeroes === "unmap" });
     return;
   }
-  yield* writeUnchecked(node, from, offset, flags);
+  yield* observed(node, offset, from.length, writeUnchecked(node, from, offset, flags));
   if (flags.fua || node.flags.writethrough) yield* flush(node);
+}
+
+/** A change of guest data, with those who want to hear of it before and after. */
+function* observed(node: Node, offset: number, length: number, change: Op<void>): Op<void> {
+  if (node.beforeWrite.size > 0) for (const hook of [...node.beforeWrite]) yield* hook(offset, length);
+  if (node.writeListeners.size === 0) {
+    yield* change;
+    return;
+  }
+  try {
+    yield* change;
+  } finally {
+    for (const listener of node.writeListeners) listener(offset, length);
+  }
 }
 
 /** A write that may reach behind the end of a growing file: how formats write their own metadata and new clusters. */
@@ -236,6 +250,7 @@ function* writeUnchecked(node: Node, from: Uint8Array, offset: number, flags: Wr
   const impl = node.impl;
   switch (impl.shape) {
     case "storage":
+      if (flags.compressed) throw compressionUnsupported(node);
       yield* writeStorage(node, impl, from, offset);
       return;
     case "intercept": {
@@ -375,9 +390,13 @@ function* writeHost(impl: MappedImpl, file: Node, bytes: Uint8Array, guest: numb
   yield* writeGrow(file, bytes, host);
 }
 
+function compressionUnsupported(node: Node): BlockError {
+  return new BlockError("ERR_UNSUPPORTED", "Compression not supported for this file format", { node: node.nodeName, errno: "ENOTSUP" });
+}
+
 function* writeCompressed(node: Node, impl: MappedImpl, from: Uint8Array, offset: number): Op<void> {
   if (impl.writeCompressed === undefined) {
-    throw new BlockError("ERR_UNSUPPORTED", "Compression not supported for this file format", { node: node.nodeName, errno: "ENOTSUP" });
+    throw compressionUnsupported(node);
   }
   const unit = impl.allocationUnit;
   if (offset % unit !== 0 || (from.length % unit !== 0 && offset + from.length !== node.size)) {
@@ -403,6 +422,11 @@ export function* writeZeroes(node: Node, offset: number, length: number, flags: 
   checkRange(node, offset, length, "write_zeroes");
   if (length === 0) return;
   if (flags.mayUnmap && !node.flags.unmap) flags = { ...flags, mayUnmap: false };
+  yield* observed(node, offset, length, zeroUnchecked(node, offset, length, flags));
+  if (flags.fua || node.flags.writethrough) yield* flush(node);
+}
+
+function* zeroUnchecked(node: Node, offset: number, length: number, flags: WriteFlags): Op<void> {
   const impl = node.impl;
   const unit = impl.shape === "mapped" ? (impl.zeroUnit ?? impl.allocationUnit) : 1;
   const can = impl.shape === "storage" ? storageCan(impl.storage, "writeZeroes") : impl.writeZeroes !== undefined;
@@ -417,25 +441,53 @@ export function* writeZeroes(node: Node, offset: number, length: number, flags: 
     if (last > first) yield* zeroAligned(node, first, last - first, unit, flags);
     if (end > last) yield* zeroPart(node, last, end - last, flags);
   }
-  if (flags.fua || node.flags.writethrough) yield* flush(node);
 }
 
 /** A piece smaller than the format's unit. When the rest of its unit is zero already the whole unit can become zero. */
 function* zeroPart(node: Node, offset: number, length: number, flags: WriteFlags): Op<void> {
   const impl = node.impl;
-  if (impl.shape === "mapped") {
-    const unit = impl.zeroUnit ?? impl.allocationUnit;
-    const start = alignDown(offset, unit);
-    const end = Math.min(start + unit, node.size);
-    if (yield* isZeroRange(node, start, offset - start)) {
-      if (yield* isZeroRange(node, offset + length, end - offset - length)) {
-        yield* zeroAligned(node, start, end - start, unit, flags);
+  if (impl.shape !== "mapped") {
+    if (flags.noFallback) throw errnoError("ENOTSUP", undefined, { node: node.nodeName });
+    yield* writeZeroBytes(node, offset, length);
+    return;
+  }
+  const unit = impl.zeroUnit ?? impl.allocationUnit;
+  const start = alignDown(offset, unit);
+  const end = Math.min(start + unit, node.size);
+  // One lease from the look at the neighbours to the change: a write between them would be lost.
+  const lease = yield* node.requests.acquire(start, end - start, Math.max(unit, impl.allocationUnit));
+  try {
+    if ((yield* isZeroRange(node, start, offset - start)) && (yield* isZeroRange(node, offset + length, end - offset - length))) {
+      try {
+        yield* impl.writeZeroes!(start, end - start, flags);
         return;
+      } catch (error) {
+        if (flags.noFallback || !(error instanceof BlockError) || error.code !== "ERR_UNSUPPORTED") throw error;
       }
     }
+    if (flags.noFallback) throw errnoError("ENOTSUP", undefined, { node: node.nodeName });
+    yield* writeZerosLeased(node, impl, offset, length);
+  } finally {
+    node.requests.release(lease);
   }
-  if (flags.noFallback) throw errnoError("ENOTSUP", undefined, { node: node.nodeName });
-  yield* writeZeroBytes(node, offset, length);
+}
+
+/** Zeros written as data by one who holds the lease of the range. */
+function* writeZerosLeased(node: Node, impl: MappedImpl, offset: number, length: number): Op<void> {
+  const unit = impl.transformUnit ?? 1;
+  const start = alignDown(offset, unit);
+  const end = Math.min(alignUp(offset + length, unit), alignUp(impl.size, unit));
+  if (start !== offset || end !== offset + length) {
+    const bounce = yield* readBytes(node, start, end - start);
+    bounce.fill(0, offset - start, offset - start + length);
+    yield* writeLeased(node, impl, bounce, start);
+    return;
+  }
+  for (let at = 0; at < length; ) {
+    const n = Math.min(ZERO_CHUNK, length - at);
+    yield* writeLeased(node, impl, zeroChunk(n), offset + at);
+    at += n;
+  }
 }
 
 /** Whether a range is known to read as zeros from the map alone (no data is read). */
@@ -516,6 +568,10 @@ export function* discard(node: Node, offset: number, length: number): Op<void> {
   checkWritable(node, "discard");
   checkRange(node, offset, length, "discard");
   if (length === 0 || !node.flags.unmap) return;
+  yield* observed(node, offset, length, discardUnchecked(node, offset, length));
+}
+
+function* discardUnchecked(node: Node, offset: number, length: number): Op<void> {
   const impl = node.impl;
   if (impl.shape === "storage") {
     if (!storageCan(impl.storage, "discard")) return;

@@ -8,7 +8,21 @@ import type { Op } from "./op.js";
 export interface Child {
   readonly name: string;
   readonly role: ChildRole;
+  /** The node this is a child of. */
+  readonly parent: Node;
   node: Node;
+}
+
+/** Someone outside the graph who uses a node: a guest device, an export, a job (`block/backend.ts`). */
+export interface NodeUser {
+  /** The node was replaced by another one, which took its place everywhere. */
+  nodeReplaced(to: Node): void;
+  /** No new requests until `resume`; may be called several times. */
+  quiesce(): void;
+  resume(): void;
+  readonly requestsInFlight: number;
+  /** Waits until the last request in flight has ended. */
+  idle(): Op<void>;
 }
 
 let anonymous = 0;
@@ -29,6 +43,15 @@ export class Node {
   probed = false;
   /** Everyone who holds the node: parents and users. It closes with the last one. */
   references = 1;
+  /** Edges that lead here. */
+  readonly parents: Child[] = [];
+  readonly users: Set<NodeUser> = new Set();
+  /** What must not be done with the node at present, and why ("block device is in use by block job: commit"). */
+  readonly blockers: Map<symbol, string> = new Map();
+  /** Hear of every change of guest data when it has been made (or tried): offset and length in bytes. */
+  readonly writeListeners: Set<(offset: number, length: number) => void> = new Set();
+  /** Run before a change of guest data is made; what they throw fails the request (copy-before-write). */
+  readonly beforeWrite: Set<(offset: number, length: number) => Op<void>> = new Set();
   #impl: NodeImpl | null = null;
   #closed = false;
 
@@ -78,13 +101,24 @@ export class Node {
   }
 
   attach(name: string, role: ChildRole, node: Node): Child {
-    const child: Child = { name, role, node };
+    const child: Child = { name, role, parent: this, node };
     this.children.push(child);
+    node.parents.push(child);
     return child;
   }
+  /** Takes a child off; its reference passes to the caller. */
   detach(name: string): Node | null {
     const index = this.children.findIndex((child) => child.name === name);
-    return index < 0 ? null : this.children.splice(index, 1)[0]!.node;
+    if (index < 0) return null;
+    const [child] = this.children.splice(index, 1);
+    leaveParent(child!);
+    return child!.node;
+  }
+  /** Points an edge at another node. References are the caller's business. */
+  redirect(child: Child, to: Node): void {
+    leaveParent(child);
+    child.node = to;
+    to.parents.push(child);
   }
 
   ref(): this {
@@ -107,6 +141,7 @@ export class Node {
     }
     this.#closed = true;
     for (const child of this.children.splice(0)) {
+      leaveParent(child);
       try {
         yield* child.node.unref();
       } catch (error) {
@@ -122,6 +157,7 @@ export class Node {
     this.#closed = true;
     this.references = 0;
     for (const child of this.children.splice(0)) {
+      leaveParent(child);
       try {
         yield* child.node.unref();
       } catch {
@@ -129,4 +165,9 @@ export class Node {
       }
     }
   }
+}
+
+function leaveParent(child: Child): void {
+  const index = child.node.parents.indexOf(child);
+  if (index >= 0) child.node.parents.splice(index, 1);
 }

@@ -193,6 +193,31 @@ export class WaitRequest extends Request {
   }
 }
 
+/** A wait that also ends by itself after some time. */
+export class TimedWaitRequest extends Request {
+  readonly queue: WaitQueue;
+  readonly milliseconds: number;
+  constructor(queue: WaitQueue, milliseconds: number) {
+    super();
+    this.queue = queue;
+    this.milliseconds = milliseconds;
+  }
+  get isAsync(): boolean {
+    return true;
+  }
+  /** Where there is no time to pass (synchronous calls, seeded schedules) it has passed. */
+  sync(): void {}
+  async(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, this.milliseconds);
+      this.queue.add(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+}
+
 /** Mutual exclusion between Ops. `const done = yield* mutex.acquire(); try { … } finally { done(); }` */
 export class Mutex {
   #held = false;

@@ -125,7 +125,7 @@ function* openChildSpec(environment: Environment, given: unknown, flags: OpenFla
   if (given instanceof Node) return given.ref();
   if (typeof given === "string") {
     const found = environment.findNode?.(given) ?? null;
-    if (found === null) throw new BlockError("ERR_NOT_FOUND", `Cannot find device='' nor node-name='${given}'`, { qmpClass: "GenericError" });
+    if (found === null) throw new BlockError("ERR_NOT_FOUND", `Cannot find device='${given}' nor node-name='${given}'`, { qmpClass: "GenericError" });
     return found.ref();
   }
   if (typeof given !== "object" || given === null) throw new BlockError("ERR_INVALID_ARGUMENT", "A block device must be specified for \"file\"");
@@ -204,9 +204,9 @@ function refuseLeftovers(driver: Driver, rest: BlockdevOptions): void {
 
 /** The file name of an image for messages and for resolving what it names: that of the file below. */
 export function imageName(node: Node): string {
-  if (node.filename !== "") return node.filename;
   const file = node.child("file") ?? node.child("image");
-  return file === null ? "" : imageName(file);
+  // A description has no directory: the file below does.
+  return file !== null && (node.filename === "" || node.filename.startsWith("json:")) ? imageName(file) : node.filename;
 }
 
 /** The node's name for people: the plain file name where that says enough, else a `json:` description. */

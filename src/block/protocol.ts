@@ -14,6 +14,8 @@ export interface ProtocolDefinition {
   open: StorageOpener;
   /** Makes or empties a file and opens it read-write; absent where the protocol cannot. */
   create?: StorageOpener;
+  /** Removes a file; absent where the protocol cannot. */
+  remove?: { sync: ((filename: string) => void) | null; async: ((filename: string) => Promise<void>) | null };
 }
 
 function* throughOpener(what: string, opener: StorageOpener, filename: string, options: StorageOpenOptions): Op<Storage> {
@@ -25,7 +27,7 @@ function* throughOpener(what: string, opener: StorageOpener, filename: string, o
 }
 
 export function protocolDriver(definition: ProtocolDefinition): Driver {
-  const { name, open, create, schemes } = definition;
+  const { name, open, create, remove, schemes } = definition;
   const driver: Driver = {
     name,
     category: "protocol",
@@ -40,6 +42,15 @@ export function protocolDriver(definition: ProtocolDefinition): Driver {
             node.filename = path;
             node.impl = yield* storageImpl(storage);
             return node;
+          },
+        }),
+    ...(remove === undefined
+      ? {}
+      : {
+          *deleteFile(filename: string): Op<void> {
+            const path = filename.startsWith(`${name}:`) && name === "file" ? filename.slice(5) : filename;
+            const { sync, async } = remove;
+            yield* foreign(`Removing '${path}'`, sync === null ? null : () => sync(path), async === null ? null : () => async(path));
           },
         }),
     runtimeOptions: ["filename", "locking", "aio", "x-check-cache-dropped", "drop-cache"],
@@ -68,14 +79,15 @@ export function protocolDriver(definition: ProtocolDefinition): Driver {
 /** The implementation of a node over an open storage. */
 export function* storageImpl(storage: Storage): Op<StorageImpl> {
   const size = yield* storageSize(storage);
-  return {
+  const impl: StorageImpl = {
     shape: "storage",
     storage,
     size,
     *close(): Op<void> {
-      yield new StorageRequest(storage, "close");
+      yield new StorageRequest(impl.storage, "close");
     },
   };
+  return impl;
 }
 
 /** The driver of nodes that are made from a storage object the caller has. */

@@ -3,6 +3,7 @@
  * and the jobs.
  */
 import type { Node } from "./node.js";
+import { skipFilters } from "./graph.js";
 import { ExtentKind, ExtentList } from "./extent.js";
 import { storageCan, storageExtents, type Op } from "./op.js";
 
@@ -43,7 +44,7 @@ export function* blockStatus(node: Node, offset: number, length: number, options
     const own = yield* layerStatus(layer, offset, limit, wantZero);
     own.depth = depth;
     if (own.allocated) return own;
-    const below = layer.backing;
+    const below = skipFilters(layer).backing;
     if (below === null || below === (options.base ?? null)) {
       own.depth = depth;
       if (below === null) own.zero = true;
@@ -67,6 +68,7 @@ export function* layerStatus(node: Node, offset: number, length: number, wantZer
     case "storage":
       return yield* storageStatus(node, offset, length, wantZero);
     case "intercept":
+      if (impl.status === undefined && node !== skipFilters(node)) return yield* layerStatus(skipFilters(node), offset, length, wantZero);
       if (impl.status === undefined) return status(offset, length, true, false, true, false, null, -1);
       yield* impl.status(offset, length, list);
       break;
@@ -94,7 +96,8 @@ export function* layerStatus(node: Node, offset: number, length: number, wantZer
         const below = yield* fileStatus(extent.file, extent.host, run);
         if (below.length < found.length) found.length = below.length;
         if (below.zero) found.zero = true;
-        if (!below.data) found.data = false;
+        // A format keeps its cluster even where the file has a hole; raw is nothing but its file.
+        if (!below.data && impl.shape !== "mapped") found.data = false;
         if (deeper && below.file !== null) {
           found.file = below.file;
           found.offset = below.offset;

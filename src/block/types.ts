@@ -63,10 +63,31 @@ export interface CheckProblem {
   offset?: number;
 }
 
+/** One thing a repair is going to do, told before anything is written. */
+export interface RepairStep {
+  action:
+    | "lower-refcounts"
+    | "raise-refcounts"
+    | "rebuild-refcounts"
+    | "zero-entries"
+    | "correct-copied-flags"
+    | "rewrite-snapshot-table"
+    | "clear-dirty-bit"
+    | "clear-corrupt-bit";
+  /** Why, in words for people. */
+  reason: string;
+  /** Clusters, or table entries, concerned. */
+  count: number;
+}
+
 export interface CheckOptions {
   fix: CheckFix;
   report: (problem: CheckProblem) => void;
   progress?: (done: number, total: number) => void;
+  /** Every step of the repair, in order, before the first one is taken. */
+  plan?: (step: RepairStep) => void;
+  /** Only find and plan: nothing is written, the image may be read-only. */
+  dryRun?: boolean;
 }
 
 export interface MapEntry {

@@ -1,12 +1,14 @@
-/** The `qemu-io` program. */
-import { ioEnvironment } from "./io/environment.js";
+/** The drop-in `qemu-io`. */
+import { cliEnvironment } from "./environment.js";
 import { processOutput, stdinLines } from "./io/process.js";
 import { ioMain } from "./io/program.js";
 
+const name = "qemu-io";
+const output = processOutput();
 process.exitCode = await ioMain(process.argv.slice(2), {
-  name: "qemu-io",
+  name,
   version: "7.2.0 (Blockcore)",
-  output: processOutput(),
+  output,
   readLine: stdinLines(),
-  environment: ioEnvironment,
+  environment: (objects) => cliEnvironment({ objects, warn: (message) => output.writeError(`${message}\n`) }),
 });

@@ -39,10 +39,7 @@ interface Side {
 export function* compareImages(first: Node, second: Node, options: CompareOptions = {}): Op<CompareResult> {
   const size1 = imageSize(first);
   const size2 = imageSize(second);
-  if (size1 !== size2) {
-    if (options.strict === true) return { identical: false, reason: "size" };
-    options.onSizeMismatch?.();
-  }
+  if (size1 !== size2 && options.strict === true) return { identical: false, reason: "size" };
   const total = Math.min(size1, size2);
   const all = Math.max(size1, size2);
   const comparer = new Comparer(first, second);
@@ -71,8 +68,9 @@ export function* compareImages(first: Node, second: Node, options: CompareOption
   }
   const offset = yield* comparer.flushed();
   if (offset >= 0) return { identical: false, reason: "content", offset };
-  if (size1 !== size2) return yield* restIsZero(size1 > size2 ? first : second, total, all, comparer, options, report);
-  return { identical: true };
+  if (size1 === size2) return { identical: true };
+  options.onSizeMismatch?.();
+  return yield* restIsZero(size1 > size2 ? first : second, total, all, comparer, options, report);
 }
 
 /** What the longer image has behind the end of the shorter one must be zeros. */

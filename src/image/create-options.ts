@@ -74,7 +74,7 @@ export function formatCreateOptions(table: readonly CreateOption[], values: Read
     } else if (type === "string") {
       words.push(`${name}=${String(value).replaceAll(",", ",,")}`);
     } else if (type === "bool") {
-      words.push(`${name}=${opts.findLast((opt) => opt.name === name)?.value ?? (value === true ? "on" : "off")}`);
+      words.push(`${name}=${opts.filter((opt) => opt.name === name).at(-1)?.value ?? (value === true ? "on" : "off")}`);
     } else {
       words.push(`${name}=${String(value)}`);
     }

@@ -1,11 +1,11 @@
 /** Making new images, with everything qemu-img create finds out on the way: backing file, its size, format options. */
 import { BlockError, prefixError } from "../base/error.js";
 import type { Environment } from "../block/context.js";
-import { createImage as createInto } from "../block/create.js";
 import { resolveReference } from "../block/filename.js";
 import { openNode } from "../block/open.js";
 import type { Op } from "../block/op.js";
 import type { Opt } from "../qapi/options.js";
+import { createFileWithImage } from "./create-file.js";
 import { createOptionTable, formatCreateOptions, formatForCreate, protocolForCreate, readCreateOptions } from "./create-options.js";
 import { closeQuietly, imageSize } from "./open.js";
 
@@ -66,7 +66,7 @@ export function* createImage(environment: Environment, request: CreateImageReque
   request.onFormatting?.(`Formatting '${filename}', fmt=${format}${words === "" ? "" : ` ${words}`}`);
   const { size: _size, ...options } = values;
   try {
-    yield* createInto(environment, { driver, filename, size, options });
+    yield* createFileWithImage(environment, driver, filename, size, options);
   } catch (error) {
     if (error instanceof BlockError && error.errno === "EFBIG") {
       const hint = "cluster_size" in values || table.some((option) => option.name === "cluster_size") ? " (try using a larger cluster size)" : "";

@@ -1,5 +1,7 @@
 /** How many bytes a new image would need. */
+import { encodeText } from "../base/bytes.js";
 import { BlockError } from "../base/error.js";
+import { alignUp } from "../base/int.js";
 import type { Environment } from "../block/context.js";
 import type { Measure } from "../block/driver.js";
 import type { Node } from "../block/node.js";
@@ -30,5 +32,26 @@ export function* measureImage(environment: Environment, request: MeasureRequest)
   const source = request.source ?? null;
   const size = source !== null ? imageSize(source) : (request.size ?? (options["size"] as number | undefined) ?? 0);
   if (!Number.isSafeInteger(size)) throw new BlockError("ERR_TOO_LARGE", "The image size is too large", { errno: "EFBIG" });
-  return yield* driver.measure({ options, size, source });
+  const result = yield* driver.measure({ options, size, source });
+  if (result.bitmaps === undefined && source !== null && source.driver.name === "qcow2" && driver.name === "qcow2" && canHoldBitmaps(options["compat"])) {
+    result.bitmaps = bitmapBytes(source, (options["cluster_size"] as number | undefined) ?? 65536);
+  }
+  return result;
+}
+
+const canHoldBitmaps = (compat: unknown): boolean => compat !== "0.10" && compat !== "v2";
+
+/** Bytes of the persistent bitmaps of `source` in an image with this cluster size: data, tables, directory. */
+function bitmapBytes(source: Node, clusterSize: number): number {
+  const impl = source.impl;
+  const bitmaps = impl.shape === "mapped" ? (impl.bitmaps?.list() ?? []) : [];
+  let bytes = 0;
+  let directory = 0;
+  for (const { name, granularity, flags } of bitmaps) {
+    if (flags.includes("in-use")) continue;
+    const clusters = Math.ceil(Math.ceil(imageSize(source) / granularity) / 8 / clusterSize);
+    bytes += clusters * clusterSize + alignUp(clusters * 8, clusterSize);
+    directory += alignUp(24 + encodeText(name).length, 8);
+  }
+  return bytes + alignUp(directory, clusterSize);
 }

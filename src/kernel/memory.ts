@@ -59,3 +59,10 @@ export class RegionPlan {
 export function regionBytes(kernel: Kernel, region: Region): Uint8Array {
   return kernel.memory.subarray(region.offset, region.offset + region.size);
 }
+
+const LITTLE_ENDIAN: boolean = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
+
+/** The u32 counters at `offset` (a multiple of 4) as an array; null where the machine's byte order is not the kernel's. */
+export function countersOf(kernel: Kernel, offset: number, count: number): Uint32Array | null {
+  return LITTLE_ENDIAN ? new Uint32Array(kernel.memory.buffer, kernel.memory.byteOffset + offset, count) : null;
+}

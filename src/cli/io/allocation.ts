@@ -5,6 +5,7 @@ import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
 import { layerStatus } from "../../block/status.js";
 import { readNumber } from "./arguments.js";
+import { imageSize } from "../../image/open.js";
 import type { Command } from "./command.js";
 
 interface Run {
@@ -38,13 +39,13 @@ export const mapCommand: Command = {
   summary: "prints the allocated areas of a file",
   async run(session) {
     const node = session.node!;
-    if (node.size === 0) {
+    if (imageSize(node) === 0) {
       session.report("Unexpected end of image");
       return "failed";
     }
     try {
       await session.run(
-        forEachRun(node, 0, node.size, ({ start, length, allocated }) => {
+        forEachRun(node, 0, imageSize(node), ({ start, length, allocated }) => {
           session.print(
             `${sizeText(length)} (${hex(length)}) bytes ${allocated ? "    allocated" : "not allocated"} at offset ${sizeText(start)} (${hex(start)})\n`,
           );
@@ -75,7 +76,7 @@ export const allocCommand: Command = {
       count = given;
     }
     const node = session.node!;
-    const end = Math.min(node.size, start + count);
+    const end = Math.min(imageSize(node), start + count);
     let allocated = 0;
     try {
       await session.run(forEachRun(node, start, end, (run) => void (allocated += run.allocated ? run.length : 0)));

@@ -17,9 +17,9 @@ export function readPatternFile(session: IoSession, path: string, limit: number)
       length += n;
     }
     if (length > 0 || limit === 0) return bytes.subarray(0, length);
-    session.print(`${path}: file is empty\n`);
+    session.complain(`${path}: file is empty`);
   } catch (error) {
-    session.print(`${path}: ${strerror(toBlockError(error).errno)}\n`);
+    session.complain(`${path}: ${strerror(toBlockError(error).errno)}`);
   } finally {
     if (fd >= 0) closeSync(fd);
   }

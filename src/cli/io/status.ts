@@ -1,6 +1,7 @@
 /** `length` and `info`. */
 import { strerror, toBlockError } from "../../base/error.js";
 import { formatIoSize } from "../../base/format.js";
+import { imageSize } from "../../image/open.js";
 import type { Command } from "./command.js";
 import { specificLines } from "./specific.js";
 
@@ -12,7 +13,7 @@ export const lengthCommand: Command = {
   summary: "gets the length of the current file",
   async run(session) {
     try {
-      session.print(`${formatIoSize(session.node!.size)}\n`);
+      session.print(`${formatIoSize(imageSize(session.node!))}\n`);
     } catch (error) {
       session.print(`getlength: ${strerror(toBlockError(error).errno)}\n`);
       return "failed";

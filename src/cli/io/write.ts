@@ -156,7 +156,6 @@ export function vectoredWrite(session: IoSession, command: Command, spec: string
   const conflict =
     zeroes && parsed.operands.length !== 2 ? "-z supports only a single length parameter"
     : given.has("u") && !zeroes ? "-u requires -z to be specified"
-    : zeroes && pattern !== null ? "-z and -P cannot be specified at the same time"
     : null;
   if (conflict !== null) {
     session.print(`${conflict}\n`);

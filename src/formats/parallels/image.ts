@@ -100,15 +100,18 @@ export class ParallelsImage extends BlockImage {
   /** Says in the header that the image is being written, before anything else is. */
   *#mark(): Op<void> {
     if (this.#isMarked) return;
-    this.#isMarked = true;
-    this.#header.inuse = IN_USE;
-    yield* this.#putHeader();
+    yield* this.#putHeader({ inuse: IN_USE });
     yield* flush(this.file);
+    this.#isMarked = true;
   }
 
-  *#putHeader(): Op<void> {
-    updateHeader(this.#headerBytes, this.#header);
-    yield* writeGrow(this.file, this.#headerBytes.subarray(0, HEADER_BYTES), 0);
+  /** Changes header fields, on disk and, when that has worked, here. */
+  *#putHeader(changes: Partial<ParallelsHeader>): Op<void> {
+    const bytes = this.#headerBytes.slice();
+    updateHeader(bytes, { ...this.#header, ...changes });
+    yield* writeGrow(this.file, bytes, 0);
+    Object.assign(this.#header, changes);
+    this.#headerBytes.set(bytes);
   }
 
   override *close(): Op<void> {
@@ -116,10 +119,13 @@ export class ParallelsImage extends BlockImage {
     yield* this.flush();
     if (!this.#isMarked || this.#isUnclean) return;
     // Space taken ahead goes back.
-    if (this.file.size > this.end) yield* truncate(this.file, this.end, { preallocation: "off" });
-    this.#header.inuse = 0;
-    yield* this.#putHeader();
+    yield* this.withoutAllocation(this.#giveBack());
+    yield* this.#putHeader({ inuse: 0 });
     yield* flush(this.file);
+  }
+
+  *#giveBack(): Op<void> {
+    if (this.file.size > this.end) yield* truncate(this.file, this.end, { preallocation: "off" });
   }
 
   /** Grows the disk as far as the space between BAT and data area allows. */
@@ -149,10 +155,8 @@ export class ParallelsImage extends BlockImage {
     // The rest of the last cluster may hold anything: other programs write it, too.
     if (this.node.backing === null) yield* this.writeZeroes(old, size - old, {});
     yield* this.flush();
-    header.batEntries = Math.max(header.batEntries, entries);
-    header.sectors = size / SECTOR;
+    yield* this.#putHeader({ batEntries: Math.max(header.batEntries, entries), sectors: size / SECTOR });
     this.dataStart = HEADER_BYTES + header.batEntries * 4;
-    yield* this.#putHeader();
     yield* flush(this.file);
     this.setSize(size);
   }
@@ -197,7 +201,7 @@ export class ParallelsImage extends BlockImage {
     result.leaks = divCeil(fileEnd - end, this.blockSize);
     if (!fix) return;
     // Never into header and table, whatever the clusters say.
-    yield* truncate(this.file, Math.max(end, HEADER_BYTES + this.table.storedCount * 4), { preallocation: "off" });
+    yield* this.withoutAllocation(truncate(this.file, Math.max(end, HEADER_BYTES + this.table.storedCount * 4), { preallocation: "off" }));
     result["leaks-fixed"] = result.leaks;
   }
 }

@@ -113,6 +113,7 @@ class Qcow2Impl implements MappedImpl {
     const { header } = this.image;
     return {
       clusterSize: this.image.clusterSize,
+      vmStateOffset: divCeil(this.image.size, this.image.l2Coverage) * this.image.l2Coverage,
       dirty: (header.incompatible.lo & Incompatible.dirty) !== 0,
       ...(header.cryptMethod === CryptMethod.none ? {} : { encrypted: true }),
       ...(this.image.extended ? { subclusterSize: this.image.subclusterSize } : {}),

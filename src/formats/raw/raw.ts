@@ -2,7 +2,7 @@
 import { BlockError, errnoError } from "../../base/error.js";
 import { alignUp } from "../../base/int.js";
 import type { CreateContext, OpenContext } from "../../block/context.js";
-import type { Driver, InterceptImpl, MeasureContext, Measure, TruncateOptions, WriteFlags } from "../../block/driver.js";
+import type { BlockDriverInfo, Driver, InterceptImpl, MeasureContext, Measure, TruncateOptions, WriteFlags } from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
 import { discard, flush, read, readPadded, truncate, write, writeZeroes } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
@@ -79,6 +79,10 @@ class Raw implements InterceptImpl {
     out.push(offset, length, ExtentKind.data, this.#file, this.#offset + offset);
   }
 
+  blockInfo(): BlockDriverInfo {
+    return {};
+  }
+
   // eslint-disable-next-line require-yield
   *close(): Op<void> {}
 }
@@ -116,7 +120,10 @@ export const raw: Driver = {
     if (size < 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Image creation needs a size parameter");
     const preallocation = (options["preallocation"] ?? "off") as Preallocation;
     if (!["off", "falloc", "full"].includes(preallocation)) {
-      throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter 'preallocation' does not accept value '${preallocation}'`);
+      throw new BlockError(
+        "ERR_INVALID_ARGUMENT",
+        preallocation === "metadata" ? "Unsupported preallocation mode: metadata" : `invalid parameter value: ${preallocation}`,
+      );
     }
     // Sectors are what a disk consists of.
     yield* truncate(file, alignUp(size, 512), { preallocation });

@@ -109,6 +109,10 @@ export abstract class BlockImage implements MappedImpl {
   /** Called before the first write of any kind to blocks that are there already. */
   // eslint-disable-next-line require-yield
   protected *touch(_blocks: readonly number[], _records: readonly number[]): Op<void> {}
+  /** Whether `writeHeader` has something to write though the table has not changed. */
+  protected get isHeaderStale(): boolean {
+    return false;
+  }
   /** Header fields that must not be older than the table. */
   // eslint-disable-next-line require-yield
   protected *writeHeader(): Op<void> {}
@@ -245,6 +249,16 @@ export abstract class BlockImage implements MappedImpl {
     }
   }
 
+  /** Does something that must not meet an allocation: it moves or writes what lies behind the last block. */
+  protected *withoutAllocation(work: Op<void>): Op<void> {
+    const unlock = yield* this.#allocating.acquire();
+    try {
+      yield* work;
+    } finally {
+      unlock();
+    }
+  }
+
   *commitWrite(plan: WritePlan): Op<void> {
     const { blocks, records } = plan as BlockPlan;
     for (let i = 0; i < blocks.length; i++) {
@@ -315,7 +329,7 @@ export abstract class BlockImage implements MappedImpl {
     const unlock = yield* this.#flushing.acquire();
     try {
       const runs = this.table.takeDirty();
-      if (runs.length === 0) {
+      if (runs.length === 0 && !this.isHeaderStale) {
         yield* flush(this.file);
         return;
       }

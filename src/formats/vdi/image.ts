@@ -66,17 +66,22 @@ export class VdiImage extends BlockImage {
     if (this.file.size < end) yield* truncate(this.file, end, { preallocation: "off" });
   }
 
-  /** The block count goes to disk before the map that needs it: QEMU allocates by it. */
-  protected override *writeHeader(): Op<void> {
-    const allocated = this.entryOf(this.end);
-    if (allocated === this.#header.blocksAllocated) return;
-    this.#header.blocksAllocated = allocated;
-    yield* this.#putHeader();
+  protected override get isHeaderStale(): boolean {
+    return this.entryOf(this.end) !== this.#header.blocksAllocated;
   }
 
-  *#putHeader(): Op<void> {
-    updateHeader(this.#headerBytes, this.#header);
-    yield* writeGrow(this.file, this.#headerBytes, 0);
+  /** The block count goes to disk before the map that needs it: QEMU allocates by it. */
+  protected override *writeHeader(): Op<void> {
+    if (this.isHeaderStale) yield* this.#putHeader({ blocksAllocated: this.entryOf(this.end) });
+  }
+
+  /** Changes header fields, on disk and, when that has worked, here. */
+  *#putHeader(changes: Partial<VdiHeader>): Op<void> {
+    const bytes = this.#headerBytes.slice();
+    updateHeader(bytes, { ...this.#header, ...changes });
+    yield* writeGrow(this.file, bytes, 0);
+    Object.assign(this.#header, changes);
+    this.#headerBytes.set(bytes);
   }
 
   blockInfo(): BlockDriverInfo {
@@ -105,10 +110,8 @@ export class VdiImage extends BlockImage {
     }
     // The rest of the last block may hold anything: other programs write it, too.
     yield* this.writeZeroes(old, Math.min(size, header.blocksInImage * BLOCK_SIZE) - old, {});
-    header.blocksInImage = Math.max(header.blocksInImage, blocks);
-    header.diskSize = size;
     yield* this.flush();
-    yield* this.#putHeader();
+    yield* this.#putHeader({ blocksInImage: Math.max(header.blocksInImage, blocks), diskSize: size });
     yield* flush(this.file);
     this.setSize(size);
   }
@@ -134,8 +137,7 @@ export class VdiImage extends BlockImage {
     // The count alone is wrong: it can be set right when the blocks in use are the first ones of the file.
     if (options.fix === "all" && found.corruptions === 0 && found.end === found.allocated) {
       options.report({ severity: "repair", text: `Repairing allocated blocks mismatch, is ${found.allocated}, was ${blocksAllocated}` });
-      this.#header.blocksAllocated = found.allocated;
-      yield* this.#putHeader();
+      yield* this.#putHeader({ blocksAllocated: found.allocated });
       yield* flush(this.file);
       result["corruptions-fixed"] = 1;
     } else {

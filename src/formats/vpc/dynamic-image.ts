@@ -10,6 +10,7 @@ import { BlockImage } from "../shared/block-image.js";
 import type { BlockTable } from "../shared/block-table.js";
 import { setEntries, type DynamicHeader } from "./dynamic-header.js";
 import { resizeFooter, SECTOR } from "./footer.js";
+import type { Geometry } from "./geometry.js";
 import { resizedShape, type Vhd, type VhdIdentity } from "./identity.js";
 
 export const NO_BLOCK = 0xffffffff;
@@ -89,7 +90,7 @@ export class DynamicImage extends BlockImage implements Vhd {
   /** Grows the disk as far as the space between the table and the first block allows. */
   *truncate(size: number, options: TruncateOptions): Op<void> {
     if (options.preallocation !== "off") throw new BlockError("ERR_UNSUPPORTED", `Unsupported preallocation mode '${options.preallocation}'`);
-    const { header, footer, headerBytes, headerOffset, lowest } = this.#options;
+    const { header, lowest } = this.#options;
     const old = this.size;
     if (size === old) return;
     if (size < old) throw new BlockError("ERR_UNSUPPORTED", "Shrinking dynamic VHD images is not supported");
@@ -114,13 +115,22 @@ export class DynamicImage extends BlockImage implements Vhd {
     }
     yield* this.writeZeroes(old, size - old, {});
     yield* this.flush();
-    setEntries(headerBytes, header.entries);
-    resizeFooter(footer, size, geometry);
-    yield* writeGrow(this.file, headerBytes, headerOffset);
-    yield* writeGrow(this.file, footer, 0);
-    yield* writeGrow(this.file, footer, this.end);
-    yield* flush(this.file);
+    yield* this.withoutAllocation(this.#putSize(size, geometry));
     this.dataStart = Math.max(this.dataStart, header.tableOffset + header.entries * 4);
     this.setSize(size);
+  }
+
+  *#putSize(size: number, geometry: Geometry): Op<void> {
+    const { header, footer, headerBytes, headerOffset } = this.#options;
+    setEntries(headerBytes, header.entries);
+    const resized = footer.slice();
+    resizeFooter(resized, size, geometry);
+    yield* writeGrow(this.file, headerBytes, headerOffset);
+    // The larger size counts only when the table for it is there.
+    yield* flush(this.file);
+    yield* writeGrow(this.file, resized, 0);
+    yield* writeGrow(this.file, resized, this.end);
+    yield* flush(this.file);
+    footer.set(resized);
   }
 }

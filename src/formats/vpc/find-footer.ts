@@ -34,6 +34,6 @@ export function* findFooter(file: Node, warn: (message: string) => void): Op<Fou
     return found(tail, isFixed);
   }
   if (!tailIntact) warn(`The footer at the end of '${file.filename}' is missing or damaged; using its copy at the beginning`);
-  else if (tailOffset > 0 && parseFooter(tail).type === VHD_FIXED) return found(tail, true);
+  else if (parseFooter(tail).type === VHD_FIXED) return found(tail, true);
   return found(head, false);
 }

@@ -34,7 +34,8 @@ export class FixedImage implements MappedImpl, Vhd {
   }
 
   map(offset: number, length: number, out: ExtentList): null {
-    const stored = Math.max(0, Math.min(length, this.#dataEnd - offset));
+    // A disk larger than its file shows the footer, too, and then zeros: as in QEMU.
+    const stored = Math.max(0, Math.min(length, this.#dataEnd + FOOTER_BYTES - offset));
     if (stored > 0) out.push(offset, stored, ExtentKind.data, this.#node.file, offset);
     if (stored < length) out.push(offset + stored, length - stored, ExtentKind.zero);
     return null;

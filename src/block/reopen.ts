@@ -1,0 +1,40 @@
+/** Changing a node between read-only and read-write while it is open: what commit does with its base. */
+import { BlockError } from "../base/error.js";
+import { flush } from "./io.js";
+import type { Node } from "./node.js";
+import { StorageRequest, type Op } from "./op.js";
+
+/** Gives the node (and the files below it, not its backing chain) write access, or takes it away after a flush. */
+export function* setWritable(node: Node, write: boolean): Op<void> {
+  if (node.flags.write === write) return;
+  if (!write) yield* flush(node);
+  const impl = node.impl;
+  const files = node.children.filter((child) => child.role !== "backing").map((child) => child.node);
+  if (write) for (const file of files) yield* setWritable(file, true);
+  if (impl.shape === "storage") yield* reopenStorage(node, write);
+  const before = node.flags;
+  node.flags = { ...before, write, unmap: write && (before.unmap || impl.shape === "storage") };
+  try {
+    if (impl.accessChanging !== undefined) yield* impl.accessChanging(write);
+  } catch (error) {
+    node.flags = before;
+    throw error;
+  }
+  if (!write) for (const file of files) if (!isWrittenByOthers(file, node)) yield* setWritable(file, false);
+}
+
+function isWrittenByOthers(file: Node, except: Node): boolean {
+  return file.users.size > 0 || file.parents.some((edge) => edge.parent !== except && edge.role !== "backing" && edge.parent.flags.write);
+}
+
+function* reopenStorage(node: Node, write: boolean): Op<void> {
+  const impl = node.impl;
+  if (impl.shape !== "storage" || impl.storage.readOnly === !write) return;
+  const old = impl.storage;
+  if (old.reopen === undefined) {
+    if (!write) return; // it stays writable below; the node's flags keep everyone from writing
+    throw new BlockError("ERR_READ_ONLY", `'${node.filename}' cannot be made writable`, { errno: "EACCES", node: node.nodeName });
+  }
+  impl.storage = old.reopen(!write);
+  yield new StorageRequest(old, "close");
+}

@@ -1,0 +1,23 @@
+/** The block layer as command line programs see it: files of the host, and everything an image names may be opened, as in QEMU. */
+import type { Environment } from "../block/context.js";
+import { done } from "../block/op.js";
+import { allowAll, nodeEnvironment } from "../node-environment.js";
+import { readSecrets } from "./secrets.js";
+
+export interface CliEnvironmentOptions {
+  /** Values of `--object`. */
+  objects: readonly string[];
+  /** Called with messages that are not errors, with their prefix. */
+  warn: (message: string) => void;
+  faces?: "both" | "sync";
+}
+
+export function cliEnvironment(options: CliEnvironmentOptions): Environment {
+  const secrets = readSecrets(options.objects);
+  return nodeEnvironment({
+    gate: allowAll,
+    warn: options.warn,
+    secrets: (id) => done(secrets.get(id) ?? null),
+    ...(options.faces === undefined ? {} : { faces: options.faces }),
+  });
+}

@@ -1,0 +1,61 @@
+/** `measure`: how large a new image would be. */
+import { loadSnapshot } from "../../image/snapshot-load.js";
+import { measureImage } from "../../image/measure.js";
+import { closeQuietly, openImage } from "../../image/open.js";
+import { hasHelpOption } from "../../qapi/options.js";
+import { UsageError } from "../options.js";
+import { imageSizeArgument } from "./create.js";
+import { printOptionHelp } from "./option-help.js";
+import { imageSpec, optionList, optionsOf, outputFormat, printJson, refuse, run, type Verb } from "./verb.js";
+
+export const measure: Verb = {
+  async run(args, context) {
+    const { output } = context;
+    const form = outputFormat(args);
+    const list = optionList(args);
+    const sizeText = args.get("size");
+    const size = sizeText === undefined ? undefined : imageSizeArgument(sizeText);
+    const format = args.get("output-format") ?? "raw";
+    const [filename, ...rest] = args.operands;
+    if (rest.length > 0) throw new UsageError("At most one filename argument is allowed.");
+    if (args.has("image-opts") && filename === undefined) throw refuse("--image-opts, -f, and -l can only be used with a filename argument.");
+    if (filename === undefined && (args.has("format") || args.has("snapshot"))) throw refuse("--image-opts, -f, and -l can only be used with a filename argument.");
+    if (filename === undefined && size === undefined) throw refuse("Either --size N or one filename must be specified.");
+    if (filename !== undefined && size !== undefined) throw refuse("--size N cannot be used together with a filename.");
+    const environment = context.environment(args, "sync");
+    if (list !== undefined && hasHelpOption(list)) {
+      printOptionHelp(environment, output, format, filename);
+      return 0;
+    }
+    const node = filename === undefined ? null : await run(openImage(environment, imageSpec(args, filename), { forceShare: args.has("force-share") }));
+    try {
+      const snapshot = args.get("snapshot");
+      if (node !== null && snapshot !== undefined) await run(loadSnapshot(node, snapshot));
+      let options;
+      try {
+        options = optionsOf(list, output);
+        const result = await run(
+          measureImage(environment, { format, options, ...(node === null ? {} : { source: node }), ...(size === undefined ? {} : { size }) }),
+        );
+        if (form === "json") {
+          printJson(output, {
+            required: result.required, "fully-allocated": result.fullyAllocated, ...(result.bitmaps === undefined ? {} : { bitmaps: result.bitmaps }),
+          });
+        } else {
+          output.line(`required size: ${result.required}`);
+          output.line(`fully allocated size: ${result.fullyAllocated}`);
+          if (result.bitmaps !== undefined) output.line(`bitmaps size: ${result.bitmaps}`);
+        }
+      } catch (error) {
+        if (error instanceof Error && error.message.startsWith("Invalid parameter '")) {
+          output.error(error.message);
+          throw refuse(`Invalid options for file format '${format}'`);
+        }
+        throw error;
+      }
+    } finally {
+      if (node !== null) await run(closeQuietly(node));
+    }
+    return 0;
+  },
+};

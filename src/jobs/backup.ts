@@ -1,0 +1,173 @@
+/**
+ * backup: a copy of a node as it was when the job began. Guest writes go on; before one changes a cluster that has not been
+ * copied yet, the old content is copied out of its way (copy-before-write).
+ */
+import { alignDown, alignUp, KiB, MiB } from "../base/int.js";
+import { DirtyBitmap } from "../block/dirty-bitmap.js";
+import { flush, read, write, writeZeroes } from "../block/io.js";
+import { skipFilters } from "../block/graph.js";
+import type { Node } from "../block/node.js";
+import { WaitQueue, WaitRequest, type Op } from "../block/op.js";
+import { blockStatus } from "../block/status.js";
+import type { Job, JobDriver } from "./job.js";
+import { copyLoop, side, SideError, type ErrorPolicies, type Piece } from "./job-io.js";
+
+export type BackupSync = "top" | "full" | "none" | "incremental" | "bitmap";
+
+export interface BackupOptions {
+  source: Node;
+  target: Node;
+  sync: BackupSync;
+  /** What to copy for sync=bitmap/incremental. */
+  bitmap?: DirtyBitmap;
+  /** Store compressed. */
+  compress: boolean;
+  /** Bytes copied as a unit: the larger of the target's cluster size and 64 KiB. */
+  clusterSize: number;
+  policies: ErrorPolicies;
+  /** Told how it ended and what has not been copied: to keep or clear the user's bitmap. */
+  finished?(success: boolean, remaining: DirtyBitmap): void;
+}
+
+const CHUNK = 1 * MiB;
+
+export function backupDriver(options: BackupOptions): JobDriver {
+  const { source, target, clusterSize } = options;
+  /** What is still to be copied. */
+  const todo = new DirtyBitmap(source.size, clusterSize);
+  const copying: Piece[] = [];
+  const copied = new WaitQueue();
+  let hookError: unknown;
+  let succeeded = false;
+  let job: Job | null = null;
+
+  /** Copies the clusters of a range that are still to be copied; returns when none of it is under way any more. */
+  function* copyOut(offset: number, length: number): Op<number> {
+    let bytes = 0;
+    for (;;) {
+      const busy = copying.find((piece) => piece.offset < offset + length && offset < piece.offset + piece.length);
+      if (busy !== undefined) {
+        yield new WaitRequest(copied);
+        continue;
+      }
+      const run = todo.nextDirty(offset, CHUNK);
+      if (run === null || run.offset >= offset + length) return bytes;
+      const piece: Piece = { offset: run.offset, length: Math.min(run.length, alignUp(offset + length, clusterSize) - run.offset, source.size - run.offset) };
+      copying.push(piece);
+      todo.clear(piece.offset, piece.length);
+      try {
+        yield* copyPiece(options, piece);
+        bytes += piece.length;
+      } catch (error) {
+        todo.set(piece.offset, piece.length);
+        throw error;
+      } finally {
+        copying.splice(copying.indexOf(piece), 1);
+        copied.wakeAll();
+      }
+    }
+  }
+
+  function* beforeWrite(offset: number, length: number): Op<void> {
+    const start = alignDown(offset, clusterSize);
+    try {
+      const bytes = yield* copyOut(start, alignUp(offset + length, clusterSize) - start);
+      if (job !== null) job.progress.current += bytes;
+    } catch (error) {
+      // The guest's write goes on; the backup is what fails.
+      hookError ??= error instanceof SideError ? error.inner : error;
+      job?.kick();
+    }
+  }
+
+  // The point in time is now: the caller has drained the source.
+  markInitial(options, todo);
+  const total = todo.count;
+  source.beforeWrite.add(beforeWrite);
+
+  return {
+    type: "backup",
+    *run(running: Job): Op<void> {
+      job = running;
+      job.progress = { current: job.progress.current, total };
+      if (options.sync === "top") yield* keepTopOnly(options, todo, running);
+      if (options.sync === "none") {
+        for (;;) {
+          if (hookError !== undefined) throw hookError;
+          yield* running.pausePoint();
+          yield* running.waitForWork();
+        }
+      }
+      let cursor = 0;
+      yield* copyLoop<Piece>(running, {
+        policies: options.policies,
+        batch: 8,
+        // eslint-disable-next-line require-yield
+        *next() {
+          if (hookError !== undefined) throw hookError;
+          const run = todo.nextDirty(cursor, CHUNK);
+          if (run === null) return null;
+          cursor = run.offset + run.length;
+          return { offset: run.offset, length: Math.min(run.length, source.size - run.offset) };
+        },
+        *copy(piece) {
+          running.progress.current += yield* copyOut(piece.offset, piece.length);
+        },
+        failed(piece, outcome) {
+          if (outcome === "skip") todo.clear(piece.offset, piece.length);
+        },
+      });
+      if (hookError !== undefined) throw hookError;
+      yield* side("write", flush(target));
+      succeeded = true;
+    },
+    // eslint-disable-next-line require-yield
+    *clean(ended: Job): Op<void> {
+      source.beforeWrite.delete(beforeWrite);
+      options.finished?.(succeeded && ended.error === null, todo);
+    },
+  };
+}
+
+function markInitial(options: BackupOptions, todo: DirtyBitmap): void {
+  if (options.sync === "incremental" || options.sync === "bitmap") {
+    if (options.bitmap !== undefined) todo.merge(options.bitmap);
+  } else {
+    todo.set(0, options.source.size);
+  }
+}
+
+/** Takes out what the top layer does not hold; writes of guests are watched already. */
+function* keepTopOnly(options: BackupOptions, todo: DirtyBitmap, job: Job): Op<void> {
+  const { source, clusterSize } = options;
+  const base = skipFilters(source).backing;
+  let at = 0;
+  while (at < source.size) {
+    yield* job.pausePoint();
+    const status = yield* side("read", blockStatus(source, at, source.size - at, { base, wantZero: false }));
+    if (!status.allocated) {
+      const first = alignUp(at, clusterSize);
+      const end = at + status.length === source.size ? source.size : alignDown(at + status.length, clusterSize);
+      if (end > first) todo.clear(first, end - first);
+    }
+    at += status.length;
+  }
+  job.progress.total = job.progress.current + todo.count;
+}
+
+function* copyPiece(options: BackupOptions, piece: Piece): Op<void> {
+  const { source, target } = options;
+  const status = yield* side("read", blockStatus(source, piece.offset, piece.length));
+  if (status.zero && status.length >= piece.length) {
+    yield* side("write", writeZeroes(target, piece.offset, piece.length, { mayUnmap: true }));
+    return;
+  }
+  const bytes = new Uint8Array(piece.length);
+  yield* side("read", read(source, bytes, piece.offset));
+  yield* side("write", write(target, bytes, piece.offset, options.compress ? { compressed: true } : {}));
+}
+
+/** The unit of copying for a target with clusters of this size. */
+export function backupClusterSize(targetClusterSize: number | undefined): number {
+  return Math.max(64 * KiB, targetClusterSize ?? 0);
+}

@@ -1,0 +1,120 @@
+/** What all copying jobs share: error policies, a loop of workers with pause points and speed limit, progress. */
+import { BlockError } from "../base/error.js";
+import { parallel, type Op } from "../block/op.js";
+import type { Job } from "./job.js";
+
+export type OnError = "report" | "ignore" | "enospc" | "stop" | "auto";
+export type ErrorAction = "report" | "ignore" | "stop";
+
+export interface JobErrorEvents {
+  /** BLOCK_JOB_ERROR */
+  error(job: Job, operation: "read" | "write", action: ErrorAction): void;
+}
+
+/** What a policy makes of an error. */
+export function actionFor(policy: OnError, error: BlockError): ErrorAction {
+  if (policy === "enospc") return error.errno === "ENOSPC" ? "stop" : "report";
+  return policy === "auto" ? "report" : policy;
+}
+
+export interface ErrorPolicies {
+  read: OnError;
+  write: OnError;
+  events: JobErrorEvents;
+}
+
+/** An I/O error on one side of a copy, with the side. */
+export class SideError extends Error {
+  readonly side: "read" | "write";
+  readonly inner: unknown;
+  constructor(side: "read" | "write", inner: unknown) {
+    super((inner as Error).message);
+    this.side = side;
+    this.inner = inner;
+  }
+}
+
+export function* side<T>(which: "read" | "write", work: Op<T>): Op<T> {
+  try {
+    return yield* work;
+  } catch (error) {
+    throw new SideError(which, error);
+  }
+}
+
+/** Applies the policy: returns when the piece may be tried again (after a stop was resumed) or skipped; throws to end the job. */
+export function handleError(job: Job, policies: ErrorPolicies, error: unknown): "again" | "skip" {
+  if (!(error instanceof SideError)) throw error;
+  const inner = error.inner instanceof BlockError ? error.inner : new BlockError("ERR_IO", error.message, { cause: error.inner });
+  const action = actionFor(error.side === "read" ? policies.read : policies.write, inner);
+  policies.events.error(job, error.side, action);
+  if (action === "report") throw inner;
+  if (action === "ignore") return "skip";
+  job.stopForError(inner.errno === "ENOSPC" ? "nospace" : "failed");
+  return "again";
+}
+
+/** A piece of work of a copying job. */
+export interface Piece {
+  offset: number;
+  length: number;
+}
+
+export interface CopyLoop<P extends Piece> {
+  policies: ErrorPolicies;
+  /** Pieces copied at a time. */
+  batch: number;
+  /** The next piece, or null when there is none at present. Pieces of one batch do not overlap. */
+  next(): Op<P | null>;
+  copy(piece: P): Op<void>;
+  /** Takes a piece back that overlaps one of the batch under way (it was written to meanwhile). */
+  putBack?(piece: P): void;
+  /** A piece failed and is to be copied again later, or was skipped by an "ignore" policy. */
+  failed?(piece: P, outcome: "again" | "skip"): void;
+  /** Bytes that count for the speed limit. */
+  cost?(piece: P): number;
+}
+
+/**
+ * Copies piece after piece until `next` has no more: a batch at a time, with a pause point and the speed limit between
+ * batches. A failed piece goes through the error policies; "stop" pauses the job at the next pause point.
+ */
+export function* copyLoop<P extends Piece>(job: Job, loop: CopyLoop<P>): Op<void> {
+  let retry: P[] = [];
+  for (;;) {
+    yield* job.pausePoint();
+    const pieces = retry;
+    retry = [];
+    while (pieces.length < loop.batch) {
+      const piece = yield* loop.next();
+      if (piece === null) break;
+      if (pieces.some((other) => other.offset < piece.offset + piece.length && piece.offset < other.offset + other.length)) {
+        // Copied twice at a time, the older copy could land last.
+        loop.putBack?.(piece);
+        break;
+      }
+      pieces.push(piece);
+      // A limited job goes piece by piece, so that a small limit is kept over short times too.
+      if (job.speed > 0) break;
+    }
+    if (pieces.length === 0) return;
+    const errors: { piece: P; error: unknown }[] = [];
+    yield* parallel(
+      pieces.map(function* (piece): Op<void> {
+        try {
+          yield* loop.copy(piece);
+        } catch (error) {
+          errors.push({ piece, error });
+        }
+      }),
+    );
+    for (const { piece, error } of errors) {
+      const outcome = handleError(job, loop.policies, error);
+      loop.failed?.(piece, outcome);
+      if (outcome === "again") retry.push(piece);
+    }
+    let bytes = 0;
+    for (const piece of pieces) bytes += loop.cost?.(piece) ?? piece.length;
+    yield* job.throttle(bytes);
+  }
+}

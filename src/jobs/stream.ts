@@ -1,0 +1,120 @@
+/** stream: copies what shows through from the backing chain into the top image, then drops the copied layers from the chain. */
+import { BlockError } from "../base/error.js";
+import { alignDown, KiB } from "../base/int.js";
+import { drained, skipFilters } from "../block/graph.js";
+import { readPadded, writeLeased } from "../block/io.js";
+import type { Node } from "../block/node.js";
+import type { Op } from "../block/op.js";
+import { setWritable } from "../block/reopen.js";
+import { blockStatus, layerStatus } from "../block/status.js";
+import type { Job, JobDriver } from "./job.js";
+import { copyLoop, side, type ErrorPolicies, type Piece } from "./job-io.js";
+
+const CHUNK = 512 * KiB;
+
+export interface StreamOptions {
+  top: Node;
+  /** Layers from here down stay; null: the whole chain is copied. */
+  base: Node | null;
+  /** Written into the image as its new backing file; default: what `base` is called. */
+  backingFile?: string | null;
+  backingFormat?: string | null;
+  policies: ErrorPolicies;
+}
+
+export function streamDriver(options: StreamOptions): JobDriver {
+  const { top, base } = options;
+  const impl = top.impl;
+  if (impl.shape !== "mapped" || impl.prepareWrite === undefined || impl.changeBackingFile === undefined) {
+    throw new BlockError("ERR_UNSUPPORTED", `Format driver '${top.driver.name}' cannot stream into an image`, { qmpClass: "NotSupported" });
+  }
+  return {
+    type: "stream",
+    *run(job: Job): Op<void> {
+      job.progress = { current: 0, total: top.size };
+      if (skipFilters(top).backing === null || skipFilters(top).backing === base) {
+        job.progress.current = job.progress.total;
+        return;
+      }
+      let cursor = 0;
+      let current = 0;
+      const pieces: Piece[] = [];
+      yield* copyLoop(job, {
+        policies: options.policies,
+        batch: 4,
+        *next() {
+          if (pieces.length > 0) return pieces.shift()!;
+          while (cursor < top.size) {
+            const offset = cursor;
+            const limit = Math.min(alignDown(offset, CHUNK) + CHUNK, top.size) - offset;
+            const status = yield* side("read", blockStatus(top, offset, limit, { base, wantZero: false }));
+            cursor = offset + status.length;
+            // In the top image already, or nowhere above the base: nothing to copy.
+            if (status.depth > 0 && (status.allocated || (base === null && !status.zero))) return { offset, length: status.length };
+            job.progress.current = current += status.length;
+            yield* job.pausePoint();
+          }
+          return null;
+        },
+        *copy(piece) {
+          yield* populate(top, piece.offset, piece.length);
+          job.progress.current = current += piece.length;
+        },
+        failed(piece, outcome) {
+          if (outcome === "skip") job.progress.current = current += piece.length;
+        },
+      });
+    },
+    *prepare(): Op<void> {
+      yield* drained(top, () => dropLayers(options));
+    },
+  };
+}
+
+/** Copies the parts of a range that the top image does not hold, with guest writers kept out meanwhile. */
+export function* populate(top: Node, offset: number, length: number): Op<void> {
+  const impl = top.impl;
+  if (impl.shape !== "mapped") return;
+  const lease = yield* top.requests.acquire(offset, length, impl.allocationUnit);
+  try {
+    let at = offset;
+    while (at < offset + length) {
+      const status = yield* side("read", layerStatus(top, at, offset + length - at, false));
+      const backing = top.backing;
+      if (!status.allocated && backing !== null) {
+        const bytes = new Uint8Array(status.length);
+        yield* side("read", readPadded(backing, bytes, at));
+        yield* side("write", writeLeased(top, impl, bytes, at));
+      }
+      at += status.length;
+    }
+  } finally {
+    top.requests.release(lease);
+  }
+}
+
+function* dropLayers(options: StreamOptions): Op<void> {
+  const { top, base } = options;
+  const impl = top.impl;
+  const edge = top.children.find((child) => child.role === "backing");
+  if (edge === undefined || edge.node === base || impl.shape !== "mapped") return;
+  const filename = options.backingFile ?? (base === null ? null : base.filename);
+  const format = base === null ? null : (options.backingFormat ?? skipFilters(base).driver.name);
+  const wasReadOnly = top.readOnly;
+  if (wasReadOnly) yield* setWritable(top, true);
+  try {
+    // The string in the image changes first: data is all there, so either way of reading the image gives the same bytes.
+    yield* impl.flush();
+    yield* impl.changeBackingFile!(base === null ? null : filename, format);
+  } finally {
+    if (wasReadOnly) yield* setWritable(top, false);
+  }
+  if (base === null) {
+    const old = top.detach(edge.name);
+    if (old !== null) yield* old.unref();
+    return;
+  }
+  const old = edge.node;
+  top.redirect(edge, base.ref());
+  yield* old.unref();
+}

@@ -1,0 +1,56 @@
+/** What Node.js provides to the block layer: files, zlib, the kernel module. Shared by `blockcore/node` and the programs. */
+import { unlinkSync } from "node:fs";
+import { allFormats } from "./all-formats.js";
+import type { Environment, Gate, GateDecision } from "./block/context.js";
+import type { Driver } from "./block/driver.js";
+import { done, type Op } from "./block/op.js";
+import { protocolDriver } from "./block/protocol.js";
+import { nodeCodecs } from "./codec/node-codecs.js";
+import { setKernelModule } from "./kernel/kernel.js";
+import { kernelModule } from "./kernel/module.inline.js";
+import { createFileStorage, openFileStorage, openFileStorageAsync } from "./storage/node-fs.js";
+
+export interface NodeEnvironmentOptions {
+  /** "sync": every call on a file is made on the spot; right for short commands. Default "both". */
+  faces?: "both" | "sync";
+  /** Default: nothing an image names is opened. */
+  gate?: Gate;
+  secrets?: (id: string, purpose: string) => Op<Uint8Array | null>;
+  warn?: (message: string) => void;
+  /** Added to, or put in the place of, the formats of this build. */
+  formats?: readonly Driver[];
+  /** Bytes of table caches per image. */
+  memoryBudget?: number;
+}
+
+const DEFAULT_BUDGET = 64 * 1024 * 1024;
+
+export const allowAll: Gate = () => done<GateDecision>(true);
+export const denyAll: Gate = () => done<GateDecision>(false);
+
+function fileDriver(faces: "both" | "sync"): Driver {
+  return protocolDriver({
+    name: "file",
+    open: {
+      sync: (name, options) => openFileStorage(name, { ...options, faces }),
+      async: faces === "sync" ? null : openFileStorageAsync,
+    },
+    create: { sync: (name) => createFileStorage(name, { faces }), async: null },
+    remove: { sync: (name) => unlinkSync(name), async: null },
+  });
+}
+
+export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {
+  setKernelModule(kernelModule);
+  const drivers = new Map<string, Driver>();
+  for (const driver of [...allFormats, ...(options.formats ?? []), fileDriver(options.faces ?? "both")]) drivers.set(driver.name, driver);
+  return {
+    drivers,
+    codecs: nodeCodecs,
+    gate: options.gate ?? denyAll,
+    secrets: options.secrets ?? (() => done(null)),
+    now: () => Date.now(),
+    memoryBudget: options.memoryBudget ?? DEFAULT_BUDGET,
+    warn: options.warn ?? (() => {}),
+  };
+}
