@@ -28,7 +28,8 @@ const DEFAULT_BUDGET = 64 * 1024 * 1024;
 export const allowAll: Gate = () => done<GateDecision>(true);
 export const denyAll: Gate = () => done<GateDecision>(false);
 
-function fileDriver(faces: "both" | "sync"): Driver {
+/** The `file` protocol over node:fs. */
+export function fileDriver(faces: "both" | "sync"): Driver {
   return protocolDriver({
     name: "file",
     open: {

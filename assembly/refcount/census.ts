@@ -75,6 +75,21 @@ export function censusL2(
   let next: u64 = flags & CENSUS_CONTINUE ? <u64>load<f64>(stats + CENSUS_NEXT_CONTIGUOUS) : 0;
   let at = table;
   for (let i: u32 = 0; i < entries; i++, at += stride) {
+    if (!extended && load<u64>(at) === 0) {
+      // Gaps are the most common thing in sparse tables: all of it at once.
+      let last = i;
+      while (entries - last > 4 && !v128.any_true(v128.or(v128.load(at + 8), v128.load(at + 24)))) {
+        last += 4;
+        at += 32;
+      }
+      while (entries - last > 1 && load<u64>(at + 8) === 0) {
+        last++;
+        at += 8;
+      }
+      store<u32>(stats + CENSUS_UNALLOCATED, load<u32>(stats + CENSUS_UNALLOCATED) + (last - i + 1));
+      i = last;
+      continue;
+    }
     const entry = bswap(load<u64>(at));
     const bitmap: u64 = extended ? bswap(load<u64>(at, 8)) : 0;
     const allocs = <u32>bitmap;

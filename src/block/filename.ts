@@ -23,7 +23,11 @@ export function filenameToOptions(filename: string, drivers: ReadonlyMap<string,
   if (filename.startsWith("json:")) return unflatten(parseJsonFilename(filename)) as BlockdevOptions;
   const protocol = protocolOf(filename);
   if (protocol === null) return { driver: "file", filename };
-  if (protocol === "file") return { driver: "file", filename: filename.slice("file:".length) };
+  if (protocol === "file") {
+    const path = filename.slice("file:".length);
+    // What is left may look like a protocol again; it is a path.
+    return { driver: "file", filename: protocolOf(path) === null ? path : `./${path}` };
+  }
   const scheme = protocol.replace(/\+.*$/, "");
   for (const driver of drivers.values()) {
     if (driver.schemes?.includes(scheme) !== true) continue;

@@ -61,7 +61,7 @@ function* openSpec(environment: Environment, filename: string | undefined, given
       if (filename !== undefined) options = { ...protocolOptions(environment, driver, filename), ...options };
       return yield* construct(environment, driver, options, flags, chain);
     }
-    if (filename !== undefined && options["file"] === undefined) options["file"] = filenameToOptions(filename, environment.drivers);
+    if (filename !== undefined) options["file"] = mergeFile(filenameToOptions(filename, environment.drivers), options["file"]);
     return yield* construct(environment, driver, options, flags, chain);
   }
   if (filename === undefined && options["file"] === undefined) {
@@ -111,9 +111,10 @@ function applyGenericFlags(options: BlockdevOptions, flags: OpenFlags): void {
   const cache = take(options, "cache");
   if (typeof cache === "object" && cache !== null) {
     const bag = { ...cache } as BlockdevOptions;
-    const direct = takeBool(bag, "direct");
-    const noFlush = takeBool(bag, "no-flush");
-    const writeback = takeBool(bag, "writeback");
+    const member = (name: string): boolean | undefined => takeBool({ [`cache.${name}`]: bag[name] }, `cache.${name}`);
+    const direct = member("direct");
+    const noFlush = member("no-flush");
+    const writeback = member("writeback");
     if (direct !== undefined) flags.direct = direct;
     if (noFlush !== undefined) flags.noFlush = noFlush;
     if (writeback !== undefined) flags.writethrough = !writeback;
@@ -303,12 +304,7 @@ function* openReference(
 }
 
 function* openNamed(environment: Environment, filename: string, options: BlockdevOptions, flags: OpenFlags, chain: Chain): Op<Node> {
-  try {
-    return yield* openSpec(environment, filename, options, { ...flags }, chain);
-  } catch (error) {
-    const message = (error as Error).message;
-    throw message.startsWith("Could not open '") ? error : prefixError(`Could not open '${filename}': `, error);
-  }
+  return yield* openSpec(environment, filename, options, { ...flags }, chain);
 }
 
 // ---- probing ------------------------------------------------------------------------------------------------------

@@ -48,8 +48,10 @@ export function* createImage(environment: Environment, request: CreateImageReque
   if (backingFile === filename) {
     throw new BlockError("ERR_INVALID_ARGUMENT", "Error: Trying to create an image with the same filename as the backing file");
   }
+  if (backingFile === "") throw new BlockError("ERR_INVALID_ARGUMENT", "Expected backing file name, got empty string");
+  if (values["size"] !== undefined && request.size !== undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "The image size must be specified only once");
   let size = (values["size"] as number | undefined) ?? request.size;
-  if (backingFile !== undefined && backingFile !== "") {
+  if (backingFile !== undefined) {
     if (request.unsafe !== true) {
       const found = yield* backingSize(environment, filename, backingFile, backingFormat);
       size ??= found;

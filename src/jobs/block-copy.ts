@@ -99,7 +99,10 @@ class BlockCopy {
   readonly #turns = new WaitQueue();
   #failed = false;
   #cursor = 0;
+  #runStart = 0;
   #runEnd = 0;
+  /** The answer to a question that was asked to find the end of a run. */
+  #ahead: (CopyStatus & { offset: number }) | null = null;
   #runKind: CopyKind = "skip";
   #statusSize: number;
   #tickets = 0;
@@ -130,7 +133,8 @@ class BlockCopy {
       if (piece === null) break;
       if (piece.kind === "data") this.#total += piece.length;
     }
-    this.#cursor = this.#runEnd = 0;
+    this.#cursor = this.#runStart = this.#runEnd = 0;
+    this.#statusSize = this.#chunk;
     this.#tickets = 0;
   }
 
@@ -218,16 +222,33 @@ class BlockCopy {
   /** Kind of the source at `offset`; `#runEnd` is then the end of the run it lies in. */
   *#kindAt(offset: number): Op<CopyKind> {
     if (offset < this.#runEnd && offset >= this.#runStart) return this.#runKind;
+    const first = yield* this.#ask(offset);
+    this.#runStart = offset;
+    this.#runKind = first.kind;
+    let end = offset + first.length;
+    // Runs without data are followed to their end: only then is it known whether they are worth an interruption.
+    while (first.kind !== "data" && end < this.#o.size && end - offset < MAX_ZERO) {
+      const next = yield* this.#ask(end);
+      if (next.kind !== first.kind) {
+        this.#ahead = { offset: end, ...next };
+        break;
+      }
+      end += next.length;
+    }
+    this.#runEnd = end;
+    return first.kind;
+  }
+
+  *#ask(offset: number): Op<CopyStatus> {
+    const ahead = this.#ahead;
+    this.#ahead = null;
+    if (ahead?.offset === offset) return ahead;
     const length = Math.min(this.#statusSize, this.#o.size - offset);
     const found = yield* this.#o.source.status(offset, length);
     // Long runs are asked about in ever larger steps, short ones in small steps.
     this.#statusSize = found.length >= length ? Math.min(this.#statusSize * 2, MAX_STATUS) : this.#chunk;
-    this.#runStart = offset;
-    this.#runEnd = offset + Math.min(found.length, length);
-    this.#runKind = found.kind;
-    return found.kind;
+    return { kind: found.kind, length: Math.min(found.length, length) };
   }
-  #runStart = 0;
 
   /** Writes the data of a piece, leaving out runs of zeros. */
   *#put(base: number, buffer: Uint8Array, piece: Piece): Op<void> {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 export const DATA = "../shared/data";
-const FORMATS = ["vdi", "vpc", "parallels", "bochs", "cloop"];
+const FORMATS = ["vdi", "vpc", "parallels", "bochs", "cloop", "dmg"];
 
 export interface ManifestEntry {
   id: string;

@@ -10,6 +10,7 @@ import { read } from "../../src/block/io.js";
 import type { Node } from "../../src/block/node.js";
 import { bochs } from "../../src/formats/bochs/bochs.js";
 import { cloop } from "../../src/formats/cloop/cloop.js";
+import { dmg } from "../../src/formats/dmg/dmg.js";
 import { parallels } from "../../src/formats/parallels/parallels.js";
 import { raw } from "../../src/formats/raw/raw.js";
 import { vdi } from "../../src/formats/vdi/vdi.js";
@@ -23,7 +24,7 @@ import { skip } from "../support/skip.js";
 import { makeWorld, type Mode, type World } from "../support/world.js";
 import { sample, unpackValid } from "./formats-data.js";
 
-const drivers: readonly Driver[] = [raw, vdi, vpc, parallels, bochs, cloop];
+const drivers: readonly Driver[] = [raw, vdi, vpc, parallels, bochs, cloop, dmg];
 
 export function worldWith(name: string, bytes: Uint8Array, mode: Mode = "sync"): World {
   const world = makeWorld({ mode, drivers });
@@ -99,6 +100,7 @@ interface Sample {
 const samples: Sample[] = [
   { name: "empty.bochs", driver: "bochs", size: 1032192, sha256: "85e614bc2ef17bec493b849dbeea34687ba52d7b1fedc4e5fc3729b0fb059aad" },
   { name: "simple-pattern.cloop", driver: "cloop", size: 1048576, sha256: "7c77af2771e0f86b7ec9707374c7416037fedae45cb0e6e27fbdf55688a5dd12" },
+  { name: "simple-dmg.dmg", driver: "dmg", size: 1799168, sha256: "20647e0a98a830a6a250b91e0e6d7200a872caea07b87a3c19611f3dd031c9df" },
   { name: "parallels-v1", driver: "parallels", size: 2097152, sha256: "15faf41ebc93b5f734341cb7a2d909001e3f7306960f9d8bc63894f2a8e5bc45" },
   { name: "parallels-v2", driver: "parallels", size: 2097152, sha256: "15faf41ebc93b5f734341cb7a2d909001e3f7306960f9d8bc63894f2a8e5bc45" },
   { name: "parallels-with-bitmap", driver: "parallels", size: 68719476736 },

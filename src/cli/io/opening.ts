@@ -189,15 +189,9 @@ export async function reopenSession(session: IoSession, change: ReopenRequest): 
     session.report("An image opened with -s or -C cannot be reopened");
     return false;
   }
-  for (const [name, value] of Object.entries(change.options)) {
-    if (CHANGEABLE.includes(name) || node.driver.runtimeOptions?.includes(name) === true) continue;
-    if (name === "backing" && typeof value === "string") {
-      session.report(`Cannot find device='' nor node-name='${value}'`);
-      return false;
-    }
-    if ((name === "backing" || name === "file") && typeof value === "object") continue;
-    if (name === "driver" && value === node.driver.name) continue;
-    session.report(`Cannot change the option '${name}'`);
+  const refused = refusedChange(node, change.options);
+  if (refused !== null) {
+    session.report(refused);
     return false;
   }
   const after: OpenRequest = { ...before, options: merge(before.options, change.options) };
@@ -232,6 +226,28 @@ export async function reopenSession(session: IoSession, change: ReopenRequest): 
   session.report(toBlockError(failure).message);
   return false;
 }
+
+/** What forbids the change of an open node's options, in QEMU's words; null when nothing does. */
+function refusedChange(node: Node, options: BlockdevOptions): string | null {
+  for (const [name, value] of Object.entries(options)) {
+    if (CHANGEABLE.includes(name) || node.driver.runtimeOptions?.includes(name) === true) {
+      if ((name === "read-only" || name === "auto-read-only") && !isBool(value)) return `Parameter '${name}' expects 'on' or 'off'`;
+      continue;
+    }
+    if (name === "driver" && value === node.driver.name) continue;
+    if (name === "node-name" && value === node.nodeName) continue;
+    const child = name === "backing" ? node.backing : node.child(name);
+    if (child !== null && isBag(value)) {
+      const inner = refusedChange(child, value);
+      if (inner !== null) return inner;
+      continue;
+    }
+    if (name === "backing" && typeof value === "string") return value === "" ? null : `Cannot find device='' nor node-name='${value}'`;
+    return `Cannot change the option '${name}'`;
+  }
+  return null;
+}
+const isBool = (value: unknown): boolean => typeof value === "boolean" || ["on", "off", "yes", "no", "true", "false", "y", "n"].includes(String(value));
 
 /** Nested bags are merged, everything else is replaced. */
 function merge(base: BlockdevOptions, change: BlockdevOptions): BlockdevOptions {

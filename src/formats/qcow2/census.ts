@@ -95,7 +95,7 @@ export class Census {
     if (this.clusters > MAX_CLUSTERS) {
       throw new BlockError("ERR_TOO_LARGE", "The image file is too large to be checked", { errno: "EFBIG", node: image.node.nodeName });
     }
-    const budget = Math.max(MIN_WINDOW_CLUSTERS, Math.min(WINDOW_CLUSTERS, Math.floor((image.node.environment.memoryBudget * 2) / 4)));
+    const budget = Math.max(MIN_WINDOW_CLUSTERS, Math.min(WINDOW_CLUSTERS, Math.floor(image.node.environment.memoryBudget / 3)));
     // One more than the file has: its last cluster may be partial, and what reaches a little behind the end counts there.
     this.windows = windowsOf(this.clusters + 1, budget);
     const plan = new RegionPlan();

@@ -24,6 +24,7 @@ import { measureQcow2 } from "./measure.js";
 import { RUNTIME_OPTIONS, takeOptions } from "./options.js";
 import { resize } from "./resize.js";
 import { abortWrite, commitWrite, prepareWrite } from "./write.js";
+import { mapVmState, vmStateOffset, writeVmState } from "./vm-state.js";
 import { discardRange, zeroRange } from "./zero.js";
 
 class Qcow2Impl implements MappedImpl {
@@ -57,6 +58,12 @@ class Qcow2Impl implements MappedImpl {
   }
   readSpecial(extent: SpecialExtent, at: number, into: Uint8Array): Op<void> {
     return readCompressed(this.image, extent, at, into);
+  }
+  mapVmState(offset: number, length: number, out: ExtentList): Miss | null {
+    return mapVmState(this.image, offset, length, out);
+  }
+  writeVmState(bytes: Uint8Array, offset: number): Op<void> {
+    return writeVmState(this.image, this, bytes, offset);
   }
   prepareWrite(offset: number, length: number): Op<WritePlan> {
     return prepareWrite(this.image, offset, length);
@@ -113,7 +120,7 @@ class Qcow2Impl implements MappedImpl {
     const { header } = this.image;
     return {
       clusterSize: this.image.clusterSize,
-      vmStateOffset: divCeil(this.image.size, this.image.l2Coverage) * this.image.l2Coverage,
+      vmStateOffset: vmStateOffset(this.image),
       dirty: (header.incompatible.lo & Incompatible.dirty) !== 0,
       ...(header.cryptMethod === CryptMethod.none ? {} : { encrypted: true }),
       ...(this.image.extended ? { subclusterSize: this.image.subclusterSize } : {}),

@@ -109,6 +109,8 @@ export abstract class BlockImage implements MappedImpl {
   /** Called before the first write of any kind to blocks that are there already. */
   // eslint-disable-next-line require-yield
   protected *touch(_blocks: readonly number[], _records: readonly number[]): Op<void> {}
+  /** Called when a new block got its entry. */
+  protected linked(_block: number): void {}
   /** Whether `writeHeader` has something to write though the table has not changed. */
   protected get isHeaderStale(): boolean {
     return false;
@@ -264,6 +266,7 @@ export abstract class BlockImage implements MappedImpl {
     for (let i = 0; i < blocks.length; i++) {
       if (this.table.page(blocks[i]!) === null) yield* this.table.ensure(blocks[i]!);
       this.table.set(blocks[i]!, this.entryOf(records[i]!));
+      this.linked(blocks[i]!);
     }
   }
 

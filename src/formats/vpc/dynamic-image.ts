@@ -80,7 +80,12 @@ export class DynamicImage extends BlockImage implements Vhd {
     }
     if (writes.length === 0) return;
     yield* parallel(writes);
-    for (const block of blocks) this.#full[block >>> 3]! |= 1 << (block & 7);
+    for (const block of blocks) this.linked(block);
+  }
+
+  /** New blocks have full bitmaps from the start. */
+  protected override linked(block: number): void {
+    this.#full[block >>> 3]! |= 1 << (block & 7);
   }
 
   blockInfo(): BlockDriverInfo {

@@ -26,5 +26,6 @@ for (const mode of MODES) {
     backing: true,
     compress: true,
     resize: true,
+    remove: (world, path) => void world.files.delete(path),
   });
 }

@@ -23,7 +23,7 @@ import { chooseSeed, random, type Random } from "../../../support/random.js";
 import { recordingStorage, type LogLine } from "../../../support/recording.js";
 import { makeWorld } from "../../../support/world.js";
 
-const seeds = Number(process.env["BLOCKCORE_SEEDS"] ?? 60);
+const seeds = Number(process.env["BLOCKCORE_SEEDS"] ?? 30);
 const first = chooseSeed();
 const { environment } = makeWorld({ mode: "sync", drivers: [raw, vdi, vpc, parallels] });
 const go = <T>(op: Op<T>): T => runSync(op);

@@ -1,0 +1,130 @@
+/** Apple disk images (UDIF, .dmg), read-only: chunks stored raw, as zeros, or compressed with ADC, zlib, bzip2, LZFSE or xz. */
+import { BlockError, prefixError } from "../../base/error.js";
+import type { OpenContext } from "../../block/context.js";
+import type { Driver, MappedImpl, SpecialExtent } from "../../block/driver.js";
+import type { ExtentList } from "../../block/extent.js";
+import { readBytes, readPadded } from "../../block/io.js";
+import type { Node } from "../../block/node.js";
+import { foreign, type Op } from "../../block/op.js";
+import type { CodecName } from "../../codec/codec.js";
+import { refuseWrite } from "../shared/read-only.js";
+import { ChunkType, readChunks, readTrailer, type Chunk } from "./blocks.js";
+
+const CODEC_OF: Partial<Record<number, CodecName>> = {
+  [ChunkType.adc]: "adc",
+  [ChunkType.zlib]: "zlib",
+  [ChunkType.bzip2]: "bzip2",
+  [ChunkType.lzfse]: "lzfse",
+  [ChunkType.xz]: "xz",
+};
+
+const GAP = -1;
+/** Chunks one `map` call names at most. */
+const MAP_CHUNKS = 64;
+
+class DmgImage implements MappedImpl {
+  readonly shape = "mapped";
+  readonly size: number;
+  readonly allocationUnit = 512;
+  readonly #node: Node;
+  readonly #chunks: readonly Chunk[];
+  /** The chunk that was read last, plain: small reads in a row decompress it once. */
+  #kept = GAP;
+  #plain: Uint8Array = new Uint8Array(0);
+
+  constructor(node: Node, size: number, chunks: readonly Chunk[]) {
+    this.#node = node;
+    this.size = size;
+    this.#chunks = chunks;
+  }
+
+  /** Index of the last chunk that begins at or before `offset`; -1 when all begin later. */
+  #find(offset: number): number {
+    let low = 0;
+    let high = this.#chunks.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#chunks[middle]!.start <= offset) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
+  }
+
+  map(offset: number, length: number, out: ExtentList): null {
+    const end = offset + length;
+    let at = offset;
+    for (let count = 0; at < end && count < MAP_CHUNKS; count++) {
+      const index = this.#find(at);
+      const chunk = this.#chunks[index];
+      const inside = chunk !== undefined && at < chunk.start + chunk.length;
+      const stop = Math.min(end, inside ? chunk.start + chunk.length : (this.#chunks[index + 1]?.start ?? this.size));
+      out.pushSpecial(at, stop - at, this.#node.file, inside ? index : GAP, 0, false);
+      at = stop;
+    }
+    return null;
+  }
+  // eslint-disable-next-line require-yield
+  *load(): Op<void> {}
+
+  *readSpecial(extent: SpecialExtent, at: number, into: Uint8Array): Op<void> {
+    const chunk = this.#chunks[extent.host];
+    if (chunk === undefined || chunk.type === ChunkType.zeroFill || chunk.type === ChunkType.ignore) {
+      into.fill(0);
+      return;
+    }
+    const from = at - chunk.start;
+    if (chunk.type === ChunkType.raw) {
+      yield* readPadded(this.#node.file, into, chunk.host + from);
+      return;
+    }
+    if (from === 0 && into.length === chunk.length) {
+      yield* this.#unpack(extent.host, chunk, into);
+      return;
+    }
+    if (this.#kept !== extent.host) {
+      const plain = new Uint8Array(chunk.length);
+      yield* this.#unpack(extent.host, chunk, plain);
+      this.#plain = plain;
+      this.#kept = extent.host;
+    }
+    into.set(this.#plain.subarray(from, from + into.length));
+  }
+
+  *#unpack(index: number, chunk: Chunk, into: Uint8Array): Op<void> {
+    const name = CODEC_OF[chunk.type]!;
+    const codec = this.#node.environment.codecs.decompressor(name);
+    const from = yield* readBytes(this.#node.file, chunk.host, chunk.packed);
+    try {
+      const { sync: now, async: later } = codec;
+      yield* foreign("Decompressing", now === null ? null : () => now(from, into), now === null && later !== null ? () => later(from, into) : null);
+    } catch (error) {
+      throw prefixError(`DMG: chunk ${index} (${name}) at offset ${chunk.host}: `, error);
+    }
+  }
+
+  // eslint-disable-next-line require-yield
+  *flush(): Op<void> {}
+  // eslint-disable-next-line require-yield
+  *close(): Op<void> {}
+}
+
+export const dmg: Driver = {
+  name: "dmg",
+  category: "format",
+  // The trailer is at the end of the file: only the name tells at the beginning.
+  probe: (_head, filename) => (filename.endsWith(".dmg") ? 2 : 0),
+  *open(context: OpenContext): Op<MappedImpl> {
+    refuseWrite(context);
+    yield* context.openChild("file", "image");
+    const { node } = context;
+    const trailer = yield* readTrailer(node.file);
+    const chunks = yield* readChunks(node.file, trailer);
+    for (const chunk of chunks) {
+      if (chunk.type > ChunkType.ignore && CODEC_OF[chunk.type] === undefined) {
+        throw new BlockError("ERR_UNSUPPORTED", `DMG: chunk at byte ${chunk.start} of the disk has the unknown type 0x${chunk.type.toString(16)}`);
+      }
+    }
+    const end = chunks.reduce((most, chunk) => Math.max(most, chunk.start + chunk.length), 0);
+    return new DmgImage(node, Math.max(trailer.size, end), chunks);
+  },
+};

@@ -1,0 +1,281 @@
+/**
+ * The functions of the package, made for one platform: what a source may be and how it becomes a storage is the entry's
+ * business, all the rest is the same everywhere.
+ */
+import { BlockError, prefixError } from "./base/error.js";
+import type { Environment, Gate, GateDecision, Reference } from "./block/context.js";
+import { createImage as createInto } from "./block/create.js";
+import type { Driver, Measure } from "./block/driver.js";
+import type { Node } from "./block/node.js";
+import { openNode } from "./block/open.js";
+import { done, foreign, runAsync, runSync, type Op } from "./block/op.js";
+import { storageNode } from "./block/storage-node.js";
+import type { Codecs } from "./codec/codec.js";
+import { compareImages, type CompareOptions, type CompareResult } from "./image/compare.js";
+import { convertInto, type ConvertOptions } from "./image/convert.js";
+import { createImage as createNamed } from "./image/create.js";
+import { createOptionTable, formatForCreate, readCreateOptions } from "./image/create-options.js";
+import { snakeKey } from "./image/camel.js";
+import { Image } from "./image/image.js";
+import { measureImage } from "./image/measure.js";
+import { closeQuietly, imageSize } from "./image/open.js";
+import { planConvert as planConvertOp, type ConvertPlan } from "./image/plan.js";
+import { SyncImage } from "./image/sync-image.js";
+import { setKernelModule } from "./kernel/kernel.js";
+import { kernelModule } from "./kernel/module.inline.js";
+import type { Opt } from "./qapi/options.js";
+import type { Storage } from "./storage/storage.js";
+
+/** What a gate may answer: no, yes (where the platform can open names), or what to open instead. */
+export type ReferenceAnswer<Source> = boolean | null | undefined | Source;
+export type References<Source> = "deny" | "allow" | ((reference: Reference) => ReferenceAnswer<Source> | Promise<ReferenceAnswer<Source>>);
+export type SecretSource = Readonly<Record<string, string | Uint8Array | (() => string | Uint8Array | Promise<string | Uint8Array>)>>;
+
+export interface CommonOptions<Source> {
+  /** The formats that may be used; those of the entry when absent. */
+  formats?: readonly Driver[];
+  /** Whether files that an image names (backing files, data files) may be opened: "deny" when absent. */
+  references?: References<Source>;
+  /** Passphrases by the id that `key-secret` options name. */
+  secrets?: SecretSource;
+  codecs?: Codecs;
+  /** Bytes of table caches per image. */
+  memoryBudget?: number;
+  /** Messages that are not errors. */
+  onWarning?: (message: string) => void;
+}
+
+export interface OpenOptions<Source> extends CommonOptions<Source> {
+  /** Found by probing when absent. Writing to a raw image needs it stated. */
+  format?: string;
+  /** Open for writing, too. */
+  writable?: boolean;
+  /** Runtime options of the format, QEMU's names. */
+  options?: Readonly<Record<string, unknown>>;
+  /** Do not open the backing file: read as if there were none. */
+  noBacking?: boolean;
+  /** Accept that others write meanwhile. */
+  forceShare?: boolean;
+}
+
+export interface CreateOptions<Source> extends CommonOptions<Source> {
+  format: string;
+  /** Virtual size in bytes. */
+  size?: number;
+  /** Name of a backing file, as it will be stored in the image; with its format. */
+  backing?: string;
+  backingFormat?: string;
+  /** Options of the format: `clusterSize`, `lazyRefcounts`, … or in QEMU's spelling. */
+  [option: string]: unknown;
+}
+
+export interface ConvertTo<Source> extends CommonOptions<Source>, Pick<ConvertOptions, "signal" | "onProgress" | "compress" | "sparseSize" | "parallel" | "rateLimit" | "outOfOrder"> {
+  format?: string;
+  /** Creation options of the target. */
+  options?: Readonly<Record<string, unknown>>;
+  plan?: ConvertPlan;
+}
+
+export interface Platform<Source> {
+  formats: readonly Driver[];
+  codecs: Codecs;
+  /** Protocol drivers by which names are opened; none where there are no names. */
+  protocols: readonly Driver[];
+  /** A source as a storage (a promise where that takes time), or the name it is. */
+  toStorage(source: Source, writable: boolean): Storage | Promise<Storage> | string;
+}
+
+export interface Library<Source> {
+  open(source: Source, options?: OpenOptions<Source>): Promise<Image>;
+  /** For sources with synchronous access. */
+  openSync(source: Source, options?: OpenOptions<Source>): SyncImage;
+  /** Makes an image in a file or an (empty, writable) storage. */
+  create(target: Source, options: CreateOptions<Source>): Promise<void>;
+  /** Makes an image on top of another and opens it for writing. */
+  createOverlay(target: Source, options: Omit<CreateOptions<Source>, "format"> & { format?: string; backing: string; backingFormat: string }): Promise<Image>;
+  /** Copies the content of an image into a new one. */
+  convert(source: Image | Source, target: Source, options?: ConvertTo<Source>): Promise<void>;
+  planConvert(source: Image, options: { format: string; options?: Readonly<Record<string, unknown>>; compress?: boolean }): Promise<ConvertPlan>;
+  compare(first: Image, second: Image, options?: CompareOptions): Promise<CompareResult>;
+  /** Bytes a new image would need: of this size, or with the content of this image. */
+  measure(source: Image | number, options: { format: string; options?: Readonly<Record<string, unknown>>; formats?: readonly Driver[] }): Promise<Measure>;
+  resize(image: Image, size: number, options?: { shrink?: boolean }): Promise<void>;
+}
+
+const DEFAULT_BUDGET = 16 * 1024 * 1024;
+const COMMON = new Set(["formats", "references", "secrets", "codecs", "memoryBudget", "onWarning", "format", "size", "backing", "backingFormat"]);
+
+function optsOf(options: Readonly<Record<string, unknown>> | undefined): Opt[] {
+  const opts: Opt[] = [];
+  for (const [key, value] of Object.entries(options ?? {})) {
+    if (value === undefined || value === null) continue;
+    const name = key === "compression" ? "compression_type" : snakeKey(key);
+    if (typeof value === "object") for (const [inner, item] of Object.entries(value)) opts.push({ name: `${name}.${inner}`, value: textOf(item) });
+    else opts.push({ name, value: textOf(value) });
+  }
+  return opts;
+}
+const textOf = (value: unknown): string => (value === true ? "on" : value === false ? "off" : String(value));
+
+export function makeLibrary<Source>(platform: Platform<Source>): Library<Source> {
+  function environmentOf(options: CommonOptions<Source>): Environment {
+    setKernelModule(kernelModule);
+    const formats = options.formats ?? platform.formats;
+    if (formats.length === 0) {
+      throw new BlockError("ERR_INVALID_ARGUMENT", "No formats were given", { hint: "This entry knows no format by itself: pass { formats: [qcow2, raw] }." });
+    }
+    const environment: Environment = {
+      drivers: new Map([...formats, ...platform.protocols].map((driver) => [driver.name, driver])),
+      codecs: options.codecs ?? platform.codecs,
+      gate: (reference) => decide(environment, options.references ?? "deny", reference),
+      secrets: (id) => secretOf(options.secrets ?? {}, id),
+      now: () => Date.now(),
+      memoryBudget: options.memoryBudget ?? DEFAULT_BUDGET,
+      warn: options.onWarning ?? (() => {}),
+    };
+    return environment;
+  }
+
+  function* decide(environment: Environment, references: References<Source>, reference: Reference): ReturnType<Gate> {
+    if (references === "deny") return false;
+    if (references === "allow") return platform.protocols.length > 0;
+    const answer = yield* maybe("Asking whether a reference may be opened", () => references(reference));
+    if (typeof answer === "boolean") return answer as boolean;
+    if (answer === null || answer === undefined) return false;
+    const source = platform.toStorage(answer as Source, false);
+    if (typeof source === "string") return { filename: source } as GateDecision;
+    const node = yield* storageNode(environment, yield* maybe("Opening a reference", () => source), { write: false });
+    if (source === (answer as unknown)) leaveOpen(node);
+    // A backing file is an image, the others are plain bytes.
+    return reference.kind === "backing" || reference.kind === "parent" ? { file: node } : node;
+  }
+
+  /** Opens the file of an image: by name through the protocols, or over a storage. */
+  function* openOp(source: Source, options: OpenOptions<Source>): Op<Node> {
+    const environment = environmentOf(options);
+    const flags = { write: options.writable === true, unmap: options.writable === true, noBacking: options.noBacking === true, forceShare: options.forceShare === true };
+    const found = platform.toStorage(source, options.writable === true);
+    const driver = options.format === undefined ? {} : { driver: options.format };
+    if (typeof found === "string") {
+      try {
+        return yield* openNode(environment, { filename: found, ...driver, options: { ...options.options }, flags });
+      } catch (error) {
+        throw prefixError(`Could not open '${found}': `, error);
+      }
+    }
+    const storage = yield* maybe("Opening the source", () => found);
+    const file = yield* storageNode(environment, storage, { write: flags.write, forceShare: flags.forceShare });
+    if (found === (source as unknown)) leaveOpen(file);
+    try {
+      return yield* openNode(environment, { ...driver, options: { ...options.options, file }, flags });
+    } finally {
+      yield* closeQuietly(file);
+    }
+  }
+
+  function* createOp(target: Source, options: CreateOptions<Source>): Op<void> {
+    const environment = environmentOf(options);
+    const own = Object.fromEntries(Object.entries(options).filter(([key]) => !COMMON.has(key)));
+    const opts = optsOf(own);
+    const found = platform.toStorage(target, true);
+    if (typeof found === "string") {
+      yield* createNamed(environment, {
+        filename: found, format: options.format, size: options.size, backingFile: options.backing, backingFormat: options.backingFormat, options: opts,
+      });
+      return;
+    }
+    const driver = formatForCreate(environment, options.format);
+    const values = readCreateOptions(createOptionTable(driver, null), opts);
+    if (options.backing !== undefined) values["backing_file"] = options.backing;
+    if (options.backingFormat !== undefined) values["backing_fmt"] = options.backingFormat;
+    if (options.size === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "Image creation needs a size parameter");
+    const storage = yield* maybe("Opening the target", () => found);
+    const file = yield* storageNode(environment, storage);
+    try {
+      yield* createInto(environment, { driver, filename: storage.name, size: options.size, options: values, file });
+    } finally {
+      // The storage is the caller's, to be opened as an image now: the node goes, the storage stays open.
+      file.references = 0;
+    }
+  }
+
+  function* convertOp(source: Node, target: Source, options: ConvertTo<Source>): Op<void> {
+    const format = options.plan?.format ?? options.format ?? "raw";
+    const { plan, options: given, signal, onProgress, compress, sparseSize, parallel, rateLimit, outOfOrder, ...common } = options;
+    const chosen = plan === undefined ? (given ?? {}) : Object.fromEntries(plan.options.map((opt) => [opt.name, opt.value]));
+    yield* createOp(target, { ...common, ...chosen, format, size: imageSize(source) });
+    const node = yield* openOp(target, { ...common, format, writable: true });
+    try {
+      yield* convertInto([source], node, {
+        targetIsZero: true, signal, onProgress,
+        ...(compress === undefined ? {} : { compress }),
+        ...(sparseSize === undefined ? {} : { sparseSize }),
+        ...(parallel === undefined ? {} : { parallel }),
+        ...(rateLimit === undefined ? {} : { rateLimit }),
+        ...(outOfOrder === undefined ? {} : { outOfOrder }),
+      });
+    } catch (error) {
+      yield* closeQuietly(node);
+      throw error;
+    }
+    yield* node.unref();
+  }
+
+  const library: Library<Source> = {
+    open: async (source, options = {}) => new Image(await runAsync(openOp(source, options))),
+    openSync: (source, options = {}) => new SyncImage(runSync(openOp(source, options))),
+    create: (target, options) => runAsync(createOp(target, options)),
+    createOverlay: async (target, options) => {
+      const format = options.format ?? "qcow2";
+      await runAsync(createOp(target, { references: "allow", ...options, format }));
+      return library.open(target, { references: "allow", ...pickCommon(options as CommonOptions<Source>), format, writable: true });
+    },
+    convert: async (source, target, options = {}) => {
+      if (source instanceof Image) return runAsync(convertOp(source.node, target, options));
+      const image = await library.open(source, pickCommon(options));
+      try {
+        await runAsync(convertOp(image.node, target, options));
+      } finally {
+        await image.close();
+      }
+    },
+    planConvert: (source, options) => runAsync(planConvertOp(source.node.environment, source.node, { ...options, options: optsOf(options.options) })),
+    compare: (first, second, options = {}) => runAsync(compareImages(first.node, second.node, options)),
+    measure: (source, options) => {
+      const request = { format: options.format, options: optsOf(options.options) };
+      if (typeof source === "number") return runAsync(measureImage(environmentOf(options.formats === undefined ? {} : { formats: options.formats }), { ...request, size: source }));
+      return runAsync(measureImage(source.node.environment, { ...request, source: source.node }));
+    },
+    resize: (image, size, options = {}) => image.resize(size, options),
+  };
+  return library;
+}
+
+function pickCommon<Source>(options: CommonOptions<Source>): CommonOptions<Source> {
+  const picked: Record<string, unknown> = {};
+  for (const name of ["formats", "references", "secrets", "codecs", "memoryBudget", "onWarning"] as const) if (options[name] !== undefined) picked[name] = options[name];
+  return picked;
+}
+
+/** A storage that the caller brought is the caller's to close. */
+function leaveOpen(node: Node): void {
+  const impl = node.impl;
+  if (impl.shape === "storage") impl.close = () => done(undefined);
+}
+
+/** A value that may be a promise; a promise cannot be waited for where calls are synchronous. */
+function* maybe<T>(what: string, make: () => T | Promise<T>): Op<T> {
+  const value = make();
+  if (!isPromise(value)) return value;
+  return yield* foreign(what, null, () => value);
+}
+function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+  return typeof (value as { then?: unknown } | null)?.then === "function";
+}
+
+function* secretOf(secrets: SecretSource, id: string): Op<Uint8Array | null> {
+  const secret = Object.hasOwn(secrets, id) ? secrets[id] : undefined;
+  if (secret === undefined) return yield* done(null);
+  const value = typeof secret === "function" ? yield* maybe("Asking for a passphrase", secret) : secret;
+  return typeof value === "string" ? new TextEncoder().encode(value) : value;
+}

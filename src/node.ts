@@ -1,0 +1,34 @@
+/** `blockcore/node`: every format; paths and file URLs besides the portable sources. */
+import { allFormats } from "./all-formats.js";
+import { nodeCodecs } from "./codec/node-codecs.js";
+import { makeLibrary, type Library } from "./library.js";
+import { fileDriver } from "./node-environment.js";
+import { portableStorage, type PortableSource } from "./sources.js";
+
+/** Strings are paths of local files. */
+export type Source = string | PortableSource;
+export * from "./exports.js";
+export { allFormats } from "./all-formats.js";
+export { qcow2 } from "./formats/qcow2/qcow2.js";
+export { raw } from "./formats/raw/raw.js";
+export { createFileStorage, openFileStorage, type FileStorage, type FileStorageOptions } from "./storage/node-fs.js";
+
+const library: Library<Source> = /* @__PURE__ */ makeLibrary<Source>({
+  formats: allFormats,
+  codecs: nodeCodecs,
+  protocols: [/* @__PURE__ */ fileDriver("both")],
+  toStorage: (source, writable) => {
+    if (typeof source === "string") return source;
+    if (source instanceof URL && source.protocol === "file:") return decodeURIComponent(source.pathname);
+    return portableStorage(source, writable);
+  },
+});
+export const open: Library<Source>["open"] = library.open;
+export const openSync: Library<Source>["openSync"] = library.openSync;
+export const create: Library<Source>["create"] = library.create;
+export const createOverlay: Library<Source>["createOverlay"] = library.createOverlay;
+export const convert: Library<Source>["convert"] = library.convert;
+export const planConvert: Library<Source>["planConvert"] = library.planConvert;
+export const compare: Library<Source>["compare"] = library.compare;
+export const measure: Library<Source>["measure"] = library.measure;
+export const resize: Library<Source>["resize"] = library.resize;
