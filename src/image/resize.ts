@@ -1,11 +1,10 @@
 /** Changing the size of an image. */
 import { BlockError } from "../base/error.js";
-import { alignUp } from "../base/int.js";
 import { truncate } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import type { Preallocation } from "../storage/storage.js";
-import { imageSize, SECTOR } from "./open.js";
+import { imageSize } from "./open.js";
 
 export interface ResizeOptions {
   /** How new space is allocated; default "off". */
@@ -14,7 +13,7 @@ export interface ResizeOptions {
   shrink?: boolean;
 }
 
-/** Sets the size in bytes (rounded up to sectors). The image must be open read-write. */
+/** Sets the size in bytes. The image must be open read-write. */
 export function* resizeImage(node: Node, size: number, options: ResizeOptions = {}): Op<void> {
   const preallocation = options.preallocation ?? "off";
   const current = imageSize(node);
@@ -23,5 +22,5 @@ export function* resizeImage(node: Node, size: number, options: ResizeOptions = 
   if (size < current && options.shrink !== true) {
     throw new BlockError("ERR_INVALID_ARGUMENT", "Use the --shrink option to perform a shrink operation.");
   }
-  yield* truncate(node, alignUp(size, SECTOR), { preallocation, exact: true });
+  yield* truncate(node, size, { preallocation, exact: true });
 }

@@ -11,6 +11,7 @@ import { flush, read, write } from "../../src/block/io.js";
 import type { Node } from "../../src/block/node.js";
 import type { OpenFlags } from "../../src/block/context.js";
 import { bochs } from "../../src/formats/bochs/bochs.js";
+import { dmg } from "../../src/formats/dmg/dmg.js";
 import { cloop } from "../../src/formats/cloop/cloop.js";
 import { parallels } from "../../src/formats/parallels/parallels.js";
 import { raw } from "../../src/formats/raw/raw.js";
@@ -22,7 +23,7 @@ import { skip } from "../support/skip.js";
 import { makeWorld, type World } from "../support/world.js";
 import { DATA, unpackValid } from "./formats-data.js";
 
-const drivers: readonly Driver[] = [raw, vdi, vpc, parallels, bochs, cloop];
+const drivers: readonly Driver[] = [raw, vdi, vpc, parallels, bochs, cloop, dmg];
 /** Images up to this size are read whole. */
 const WHOLE = 64 << 20;
 
@@ -116,6 +117,12 @@ async function judge(hostile: Case): Promise<void> {
   assert.ok((used.user + used.system) / 1e6 < expect.max_cpu_s, `took ${(used.user + used.system) / 1e6} s of CPU`);
 }
 
+/** Where we know better than the expectation, and why. */
+const BETTER: Record<string, Partial<Case["expect"]>> = {
+  // A raw chunk with fewer bytes than its sectors: QEMU gives zeros for what is missing, we say that it is missing.
+  "dmg-chunk/c0.type=one": { read: "error" },
+};
+
 const valid = existsSync(`${DATA}/hostile/cases.mjs`) ? unpackValid() : null;
 if (valid === null) test("hostile images", () => skip("the outside images are not there"));
 else {
@@ -125,9 +132,10 @@ else {
   const module = (await import(pathToFileURL(resolve(DATA, "hostile/cases.mjs")).href)) as {
     loadCorrupt(dir: string, options: { filter: (entry: { format: string }) => boolean }): Iterable<Case>;
   };
-  const formats = new Set(["vdi", "vpc", "parallels", "bochs", "cloop"]);
+  const formats = new Set(["vdi", "vpc", "parallels", "bochs", "cloop", "dmg"]);
   for (const hostile of module.loadCorrupt(root, { filter: (entry) => formats.has(entry.format) })) {
-    test(hostile.id, () => judge(hostile));
+    const better = BETTER[hostile.id];
+    test(hostile.id, () => judge(better === undefined ? hostile : { ...hostile, expect: { ...hostile.expect, ...better } }));
   }
 }
 

@@ -26,6 +26,11 @@ export const ChunkType = {
   end: 0xffffffff,
 } as const;
 
+/** Chunks that stand for a part of the disk; comments and the end mark do not, and unknown ones are left out. */
+const KNOWN: ReadonlySet<number> = new Set([
+  ChunkType.zeroFill, ChunkType.raw, ChunkType.ignore, ChunkType.adc, ChunkType.zlib, ChunkType.bzip2, ChunkType.lzfse, ChunkType.xz,
+]);
+
 export interface Chunk {
   type: number;
   /** Guest range in bytes. */
@@ -84,9 +89,6 @@ export function* readChunks(file: Node, trailer: Trailer): Op<Chunk[]> {
   else if (trailer.plistLength !== 0) yield* fromPropertyList(file, trailer, chunks);
   else throw corrupt("The trailer names neither a property list nor a resource fork");
   chunks.sort((a, b) => a.start - b.start);
-  for (let i = 1; i < chunks.length; i++) {
-    if (chunks[i - 1]!.start + chunks[i - 1]!.length > chunks[i]!.start) throw corrupt(`Chunks overlap at byte ${chunks[i]!.start} of the disk`);
-  }
   return chunks;
 }
 
@@ -135,13 +137,13 @@ function addTable(bytes: Uint8Array, file: Node, trailer: Trailer, chunks: Chunk
   const view = viewOf(bytes);
   const firstSector = readU64BE(view, 8);
   const dataOffset = readU64BE(view, 24);
-  const count = view.getUint32(200);
-  if (count > Math.floor((bytes.length - 204) / 40)) throw corrupt(`A block table claims ${count} chunks but is too short for them`);
+  // The length of the resource says how many there are; the count in the table is not to be trusted.
+  const count = Math.floor((bytes.length - 204) / 40);
   if (chunks.length + count > MAX_CHUNKS) throw new BlockError("ERR_TOO_LARGE", "The image has too many chunks");
   for (let i = 0; i < count; i++) {
     const at = 204 + i * 40;
     const type = view.getUint32(at);
-    if (type === ChunkType.comment || type === ChunkType.end) continue;
+    if (!KNOWN.has(type)) continue;
     const chunk: Chunk = {
       type,
       start: (firstSector + readU64BE(view, at + 8)) * SECTOR,
@@ -149,19 +151,24 @@ function addTable(bytes: Uint8Array, file: Node, trailer: Trailer, chunks: Chunk
       host: trailer.dataForkOffset + dataOffset + readU64BE(view, at + 24),
       packed: readU64BE(view, at + 32),
     };
-    if (chunk.length === 0) continue;
-    checkChunk(chunk, file.size, chunks.length);
+    // Damage of one chunk shows when it is read; the rest of the image stays readable.
+    checkSize(chunk, chunks.length);
+    if (chunk.length === 0 || !Number.isSafeInteger(chunk.start + chunk.length)) continue;
     chunks.push(chunk);
   }
 }
 
-function checkChunk(chunk: Chunk, fileSize: number, index: number): void {
-  if (!Number.isSafeInteger(chunk.start + chunk.length)) throw corrupt(`Chunk ${index} lies beyond 2^53 bytes`);
+/** What would have to be held in memory to read the chunk. */
+function checkSize(chunk: Chunk, index: number): void {
   if (chunk.type === ChunkType.zeroFill || chunk.type === ChunkType.ignore) return;
   if (chunk.length > MAX_CHUNK_BYTES) throw new BlockError("ERR_TOO_LARGE", `Chunk ${index} is larger than ${MAX_CHUNK_BYTES} bytes`);
   if (chunk.packed > MAX_CHUNK_BYTES) throw new BlockError("ERR_TOO_LARGE", `The data of chunk ${index} is larger than ${MAX_CHUNK_BYTES} bytes`);
-  if (chunk.host > fileSize || chunk.packed > fileSize - chunk.host) throw corrupt(`The data of chunk ${index} lies outside of the file`, chunk.host);
+}
+
+/** Throws when the bytes of a chunk cannot be there. */
+export function checkPlace(chunk: Chunk, index: number, fileSize: number): void {
+  if (chunk.host > fileSize || chunk.packed > fileSize - chunk.host) throw corrupt(`DMG: the data of chunk ${index} lies outside of the file`, chunk.host);
   if (chunk.type === ChunkType.raw && chunk.packed < chunk.length) {
-    throw corrupt(`Chunk ${index} is stored raw but has ${chunk.packed} of ${chunk.length} bytes`, chunk.host);
+    throw corrupt(`DMG: chunk ${index} is stored raw but has ${chunk.packed} of ${chunk.length} bytes`, chunk.host);
   }
 }

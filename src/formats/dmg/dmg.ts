@@ -8,7 +8,7 @@ import type { Node } from "../../block/node.js";
 import { foreign, type Op } from "../../block/op.js";
 import type { CodecName } from "../../codec/codec.js";
 import { refuseWrite } from "../shared/read-only.js";
-import { ChunkType, readChunks, readTrailer, type Chunk } from "./blocks.js";
+import { checkPlace, ChunkType, readChunks, readTrailer, type Chunk } from "./blocks.js";
 
 const CODEC_OF: Partial<Record<number, CodecName>> = {
   [ChunkType.adc]: "adc",
@@ -68,10 +68,14 @@ class DmgImage implements MappedImpl {
 
   *readSpecial(extent: SpecialExtent, at: number, into: Uint8Array): Op<void> {
     const chunk = this.#chunks[extent.host];
-    if (chunk === undefined || chunk.type === ChunkType.zeroFill || chunk.type === ChunkType.ignore) {
+    if (chunk === undefined) {
+      throw new BlockError("ERR_CORRUPT", `DMG: no chunk holds byte ${at} of the disk`, { errno: "EIO", node: this.#node.nodeName, offset: at });
+    }
+    if (chunk.type === ChunkType.zeroFill || chunk.type === ChunkType.ignore) {
       into.fill(0);
       return;
     }
+    checkPlace(chunk, extent.host, this.#node.file.size);
     const from = at - chunk.start;
     if (chunk.type === ChunkType.raw) {
       yield* readPadded(this.#node.file, into, chunk.host + from);
@@ -119,12 +123,6 @@ export const dmg: Driver = {
     const { node } = context;
     const trailer = yield* readTrailer(node.file);
     const chunks = yield* readChunks(node.file, trailer);
-    for (const chunk of chunks) {
-      if (chunk.type > ChunkType.ignore && CODEC_OF[chunk.type] === undefined) {
-        throw new BlockError("ERR_UNSUPPORTED", `DMG: chunk at byte ${chunk.start} of the disk has the unknown type 0x${chunk.type.toString(16)}`);
-      }
-    }
-    const end = chunks.reduce((most, chunk) => Math.max(most, chunk.start + chunk.length), 0);
-    return new DmgImage(node, Math.max(trailer.size, end), chunks);
+    return new DmgImage(node, trailer.size, chunks);
   },
 };

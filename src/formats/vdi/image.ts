@@ -16,6 +16,8 @@ import { surveyMap } from "./survey.js";
 export class VdiImage extends BlockImage {
   readonly #header: VdiHeader;
   readonly #headerBytes: Uint8Array;
+  /** Until this session allocates, a wrong count in the header is only reported. */
+  #hasAllocated = false;
   /** A static image's blocks are all there: what is zero in it only the file below knows. */
   readonly recurseStatus: boolean;
 
@@ -62,12 +64,17 @@ export class VdiImage extends BlockImage {
   }
 
   protected *grow(begin: number, count: number): Op<void> {
+    this.#hasAllocated = true;
     const end = begin + count * BLOCK_SIZE;
     if (this.file.size < end) yield* truncate(this.file, end, { preallocation: "off" });
   }
 
+  protected override linked(): void {
+    this.#hasAllocated = true;
+  }
+
   protected override get isHeaderStale(): boolean {
-    return this.entryOf(this.end) !== this.#header.blocksAllocated;
+    return this.#hasAllocated && this.entryOf(this.end) !== this.#header.blocksAllocated;
   }
 
   /** The block count goes to disk before the map that needs it: QEMU allocates by it. */

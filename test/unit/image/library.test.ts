@@ -35,7 +35,7 @@ test("create, write, read, info, extents, check", async () => {
   const info = await image.info();
   assert.is(info.virtualSize, 8 * MiB);
   assert.is(info.clusterSize, 65536);
-  assert.is((info.formatSpecific as { data: { refcountBits: number } }).data.refcountBits, 16);
+  assert.is((info.formatSpecific as unknown as { data: { refcountBits: number } }).data.refcountBits, 16);
   const entries: MapEntry[] = [];
   for await (const entry of image.extents()) entries.push(entry);
   assert.is(entries.reduce((sum, entry) => sum + entry.length, 0), 8 * MiB);

@@ -26,6 +26,5 @@ for (const mode of MODES) {
     backing: true,
     compress: true,
     resize: true,
-    remove: (world, path) => void world.files.delete(path),
   });
 }

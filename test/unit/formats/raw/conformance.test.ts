@@ -11,7 +11,6 @@ for (const mode of MODES) {
       backing: false,
       compress: false,
       resize: true,
-      remove: (world, path) => void world.files.delete(path),
     });
   }
 }
