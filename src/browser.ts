@@ -1,6 +1,7 @@
 /** `blockcore/browser`: every format, for a web page's main thread (asynchronous sources) or a worker. */
 import { allFormats } from "./all-formats.js";
 import { portableCodecs } from "./codec/portable.js";
+import { portableCrypto } from "./codec/crypto/portable-crypto.js";
 import { makeLibrary, type Library } from "./library.js";
 import { portableStorage, type PortableSource } from "./sources.js";
 
@@ -10,7 +11,7 @@ export { qcow2 } from "./formats/qcow2/qcow2.js";
 export { raw } from "./formats/raw/raw.js";
 export { openOpfs, opfsStorage } from "./storage/opfs.js";
 export { allFormats } from "./all-formats.js";
-const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({ formats: allFormats, codecs: portableCodecs, protocols: [], toStorage: portableStorage });
+const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({ formats: allFormats, codecs: portableCodecs, crypto: portableCrypto, protocols: [], toStorage: portableStorage });
 export const open: Library<PortableSource>["open"] = library.open;
 export const openSync: Library<PortableSource>["openSync"] = library.openSync;
 export const create: Library<PortableSource>["create"] = library.create;

@@ -11,14 +11,15 @@ import { openNode } from "./block/open.js";
 import { done, foreign, runAsync, runSync, type Op } from "./block/op.js";
 import { storageNode } from "./block/storage-node.js";
 import type { Codecs } from "./codec/codec.js";
+import type { Crypto } from "./codec/crypto/crypto.js";
 import { compareImages, type CompareOptions, type CompareResult } from "./image/compare.js";
-import { convertInto, type ConvertOptions } from "./image/convert.js";
+import { convertInto, startsZeroed, type ConvertOptions } from "./image/convert.js";
 import { createImage as createNamed } from "./image/create.js";
 import { createOptionTable, formatForCreate, readCreateOptions } from "./image/create-options.js";
 import { snakeKey } from "./image/camel.js";
 import { Image } from "./image/image.js";
 import { measureImage } from "./image/measure.js";
-import { closeQuietly, imageSize } from "./image/open.js";
+import { closeQuietly, imageSize, keySecretOptions } from "./image/open.js";
 import { planConvert as planConvertOp, type ConvertPlan } from "./image/plan.js";
 import { SyncImage } from "./image/sync-image.js";
 import { setKernelModule } from "./kernel/kernel.js";
@@ -79,6 +80,8 @@ export interface ConvertTo<Source> extends CommonOptions<Source>, Pick<ConvertOp
 export interface Platform<Source> {
   formats: readonly Driver[];
   codecs: Codecs;
+  /** Ciphers and hashes for encrypted images. */
+  crypto: Crypto;
   /** Protocol drivers by which names are opened; none where there are no names. */
   protocols: readonly Driver[];
   /** A source as a storage (a promise where that takes time), or the name it is. */
@@ -127,6 +130,7 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
     const environment: Environment = {
       drivers: new Map([...formats, ...platform.protocols].map((driver) => [driver.name, driver])),
       codecs: options.codecs ?? platform.codecs,
+      crypto: platform.crypto,
       gate: (reference) => decide(environment, options.references ?? "deny", reference),
       secrets: (id) => secretOf(options.secrets ?? {}, id),
       now: () => Date.now(),
@@ -204,10 +208,11 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
     const { plan, options: given, signal, onProgress, compress, sparseSize, parallel, rateLimit, outOfOrder, ...common } = options;
     const chosen = plan === undefined ? (given ?? {}) : Object.fromEntries(plan.options.map((opt) => [opt.name, opt.value]));
     yield* createOp(target, { ...common, ...chosen, format, size: imageSize(source) });
-    const node = yield* openOp(target, { ...common, format, writable: true });
+    const secrets = keySecretOptions(Object.fromEntries(optsOf(chosen).map((opt) => [opt.name, opt.value])));
+    const node = yield* openOp(target, { ...common, format, writable: true, options: { ...secrets } });
     try {
       yield* convertInto([source], node, {
-        targetIsZero: true, signal, onProgress,
+        targetIsZero: startsZeroed(node), signal, onProgress,
         ...(compress === undefined ? {} : { compress }),
         ...(sparseSize === undefined ? {} : { sparseSize }),
         ...(parallel === undefined ? {} : { parallel }),

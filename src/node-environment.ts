@@ -6,8 +6,10 @@ import type { Driver } from "./block/driver.js";
 import { done, type Op } from "./block/op.js";
 import { protocolDriver } from "./block/protocol.js";
 import { nodeCodecs } from "./codec/node-codecs.js";
+import { nodeCrypto } from "./codec/node-crypto.js";
 import { setKernelModule } from "./kernel/kernel.js";
 import { kernelModule } from "./kernel/module.inline.js";
+import { nullDrivers } from "./filters/null.js";
 import { createFileStorage, openFileStorage, openFileStorageAsync } from "./storage/node-fs.js";
 
 export interface NodeEnvironmentOptions {
@@ -44,10 +46,11 @@ export function fileDriver(faces: "both" | "sync"): Driver {
 export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {
   setKernelModule(kernelModule);
   const drivers = new Map<string, Driver>();
-  for (const driver of [...allFormats, ...(options.formats ?? []), fileDriver(options.faces ?? "both")]) drivers.set(driver.name, driver);
+  for (const driver of [...allFormats, ...(options.formats ?? []), ...nullDrivers, fileDriver(options.faces ?? "both")]) drivers.set(driver.name, driver);
   return {
     drivers,
     codecs: nodeCodecs,
+    crypto: nodeCrypto,
     gate: options.gate ?? denyAll,
     secrets: options.secrets ?? (() => done(null)),
     now: () => Date.now(),

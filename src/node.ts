@@ -1,6 +1,7 @@
 /** `blockcore/node`: every format; paths and file URLs besides the portable sources. */
 import { allFormats } from "./all-formats.js";
 import { nodeCodecs } from "./codec/node-codecs.js";
+import { nodeCrypto } from "./codec/node-crypto.js";
 import { makeLibrary, type Library } from "./library.js";
 import { fileDriver } from "./node-environment.js";
 import { portableStorage, type PortableSource } from "./sources.js";
@@ -16,6 +17,7 @@ export { createFileStorage, openFileStorage, type FileStorage, type FileStorageO
 const library: Library<Source> = /* @__PURE__ */ makeLibrary<Source>({
   formats: allFormats,
   codecs: nodeCodecs,
+  crypto: nodeCrypto,
   protocols: [/* @__PURE__ */ fileDriver("both")],
   toStorage: (source, writable) => {
     if (typeof source === "string") return source;

@@ -1,5 +1,6 @@
 /** What `Driver.open` and `Driver.create` are given: options, children, and the services of the environment. */
 import type { Codecs } from "../codec/codec.js";
+import type { Crypto } from "../codec/crypto/crypto.js";
 import type { Node, Child } from "./node.js";
 import type { Op } from "./op.js";
 import type { Driver } from "./driver.js";
@@ -8,6 +9,8 @@ import type { Driver } from "./driver.js";
 export interface Environment {
   readonly drivers: ReadonlyMap<string, Driver>;
   readonly codecs: Codecs;
+  /** Ciphers and hashes for encrypted images; absent where a build does without. */
+  readonly crypto?: Crypto;
   /** Whether what an image names may be opened. */
   readonly gate: Gate;
   /** Passphrases by id (`key-secret`), asked for when needed. */

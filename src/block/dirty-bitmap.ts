@@ -126,7 +126,7 @@ export class DirtyBitmap {
   // ---- looking through it -----------------------------------------------------------------------------------------
 
   /** The first dirty run at or behind `offset`, at most `maxLength` bytes long and not beyond the disk's end; null: all clean from there on. */
-  nextDirty(offset: number, maxLength = Infinity): DirtyRun | null {
+  nextDirty(offset: number, maxLength: number = Infinity): DirtyRun | null {
     const first = this.#find(Math.floor(offset / this.granularity), false);
     if (first < 0) return null;
     const start = Math.max(offset, first * this.granularity);
@@ -172,10 +172,9 @@ export class DirtyBitmap {
     return -1;
   }
 
-  /** The next page that exists: walks the disk while that is shorter than walking the pages. */
+  /** The next page that exists: found by looking at every place, or at every page where there are few of them. */
   #nextPage(index: number, pages: number): number {
-    const steps = Math.min(this.#pages.size, 64);
-    for (let next = index + 1; next <= index + steps && next < pages; next++) if (this.#pages.has(next)) return next;
+    if (pages - index <= 4 * this.#pages.size + 1024) return index + 1;
     let best = pages;
     for (const at of this.#pages.keys()) if (at > index && at < best) best = at;
     return best;
@@ -211,12 +210,6 @@ export class DirtyBitmap {
       }
       const edge = Math.min(Math.ceil(bits / PAGE_BITS) * PAGE_BITS, this.#bits);
       this.#clearBits(bits, edge - bits);
-    } else if (this.#pages.get(Math.floor((this.#bits - 1) / PAGE_BITS)) === FULL) {
-      // A shared full page may cover bits that did not exist: they are clean now that they do.
-      const tail = Math.floor((this.#bits - 1) / PAGE_BITS);
-      const own = new Uint8Array(PAGE_BYTES);
-      bitSetRange(own, 0, 0, this.#bits - tail * PAGE_BITS);
-      this.#pages.set(tail, own);
     }
     this.#size = size;
     this.#bits = bits;

@@ -29,6 +29,8 @@ export interface Driver {
   open(context: OpenContext): Op<NodeImpl>;
   /** Options of `create` in the order QEMU lists them. */
   readonly createOptions?: readonly CreateOption[];
+  /** Options of `amend`, where the format has any. */
+  readonly amendOptions?: readonly CreateOption[];
   /** Writes a new image into `context.file` (an empty, writable node). */
   create?(context: CreateContext): Op<void>;
   /** URL schemes or prefixes a protocol answers to ("http", "nbd"), without the colon. */
@@ -162,7 +164,10 @@ export interface MappedImpl extends CommonImpl {
   decrypt?(bytes: Uint8Array, guest: number, host: number): Op<void>;
   /** The reverse, on a private copy of the caller's bytes, before they are written to `host`. */
   encrypt?(bytes: Uint8Array, guest: number, host: number): Op<void>;
-  /** Requests to encrypted images must be multiples of this (sector size); the chokepoint widens them. */
+  /**
+   * Requests to encrypted images must be multiples of this (sector size); the chokepoint widens them, at the end of an image
+   * of odd size up to the next multiple: `map` answers for that too.
+   */
   readonly transformUnit?: number;
 
   prepareWrite?(offset: number, length: number): Op<WritePlan>;
@@ -186,7 +191,7 @@ export interface MappedImpl extends CommonImpl {
   makeEmpty?(): Op<void>;
   amend?(options: Readonly<Record<string, unknown>>, progress: (done: number, total: number) => void, force: boolean): Op<void>;
   readonly snapshots?: SnapshotVerbs;
-  readonly bitmaps?: BitmapVerbs;
+  readonly bitmaps?: BitmapStore | undefined;
   /** The backing file the image names, as stored; null when it names none. */
   readonly backingFile?: BackingLink | null;
   /** Data extents may be holes of the file below (raw; preallocated metadata): block status asks there too. */
@@ -226,16 +231,21 @@ export interface SnapshotVerbs {
   load(snapshot: SnapshotInfo): Op<void>;
 }
 
-export interface BitmapVerbs {
+/**
+ * Where a format keeps persistent dirty bitmaps. In memory they are `Node.bitmaps` (`block/named-bitmap.ts`); the format puts
+ * them there at open and stores them at close.
+ */
+export interface BitmapStore {
+  /** This image can have them (qcow2 version 2 cannot). */
+  readonly supported: boolean;
+  /** As in the image at present, in its order. */
   list(): BitmapInfo[];
-  add(name: string, granularity: number, disabled: boolean): Op<void>;
+  /** Refuses a new bitmap that could not be stored. */
+  checkNew(name: string, granularity: number): void;
+  /** Takes a bitmap out of the image at once; one that is not there is no error. */
   remove(name: string): Op<void>;
-  clear(name: string): Op<void>;
-  setEnabled(name: string, enabled: boolean): Op<void>;
-  rename(name: string, to: string): Op<void>;
-  /** Ors `bits` (little-endian, one bit per granule of the bitmap) into the bitmap. */
-  merge(name: string, bits: Uint8Array, granularity: number): Op<void>;
-  read(name: string): Op<{ bits: Uint8Array; granularity: number }>;
+  /** The stored bitmap goes by another name from the next store on. */
+  rename(name: string, to: string): void;
 }
 
 /** A node that takes requests itself (filters). Offsets are inside [0, size()). */

@@ -122,10 +122,16 @@ function* readMapped(node: Node, impl: MappedImpl, into: Uint8Array, offset: num
   if (unit > 1 && (offset % unit !== 0 || into.length % unit !== 0)) {
     const start = alignDown(offset, unit);
     const bounce = new Uint8Array(alignUp(offset + into.length, unit) - start);
-    yield* readPadded(node, bounce, start);
+    // The last sector of an image of odd size is a whole one in the file: it is read as such.
+    yield* readMappedUnits(node, impl, bounce, start);
     into.set(bounce.subarray(offset - start, offset - start + into.length));
     return;
   }
+  yield* readMappedUnits(node, impl, into, offset);
+}
+
+/** A read in whole transform units; may reach behind the end of the image inside its last unit. */
+function* readMappedUnits(node: Node, impl: MappedImpl, into: Uint8Array, offset: number): Op<void> {
   const epoch = node.requests.beginRead();
   const list = takeList();
   try {
@@ -215,13 +221,10 @@ export function* write(node: Node, from: Uint8Array, offset: number, flags: Writ
 /** A change of guest data, with those who want to hear of it before and after. */
 function* observed(node: Node, offset: number, length: number, change: Op<void>): Op<void> {
   if (node.beforeWrite.size > 0) for (const hook of [...node.beforeWrite]) yield* hook(offset, length);
-  if (node.writeListeners.size === 0) {
-    yield* change;
-    return;
-  }
   try {
     yield* change;
   } finally {
+    // Also those who began to listen while the change was under way.
     for (const listener of node.writeListeners) listener(offset, length);
   }
 }
@@ -617,6 +620,7 @@ export function* truncate(node: Node, size: number, options: TruncateOptions): O
   const impl = node.impl;
   if (impl.shape === "storage") {
     yield* truncateStorage(node, impl, size, options);
+    for (const bitmap of node.bitmaps) bitmap.resize(node.size);
     return;
   }
   if (impl.truncate === undefined) {
@@ -628,6 +632,7 @@ export function* truncate(node: Node, size: number, options: TruncateOptions): O
     yield* impl.truncate(size, options);
   } finally {
     node.requests.release(lease);
+    for (const bitmap of node.bitmaps) bitmap.resize(node.size);
   }
 }
 

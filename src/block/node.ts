@@ -2,6 +2,7 @@
 import { BlockError } from "../base/error.js";
 import type { BlockdevOptions, ChildRole, Environment, OpenFlags } from "./context.js";
 import type { Driver, NodeImpl } from "./driver.js";
+import type { NamedBitmap } from "./named-bitmap.js";
 import { Requests } from "./requests.js";
 import type { Op } from "./op.js";
 
@@ -48,6 +49,8 @@ export class Node {
   readonly users: Set<NodeUser> = new Set();
   /** What must not be done with the node at present, and why ("block device is in use by block job: commit"). */
   readonly blockers: Map<symbol, string> = new Map();
+  /** Named dirty bitmaps, the newest first (`block/named-bitmap.ts`). */
+  readonly bitmaps: NamedBitmap[] = [];
   /** Hear of every change of guest data when it has been made (or tried): offset and length in bytes. */
   readonly writeListeners: Set<(offset: number, length: number) => void> = new Set();
   /** Run before a change of guest data is made; what they throw fails the request (copy-before-write). */

@@ -84,12 +84,15 @@ export function* layerStatus(node: Node, offset: number, length: number, wantZer
   const run = Math.min(extent.start + extent.length, offset + length) - offset;
   switch (extent.kind) {
     case ExtentKind.unallocated:
-      return status(offset, run, false, false, false, false, null, -1);
+      // Space may be reserved for it (subclusters of an allocated cluster).
+      return status(offset, run, false, false, false, false, extent.host >= 0 ? extent.file : null, extent.host);
     case ExtentKind.zero:
       return status(offset, run, true, true, false, false, extent.host >= 0 ? extent.file : null, extent.host);
     case ExtentKind.special:
       return status(offset, run, true, false, true, extent.compressed, null, -1);
     case ExtentKind.data: {
+      // Where encrypted bytes are is of no use to anyone, and zeros below are not the guest's.
+      if (impl.shape === "mapped" && impl.decrypt !== undefined) return status(offset, run, true, false, true, false, null, -1);
       const found = status(offset, run, true, false, true, false, extent.file, extent.host);
       const deeper = impl.shape === "mapped" ? (impl.recurseStatus ?? false) : true;
       if (wantZero && deeper && extent.file !== null && extent.host >= 0) {

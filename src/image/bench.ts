@@ -57,11 +57,13 @@ export function* benchImage(node: Node, options: BenchOptions): Op<void> {
     return one(at > room ? 0 : at);
   };
   const batch = flushInterval === 0 ? count : flushInterval;
-  while (started < count) {
-    yield* forEachParallel(depth, next(Math.min(count, started + batch)));
+  if (count === 0) return;
+  for (let goal = Math.min(batch, count); ; goal = Math.min(goal + batch, count)) {
+    yield* forEachParallel(depth, next(goal));
     if (flushInterval > 0 && options.write) {
       if (options.drainOnFlush) yield* flush(node);
       else yield* parallel([flush(node)]);
     }
+    if (goal === count) return;
   }
 }

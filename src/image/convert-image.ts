@@ -9,7 +9,7 @@ import { checkBitmaps, copyBitmaps } from "./bitmaps.js";
 import { clusterSize, convertInto, startsZeroed, type ConvertOptions } from "./convert.js";
 import { createFileWithImage } from "./create-file.js";
 import { createOptionTable, formatForCreate, protocolForCreate, readCreateOptions } from "./create-options.js";
-import { closeQuietly, imageSize, openImage, type ImageSpec } from "./open.js";
+import { closeQuietly, imageSize, keySecretOptions, openImage, type ImageSpec } from "./open.js";
 import type { OperationOptions } from "./signal.js";
 import { loadSnapshot } from "./snapshot-load.js";
 
@@ -40,13 +40,15 @@ export function* convertImage(environment: Environment, request: ConvertRequest)
     if (request.snapshot !== undefined) yield* loadSnapshot(sources[0]!, request.snapshot);
     const size = sources.reduce((sum, node) => sum + imageSize(node), 0);
     const overBacking = request.noCreate === true ? request.backingFile !== undefined : yield* makeTarget(environment, request, sources, size);
-    const target = yield* openImage(environment, request.target, { ...request.targetFlags, write: true, unmap: (request.sparseSize ?? 4096) > 0 });
+    const secrets = request.noCreate === true ? {} : keySecretOptions(Object.fromEntries((request.options ?? []).map(({ name, value }) => [name, value])));
+    const target = yield* openImage(environment, { ...request.target, options: { ...request.target.options, ...secrets } }, { ...request.targetFlags, write: true, unmap: (request.sparseSize ?? 4096) > 0 });
     try {
       if (imageSize(target) < size) throw new BlockError("ERR_OUT_OF_RANGE", "output file is smaller than input file");
       if (request.compress === true) clusterSize(target);
       yield* convertInto(sources, target, {
         ...request,
         overBacking,
+        preallocated: request.noCreate === true || isPreallocated(request.options),
         targetIsZero: request.targetIsZero === true || (request.noCreate !== true && startsZeroed(target)),
       });
       if (request.bitmaps === true) yield* copyBitmaps(sources[0]!, target, environment.warn);
@@ -58,6 +60,10 @@ export function* convertImage(environment: Environment, request: ConvertRequest)
   } finally {
     for (const node of sources) yield* closeQuietly(node);
   }
+}
+
+function isPreallocated(options: readonly Opt[] = []): boolean {
+  return options.some(({ name, value }) => name === "preallocation" && value !== "off");
 }
 
 /** Checks and makes the target. Returns whether it has a backing file. */

@@ -15,6 +15,8 @@ export interface ConvertOptions extends OperationOptions {
   targetIsZero: boolean;
   /** Leave out what is below the top layer of the source: the target has a backing file that shows it. */
   overBacking?: boolean;
+  /** The target's clusters are allocated already: zeros are left out in pieces as small as asked for. */
+  preallocated?: boolean;
   /** Store clusters compressed. */
   compress?: boolean;
   /** Runs of zeros of at least this many bytes stay unallocated; 0: everything is written. Default 4096. */
@@ -31,7 +33,9 @@ export interface ConvertOptions extends OperationOptions {
 
 const DEFAULT_SPARSE = 4 * KiB;
 const DEFAULT_PARALLEL = 8;
-const CHUNK = 1 * MiB;
+/** As QEMU copies; compressed clusters are handed out in smaller lots, so that all threads have some. */
+const CHUNK = 2 * MiB;
+const COMPRESS_CHUNK = 1 * MiB;
 
 /**
  * Writes the content of `sources`, one after the other, into `target` (open read-write, at least as large) and flushes it.
@@ -51,7 +55,7 @@ export function* convertInto(sources: readonly Node[], target: Node, options: Co
   const environment = target.environment;
   const writesZeros = !options.targetIsZero || (overBacking && target.backing !== null);
   const flags = compress ? { compressed: true } : {};
-  const granule = sparse === 0 ? 0 : compress ? unit : zeroGranule(sparse, impl.shape === "mapped" ? (impl.zeroUnit ?? impl.allocationUnit) : 1);
+  const granule = sparse === 0 ? 0 : compress ? unit : zeroGranule(sparse, impl.shape === "mapped" && options.preallocated !== true ? (impl.zeroUnit ?? impl.allocationUnit) : 1);
   yield* blockCopy({
     source,
     target: {
@@ -74,7 +78,7 @@ export function* convertInto(sources: readonly Node[], target: Node, options: Co
     },
     size: source.size,
     parallel: options.parallel ?? DEFAULT_PARALLEL,
-    chunk: CHUNK,
+    chunk: compress ? COMPRESS_CHUNK : CHUNK,
     inOrder: options.outOfOrder !== true,
     detectZeroes: granule,
     minZeroRun: compress ? unit : sparse,

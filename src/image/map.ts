@@ -51,7 +51,7 @@ function* mapEntry(node: Node, offset: number, length: number): Op<MapEntry> {
     if (found.allocated || found.zero || found.data) return entryOf(found, depth);
     limit = Math.min(limit, found.length);
     const below = layer.backing;
-    if (below === null || offset >= imageSize(below)) return { start: offset, length: limit, depth, present: false, zero: true, data: false };
+    if (below === null || offset >= imageSize(below)) return { ...entryOf(found, depth), length: limit, zero: true, data: false };
     limit = Math.min(limit, imageSize(below) - offset);
     layer = below;
   }

@@ -5,6 +5,7 @@ import type { BlockdevOptions, Environment, OpenFlags } from "../block/context.j
 import type { Node } from "../block/node.js";
 import { openNode, type OpenSpec } from "../block/open.js";
 import type { Op } from "../block/op.js";
+import type { JsonObject } from "../qapi/json.js";
 import { optsToObject, parseOpts, unflatten } from "../qapi/options.js";
 
 /** Sectors are what QEMU counts image sizes in. */
@@ -24,17 +25,21 @@ export interface ImageSpec {
 export function* openImage(environment: Environment, spec: ImageSpec, flags: Partial<OpenFlags> = {}): Op<Node> {
   try {
     const node = yield* openNode(environment, openSpecOf(spec, flags));
-    if (flags.write === true && node.probed && node.driver.name === "raw") {
-      environment.warn(
-        `WARNING: Image format was not specified for '${spec.filename}' and probing guessed raw.\n` +
-          "         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n" +
-          "         Specify the 'raw' format explicitly to remove the restrictions.",
-      );
-    }
+    warnIfGuessedRaw(environment, node, spec.filename);
     return node;
   } catch (error) {
     throw prefixError(`Could not open '${spec.filename}': `, error);
   }
+}
+
+/** Writable images that were only guessed to be raw come with a warning. */
+export function warnIfGuessedRaw(environment: Environment, node: Node, filename: string): void {
+  if (node.readOnly || !node.probed || node.driver.name !== "raw") return;
+  environment.warn(
+    `WARNING: Image format was not specified for '${filename}' and probing guessed raw.\n` +
+      "         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n" +
+      "         Specify the 'raw' format explicitly to remove the restrictions.",
+  );
 }
 
 function openSpecOf(spec: ImageSpec, flags: Partial<OpenFlags>): OpenSpec {
@@ -44,6 +49,11 @@ function openSpecOf(spec: ImageSpec, flags: Partial<OpenFlags>): OpenSpec {
     return { ...driver, options: { ...options, ...spec.options }, flags };
   }
   return { filename: spec.filename, ...driver, ...(spec.options === undefined ? {} : { options: spec.options }), flags };
+}
+
+/** Of the options an image was made with, those it takes to open it again: the ids of its secrets. */
+export function keySecretOptions(options: Readonly<Record<string, unknown>>): BlockdevOptions {
+  return unflatten(Object.fromEntries(Object.entries(options).filter(([name, value]) => name.endsWith("key-secret") && value !== undefined)) as JsonObject) as BlockdevOptions;
 }
 
 /** Size in bytes, rounded up to sectors as QEMU sees it. */

@@ -90,7 +90,11 @@ export function backupDriver(options: BackupOptions): JobDriver {
     *run(running: Job): Op<void> {
       job = running;
       job.progress = { current: job.progress.current, total };
-      if (options.sync === "top") yield* keepTopOnly(options, todo, running);
+      if (options.sync === "top") {
+        yield* keepTopOnly(options, todo, running);
+        const underWay = copying.reduce((bytes, piece) => bytes + piece.length, 0);
+        running.progress.total = running.progress.current + underWay + todo.count;
+      }
       if (options.sync === "none") {
         for (;;) {
           if (hookError !== undefined) throw hookError;
@@ -117,8 +121,12 @@ export function backupDriver(options: BackupOptions): JobDriver {
           if (outcome === "skip") todo.clear(piece.offset, piece.length);
         },
       });
+      // What guest writes are pushing out of their way at this moment belongs to the copy too.
+      while (copying.length > 0) yield new WaitRequest(copied);
       if (hookError !== undefined) throw hookError;
       yield* side("write", flush(target));
+      // The last cluster of an odd size counted whole.
+      running.progress.total = running.progress.current;
       succeeded = true;
     },
     // eslint-disable-next-line require-yield
@@ -152,7 +160,6 @@ function* keepTopOnly(options: BackupOptions, todo: DirtyBitmap, job: Job): Op<v
     }
     at += status.length;
   }
-  job.progress.total = job.progress.current + todo.count;
 }
 
 function* copyPiece(options: BackupOptions, piece: Piece): Op<void> {

@@ -34,7 +34,7 @@ export function commitDriver(options: CommitOptions): JobDriver {
     *run(job: Job): Op<void> {
       job.progress = { current: 0, total: top.size };
       baseWasReadOnly = base.readOnly;
-      if (baseWasReadOnly) yield* setWritable(base, true);
+      if (baseWasReadOnly) yield* drained(base, () => setWritable(base, true));
       if (base.size < top.size) yield* side("write", truncate(base, top.size, { preallocation: "off" }));
       let cursor = 0;
       let current = 0;
@@ -67,7 +67,7 @@ export function commitDriver(options: CommitOptions): JobDriver {
       yield* drained(overlay, () => takeOut(options));
     },
     *clean(): Op<void> {
-      if (baseWasReadOnly && base.users.size === 0) yield* setWritable(base, false);
+      if (baseWasReadOnly && base.users.size === 0) yield* drained(base, () => setWritable(base, false));
     },
   };
 }

@@ -14,7 +14,7 @@ import { tempPath } from "../support/temp.js";
 import { MODES } from "../support/world.js";
 import { runSequence, type SequenceResult } from "./sequence.js";
 
-const seeds = Number(process.env["BLOCKCORE_SEEDS"] ?? 200);
+const seeds = Number(process.env["BLOCKCORE_SEEDS"] ?? 170);
 const first = chooseSeed();
 /** Every which sequence the real qemu-img judges as well. */
 const JUDGE_EVERY = Number(process.env["BLOCKCORE_JUDGE_EVERY"] ?? 15);
@@ -40,7 +40,7 @@ function judge(result: SequenceResult): void {
       execFileSync("qemu-img", args, { cwd: folder, stdio: "pipe" });
     } catch (error) {
       const { stdout, stderr } = error as { stdout: Buffer; stderr: Buffer };
-      throw new Error(`seed ${result.seed}: qemu-img ${args.join(" ")}: ${stdout}${stderr}\n${result.description}`);
+      throw new Error(`seed ${result.seed}: qemu-img ${args.join(" ")}: ${stdout}${stderr}\n${result.description}`, { cause: error });
     }
   };
   if (result.format !== "raw") run("check", "-q", "-f", result.format, "top");

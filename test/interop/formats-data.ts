@@ -14,6 +14,8 @@ export interface ManifestEntry {
   probed_format: string;
   virtual_size: number;
   sha256?: string;
+  secret?: string;
+  open_opts?: Record<string, unknown>;
   extents: [number, number, string][];
   info: Record<string, unknown>;
   map: Record<string, unknown>[];
@@ -21,16 +23,16 @@ export interface ManifestEntry {
 }
 
 /** Unpacks the valid images of our formats into a temporary folder; null when they are not there. */
-export function unpackValid(): { dir: string; entries: ManifestEntry[] } | null {
+export function unpackValid(wanted: readonly string[] = FORMATS): { dir: string; entries: ManifestEntry[] } | null {
   const archive = `${DATA}/images.tar.zst`;
   if (!existsSync(archive)) return null;
   const dir = mkdtempSync(join(tmpdir(), "blockcore-formats-"));
   process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
-  const patterns = ["valid/manifest.json", ...FORMATS.map((format) => `valid/${format}-*`)];
+  const patterns = ["valid/manifest.json", ...wanted.map((format) => `valid/${format}-*`)];
   const run = spawnSync("tar", ["-I", "zstd", "-xf", archive, "-C", dir, "--wildcards", ...patterns], { stdio: "pipe" });
   if (run.status !== 0) return null;
   const manifest = JSON.parse(readFileSync(join(dir, "valid/manifest.json"), "utf8")) as { images: ManifestEntry[] };
-  return { dir: join(dir, "valid"), entries: manifest.images.filter((entry) => FORMATS.includes(entry.format)) };
+  return { dir: join(dir, "valid"), entries: manifest.images.filter((entry) => wanted.some((name) => entry.id.startsWith(`${name}-`))) };
 }
 
 /** The content of a bzip2-compressed sample; null when it or bunzip2 is not there. */

@@ -86,7 +86,7 @@ class RoundTrip {
       return execFileSync(program, args, { cwd: this.#folder, encoding: "utf8", stdio: "pipe" });
     } catch (error) {
       const { stdout, stderr } = error as { stdout: string; stderr: string };
-      throw new Error(`${program} ${args.join(" ")}\n${stdout}${stderr}`);
+      throw new Error(`${program} ${args.join(" ")}\n${stdout}${stderr}`, { cause: error });
     }
   }
 
@@ -121,8 +121,9 @@ class RoundTrip {
 
   #change(): Change {
     const change = this.#draw();
-    const { cluster } = this.#variant;
-    for (let at = Math.floor(change.offset / cluster) * cluster; at < change.offset + change.length && cluster > 1; at += cluster) this.#touched.add(at);
+    const { cluster, format } = this.#variant;
+    if (format === "raw") return change;
+    for (let at = Math.floor(change.offset / cluster) * cluster; at < change.offset + change.length; at += cluster) this.#touched.add(at);
     return change;
   }
 

@@ -13,6 +13,7 @@ import type { Node } from "../../src/block/node.js";
 import { openNode } from "../../src/block/open.js";
 import { done, runAsync, runSync, type Op, type Outcome } from "../../src/block/op.js";
 import { protocolDriver } from "../../src/block/protocol.js";
+import { portableCrypto } from "../../src/codec/crypto/portable-crypto.js";
 import { portableCodecs } from "../../src/codec/portable.js";
 import { memoryStorage, type MemoryStorage } from "../../src/storage/memory.js";
 import { closedError, readOnlyError } from "../../src/storage/shared/checks.js";
@@ -46,6 +47,8 @@ export interface WorldOptions {
   seed?: number;
   /** Called before each request in "seeded" mode. */
   before?: SchedulerOptions["before"];
+  /** Passphrases by id. */
+  secrets?: Readonly<Record<string, string>>;
   /** Without holes, discard and write-zeroes on the storages. */
   plain?: boolean;
 }
@@ -74,8 +77,9 @@ export function makeWorld(given: WorldOptions): World {
   const environment: Environment = {
     drivers: new Map([...given.drivers, file].map((driver) => [driver.name, driver])),
     codecs: portableCodecs,
+    crypto: portableCrypto,
     gate: () => done<GateDecision>(true),
-    secrets: () => done(null),
+    secrets: (id) => done(given.secrets?.[id] === undefined ? null : new TextEncoder().encode(given.secrets[id])),
     now: () => 1_700_000_000_000,
     memoryBudget: 8 * 1024 * 1024,
     warn: (message) => void warnings.push(message),
@@ -151,7 +155,14 @@ function handle(name: string, medium: MemoryStorage, readOnly: boolean, mode: Mo
           allocatedSize: guard("allocated-size", false, () => face.allocatedSize!()),
         }),
   };
-  const base = { kind: "memory" as const, name, readOnly, alignment: 1, fixedSize: false };
+  const base = {
+    kind: "memory" as const,
+    name,
+    readOnly,
+    alignment: 1,
+    fixedSize: false,
+    reopen: (ro: boolean): Storage => handle(name, medium, ro, mode, chance, plain),
+  };
   if (mode !== "async") return { ...base, sync, async: null };
   const later = <A extends unknown[], R>(work: (...args: A) => R) => async (...args: A): Promise<R> => {
     await delay(chance);

@@ -1,11 +1,13 @@
 /** `convert`: copies images into a new one. */
 import { BlockError } from "../../base/error.js";
+import type { Environment, OpenFlags } from "../../block/context.js";
 import { parseInteger, parseSizeArgument } from "../../base/size.js";
 import { convertImage } from "../../image/convert-image.js";
 import { hasHelpOption } from "../../qapi/options.js";
 import type { ParsedOptions } from "../options.js";
 import { printOptionHelp } from "./option-help.js";
-import { cacheFlags, imageSpec, optionList, optionsOf, progressOf, refuse, run, type Verb } from "./verb.js";
+import { convertFromStdin, convertToStdout } from "./pipes.js";
+import { cacheFlags, imageSpec, optionList, optionsOf, progressOf, refuse, run, type Verb, type VerbContext } from "./verb.js";
 
 const MAX_SPARSE = 16 * 1024 * 1024;
 
@@ -41,6 +43,27 @@ function checkCombination(args: ParsedOptions): void {
   if (has("target-is-zero") && !has("no-create")) throw refuse("--target-is-zero requires use of -n flag");
 }
 
+/** "-" is standard input or output, for raw bytes; a file of that name is "./-". */
+async function piped(
+  args: ParsedOptions, context: VerbContext, environment: Environment, filenames: readonly string[], target: string,
+  sourceFlags: Partial<OpenFlags>, targetFlags: Partial<OpenFlags>, list: string | undefined,
+): Promise<number> {
+  const format = args.get("output-format") ?? "raw";
+  const options = { signal: context.signal };
+  for (const name of ["snapshot", "bitmaps", "no-create", "backing-file", "rate-limit", "salvage", "target-image-opts", "copy-offload"]) {
+    if (args.has(name)) throw refuse(`'-' as an image cannot be combined with ${name.replaceAll("-", " ")}`);
+  }
+  if (filenames.includes("-")) {
+    if (filenames.length > 1 || target === "-") throw refuse("Standard input can only be the single source of a file");
+    if ((args.get("format") ?? "raw") !== "raw") throw refuse("Standard input can only be read as a raw image");
+    await convertFromStdin(environment, { filename: target, format, options: optionsOf(list, context.output), compress: args.has("compress"), flags: targetFlags }, options);
+    return 0;
+  }
+  if (format !== "raw" || args.has("compress") || list !== undefined) throw refuse("Standard output can only be written as a raw image");
+  await convertToStdout(environment, filenames.map((filename) => imageSpec(args, filename)), sourceFlags, options);
+  return 0;
+}
+
 export const convert: Verb = {
   async run(args, context) {
     const { output } = context;
@@ -67,6 +90,7 @@ export const convert: Verb = {
     if (args.has("no-create") && list !== undefined) throw refuse("-o has no effect when skipping image creation");
     if (args.has("snapshot") && filenames.length > 1) throw refuse("No support for concatenating multiple snapshot");
     if (filenames.length > 1 && args.has("bitmaps")) throw refuse("Copying bitmaps only possible with single source");
+    if (filenames.includes("-") || targetName === "-") return piped(args, context, environment, filenames, targetName, { ...sourceFlags, forceShare: args.has("force-share") }, targetFlags, list);
     const progress = progressOf(args, context, "Converting", 1);
     const bad = (message: string): void => {
       if (!args.has("quiet")) output.warning(message);

@@ -1,5 +1,5 @@
 /** `dd`: copies blocks between images. */
-import { BlockError } from "../../base/error.js";
+import type { BlockError } from "../../base/error.js";
 import { parseSizeArgument } from "../../base/size.js";
 import { createImage as createInto } from "../../block/create.js";
 import { copyBlocks } from "../../image/dd.js";

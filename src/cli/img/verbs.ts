@@ -1,5 +1,6 @@
 /** The verbs that work. */
 import { bench } from "./bench.js";
+import { bitmap } from "./bitmap.js";
 import { check } from "./check.js";
 import { compare } from "./compare.js";
 import { convert } from "./convert.js";
@@ -11,4 +12,4 @@ import { measure } from "./measure.js";
 import { resize } from "./resize.js";
 import type { Verb } from "./verb.js";
 
-export const IMG_VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ bench, check, compare, convert, create, dd, info, map, measure, resize }));
+export const IMG_VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ bench, bitmap, check, compare, convert, create, dd, info, map, measure, resize }));

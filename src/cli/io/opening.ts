@@ -7,7 +7,8 @@ import type { Node } from "../../block/node.js";
 import { openNode, type OpenSpec } from "../../block/open.js";
 import { runAsync, type Op } from "../../block/op.js";
 import { storageNode } from "../../block/storage-node.js";
-import { memoryStorage } from "../../storage/memory.js";
+import { warnIfGuessedRaw } from "../../image/open.js";
+import { memoryStorage } from "../../node.js";
 import type { IoSession } from "./session.js";
 
 /** What -t, -n, -d, -r, -s, -C, -U, -k, -i and -o of the program and of `open` come to. */
@@ -135,6 +136,7 @@ function* openRequest(session: IoSession, request: OpenRequest): Op<Node> {
   const spec: OpenSpec = { ...(filename === undefined ? {} : { filename }), options, flags };
   if (!request.readOnly && isOn(options["read-only"])) throw new BlockError("ERR_READ_ONLY", "Block node is read-only");
   const node = yield* openNode(session.environment, spec);
+  if (filename !== undefined) warnIfGuessedRaw(session.environment, node, filename);
   let top = node;
   try {
     if (request.snapshot) top = yield* overlay(session, top);

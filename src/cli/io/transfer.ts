@@ -46,6 +46,7 @@ export function* writePieces(session: IoSession, node: Node, offset: number, len
 export function isAll(bytes: Uint8Array, pattern: number): boolean {
   let at = 0;
   while (at < bytes.length && (bytes.byteOffset + at) % 4 !== 0) if (bytes[at++] !== pattern) return false;
+  if (at === bytes.length) return true;
   const words = new Int32Array(bytes.buffer, bytes.byteOffset + at, (bytes.length - at) >> 2);
   const want = Math.imul(pattern, 0x01010101);
   for (let i = 0; i < words.length; i++) if (words[i] !== want) return false;

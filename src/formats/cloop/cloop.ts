@@ -1,12 +1,11 @@
 /** Compressed loop images (cloop), read-only: equal blocks, each a zlib stream. */
-import { BlockError } from "../../base/error.js";
+import { BlockError, prefixError } from "../../base/error.js";
 import type { OpenContext } from "../../block/context.js";
 import type { Driver, MappedImpl, SpecialExtent } from "../../block/driver.js";
 import type { ExtentList } from "../../block/extent.js";
 import { readBytes } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { foreign, type Op } from "../../block/op.js";
-import { prefixError } from "../../base/error.js";
 import type { Decompressor } from "../../codec/codec.js";
 import { refuseWrite } from "../shared/read-only.js";
 import { isCloop, readHeader, type CloopHeader } from "./header.js";
@@ -69,14 +68,14 @@ class CloopImage implements MappedImpl {
     const offset = this.#header.offsets[block]!;
     const length = this.#header.offsets[block + 1]! - offset;
     const file = this.#node.file;
-    const { sync, async } = this.#decompressor;
+    const codec = this.#decompressor;
     try {
       if (offset + length > file.size) throw new BlockError("ERR_CORRUPT", "it reaches behind the end of the file");
       const from = yield* readBytes(file, offset, length);
       yield* foreign(
         "Decompressing",
-        sync === null ? null : () => sync(from, into),
-        async === null ? null : () => async(from, into),
+        codec.sync === null ? null : () => codec.sync!(from, into),
+        codec.async === null ? null : () => codec.async!(from, into),
       );
     } catch (error) {
       throw prefixError(`Could not read block ${block} of the image: `, error);

@@ -1,28 +1,41 @@
-/** The dirty bitmaps of the format extension as the block layer's bitmap verbs: they can be listed and read. */
+/** The dirty bitmaps of the format extension as bitmaps of the node: they can be listed and read. */
 import { BlockError } from "../../base/error.js";
-import type { BitmapVerbs } from "../../block/driver.js";
+import type { BitmapStore } from "../../block/driver.js";
+import { attachBitmap, NamedBitmap } from "../../block/named-bitmap.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
 import { readBitmap, type ParallelsExtension } from "./extension.js";
 
-export function bitmapVerbs(file: Node, extension: ParallelsExtension | null, clusterBytes: number): BitmapVerbs {
-  const bitmaps = extension?.bitmaps ?? [];
-  // eslint-disable-next-line require-yield
-  function* refuse(): Op<never> {
-    throw new BlockError("ERR_UNSUPPORTED", "Cannot store or change dirty bitmaps in a Parallels image");
+/** Puts the bitmaps of an image on its node, read-only. */
+export function attachBitmaps(node: Node, file: Node, extension: ParallelsExtension | null, clusterBytes: number, size: number): void {
+  for (const stored of extension?.bitmaps ?? []) {
+    const bitmap = new NamedBitmap(node, {
+      name: stored.name,
+      granularity: stored.granularity,
+      enabled: false,
+      persistent: true,
+      size,
+      *content(into) {
+        into.orBytes(yield* readBitmap(file, stored, clusterBytes), 0);
+      },
+    });
+    bitmap.readOnly = true;
+    attachBitmap(bitmap);
   }
+}
+
+export function bitmapStore(extension: ParallelsExtension | null): BitmapStore {
+  const refuse = (): never => {
+    throw new BlockError("ERR_UNSUPPORTED", "Cannot store or change dirty bitmaps in a Parallels image");
+  };
   return {
-    list: () => bitmaps.map(({ name, granularity }) => ({ name, granularity, flags: [] })),
-    *read(name) {
-      const bitmap = bitmaps.find((candidate) => candidate.name === name);
-      if (bitmap === undefined) throw new BlockError("ERR_NOT_FOUND", `Dirty bitmap '${name}' not found`);
-      return { bits: yield* readBitmap(file, bitmap, clusterBytes), granularity: bitmap.granularity };
+    supported: true,
+    list: () => (extension?.bitmaps ?? []).map(({ name, granularity }) => ({ name, granularity, flags: [] })),
+    checkNew: refuse,
+    // eslint-disable-next-line require-yield
+    *remove(): Op<void> {
+      refuse();
     },
-    add: refuse,
-    remove: refuse,
-    clear: refuse,
-    setEnabled: refuse,
     rename: refuse,
-    merge: refuse,
   };
 }

@@ -2,8 +2,7 @@
 import { BlockError } from "../../base/error.js";
 import { alignUp, divCeil, MiB } from "../../base/int.js";
 import type { CreateContext, CreateOption } from "../../block/context.js";
-import { zeroGrow, writeGrow } from "../../block/io.js";
-import { truncate } from "../../block/io.js";
+import { truncate, writeGrow, zeroGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import { takeSize } from "../../block/take.js";
 import { buildHeader, HEADER_BYTES, SECTOR } from "./header.js";

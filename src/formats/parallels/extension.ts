@@ -66,6 +66,7 @@ export function* readExtension(file: Node, offset: number, clusterBytes: number,
     if (hi === BITMAP_HI && lo === BITMAP_LO) {
       if (extension.bitmaps.length >= MAX_BITMAPS) throw new BlockError("ERR_TOO_LARGE", "Too many bitmaps in the Format Extension");
       const bitmap = parseBitmap(bytes.subarray(at, at + length), clusterBytes, sectors);
+      if (extension.bitmaps.some(({ name }) => name === bitmap.name)) throw invalid(`Two bitmaps in the Format Extension are called '${bitmap.name}'`);
       extension.bitmaps.push(bitmap);
       for (const entry of bitmap.l1) if (entry > 1) extension.end = Math.max(extension.end, entry * SECTOR + clusterBytes);
     } else if (isNecessary) {

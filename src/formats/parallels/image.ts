@@ -1,7 +1,7 @@
 /** An open Parallels image. */
 import { BlockError } from "../../base/error.js";
 import { alignUp, divCeil } from "../../base/int.js";
-import type { BitmapVerbs, TruncateOptions } from "../../block/driver.js";
+import type { BitmapStore, TruncateOptions } from "../../block/driver.js";
 import { ExtentKind } from "../../block/extent.js";
 import { flush, truncate, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
@@ -9,7 +9,7 @@ import { storageCan, type Op } from "../../block/op.js";
 import type { CheckOptions, ImageCheck } from "../../block/types.js";
 import { BlockImage } from "../shared/block-image.js";
 import type { BlockTable } from "../shared/block-table.js";
-import { bitmapVerbs } from "./bitmaps.js";
+import { attachBitmaps, bitmapStore } from "./bitmaps.js";
 import { checkBat } from "./check.js";
 import type { ParallelsExtension } from "./extension.js";
 import { HEADER_BYTES, IN_USE, SECTOR, updateHeader, type ParallelsHeader } from "./header.js";
@@ -42,7 +42,7 @@ export class ParallelsImage extends BlockImage {
   /** Opened unclean, and not repaired yet. */
   #isUnclean: boolean;
   /** Dirty bitmaps of the format extension, read-only. */
-  readonly bitmaps: BitmapVerbs;
+  readonly bitmaps: BitmapStore;
 
   constructor(options: ParallelsImageOptions) {
     const { header } = options;
@@ -62,7 +62,10 @@ export class ParallelsImage extends BlockImage {
     this.#headerBytes = options.headerBytes;
     this.#unit = header.generation === 1 ? SECTOR : clusterBytes;
     this.#isUnclean = header.inuse === IN_USE;
-    this.bitmaps = bitmapVerbs(this.file, options.extension, clusterBytes);
+    // A writer does not keep the extension up to date: its bitmaps are of use to readers only.
+    const readable = options.node.readOnly ? options.extension : null;
+    this.bitmaps = bitmapStore(readable);
+    attachBitmaps(options.node, this.file, readable, clusterBytes, header.sectors * SECTOR);
   }
 
   protected get maxRecord(): number {

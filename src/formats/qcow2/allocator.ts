@@ -27,6 +27,15 @@ interface Batch {
   freed: Freed[];
 }
 
+/** The refcount structures that are in force while others are prepared in their place. */
+interface Replaced {
+  readonly table: Uint8Array;
+  /** Host offsets of the blocks of the old structures, and of the copies that `beginReplacement` made. */
+  readonly blocks: readonly number[];
+  readonly copies: readonly number[];
+  readonly hint: number;
+}
+
 export class Allocator {
   readonly #image: Qcow2;
   readonly #order: number;
@@ -42,6 +51,8 @@ export class Allocator {
   #tableDirtyTo = -1;
   /** The table is being moved: it reaches the disk as a whole. */
   #relocating = false;
+  /** Set while all refcount structures are being replaced (`beginReplacement`). */
+  #replaced: Replaced | null = null;
   /** Host clusters of refcount blocks. */
   readonly #blocks = new Set<number>();
 
@@ -119,7 +130,7 @@ export class Allocator {
     const end = first + count;
     try {
       while (at < end) {
-        if (delta > 0) yield* this.#ensureBlock(Math.floor(at / this.blockEntries));
+        if (delta > 0 && this.blockOffset(Math.floor(at / this.blockEntries)) === 0) yield* this.#ensureBlock(Math.floor(at / this.blockEntries));
         const run = Math.min(end - at, this.#sliceEntries - (at % this.#sliceEntries));
         const pointer = yield* this.#slice(at);
         const index = at % this.#sliceEntries;
@@ -278,12 +289,21 @@ export class Allocator {
       yield* image.checkOverlap(offset, image.clusterSize, null);
       // A block in another one's range is counted there; one in its own range counts itself.
       if (owner !== block) yield* this.update(cluster, 1, 1);
-      for (let at = 0; at < image.clusterSize; at += image.options.sliceSize) yield* image.refblocks.create(offset + at);
-      writeU64BE(this.#view, block * 8, offset);
-      this.#blocks.add(cluster);
+      try {
+        for (let at = 0; at < image.clusterSize; at += image.options.sliceSize) yield* image.refblocks.create(offset + at);
+        writeU64BE(this.#view, block * 8, offset);
+        this.#blocks.add(cluster);
+        if (owner === block) yield* this.update(cluster, 1, 1);
+      } catch (error) {
+        // As if it had never been: nothing may write to its place any more.
+        image.refblocks.drop(offset, image.clusterSize);
+        writeU64BE(this.#view, block * 8, 0);
+        this.#blocks.delete(cluster);
+        if (owner !== block) yield* this.update(cluster, 1, -1);
+        throw error;
+      }
       this.#tableDirtyFrom = Math.min(this.#tableDirtyFrom, block);
       this.#tableDirtyTo = Math.max(this.#tableDirtyTo, block);
-      if (owner === block) yield* this.update(cluster, 1, 1);
     }
   }
 
@@ -293,12 +313,13 @@ export class Allocator {
     const perCluster = image.clusterSize / 8;
     const wanted = alignUp(Math.max(entries + 1, Math.ceil(this.tableEntries * 1.5)), perCluster);
     if (wanted * 8 > MAX_REFTABLE_BYTES) throw new BlockError("ERR_NO_SPACE", "The refcount table cannot grow any more", { errno: "EFBIG" });
-    const oldOffset = image.header.reftableOffset;
-    const oldClusters = image.header.reftableClusters;
+    const old = this.table;
+    const { reftableOffset: oldOffset, reftableClusters: oldClusters } = image.header;
     const table = new Uint8Array(wanted * 8);
-    table.set(this.table);
-    this.table = table;
-    this.#view = viewOf(table);
+    table.set(old);
+    this.#setTable(table);
+    // A replacement is written as a whole, wherever there is room for it.
+    if (this.#replaced !== null) return;
     this.#relocating = true;
     try {
       const clusters = table.length / image.clusterSize;
@@ -308,16 +329,183 @@ export class Allocator {
       yield* image.barrier();
       yield* writeGrow(image.file, table, offset);
       yield* image.barrier();
-      image.header.reftableOffset = offset;
-      image.header.reftableClusters = clusters;
-      yield* image.writeHeader();
-      yield* image.barrier();
+      yield* image.updateHeader({ reftableOffset: offset, reftableClusters: clusters });
+    } catch (error) {
+      this.#relocating = false;
+      yield* this.#backToTable(old);
+      throw error;
+    }
+    this.#relocating = false;
+    this.#tableDirtyFrom = Infinity;
+    this.#tableDirtyTo = -1;
+    this.free(oldOffset, oldClusters * image.clusterSize, "other");
+    yield* image.barrier();
+  }
+
+  /** After a failed move: the old table counts again. Blocks that were made behind its end are gone, with all that they counted. */
+  // eslint-disable-next-line require-yield
+  *#backToTable(old: Uint8Array): Op<void> {
+    const image = this.#image;
+    const grown = this.table;
+    const view = viewOf(grown);
+    for (let at = 0; at < grown.length; at += 8) {
+      const block = readU64BE(view, at);
+      if (at < old.length || block === 0) continue;
+      image.refblocks.drop(block, image.clusterSize);
+      this.#blocks.delete(block / image.clusterSize);
+    }
+    old.set(grown.subarray(0, old.length));
+    this.#setTable(old);
+    this.#tableDirtyTo = Math.min(this.#tableDirtyTo, this.tableEntries - 1);
+    if (this.#tableDirtyFrom > this.#tableDirtyTo) {
       this.#tableDirtyFrom = Infinity;
       this.#tableDirtyTo = -1;
-    } finally {
-      this.#relocating = false;
     }
-    this.free(oldOffset, oldClusters * image.clusterSize, "other");
+  }
+
+  #setTable(table: Uint8Array): void {
+    this.table = table;
+    this.#view = viewOf(table);
+  }
+
+  // ---- replacing everything at once -------------------------------------------------------------------------------
+
+  /**
+   * From here on all changes of refcounts go to copies of the refcount blocks, while the file's own stay as they are: a change that
+   * touches refcounts, flags and tables in many places takes effect with one write of the header, or not at all. Nothing is dirty
+   * and no free is pending; the lock is held. Space must not be allocated any more once references have been taken away: it may be
+   * in use by what is on disk. Ends with `finishReplacement` or `abandonReplacement`.
+   */
+  *beginReplacement(): Op<void> {
+    const image = this.#image;
+    const size = image.clusterSize;
+    const copies: number[] = [];
+    try {
+      // Space for the copies is taken in the old structures; that may make new blocks, which need copies as well.
+      while (copies.length < this.#blockOffsets().length) {
+        const offset = yield* this.allocate(1);
+        copies.push(offset);
+        yield* image.checkOverlap(offset, size, null);
+      }
+      yield* this.writeBack();
+      yield* image.barrier();
+    } catch (error) {
+      for (const offset of copies) yield* this.undo(offset, size);
+      throw error;
+    }
+    const old = this.table;
+    const blocks = this.#blockOffsets();
+    this.#replaced = { table: old, blocks, copies, hint: this.#hint };
+    this.#relocating = true;
+    try {
+      const table = old.slice();
+      const view = viewOf(table);
+      let next = 0;
+      for (let at = 0; at < table.length; at += 8) {
+        const from = readU64BE(view, at);
+        if (from === 0) continue;
+        const to = copies[next++]!;
+        yield* this.#copyBlock(from, to);
+        writeU64BE(view, at, to);
+        this.#blocks.add(to / size);
+      }
+      this.#setTable(table);
+      // What was taken for copies beyond need.
+      while (next < copies.length) yield* this.update(copies[next++]! / size, 1, -1);
+    } catch (error) {
+      yield* this.abandonReplacement();
+      throw error;
+    }
+  }
+
+  #blockOffsets(): number[] {
+    const list: number[] = [];
+    for (let i = 0; i < this.tableEntries; i++) {
+      const offset = this.#checkedBlock(i);
+      if (offset !== 0) list.push(offset);
+    }
+    return list;
+  }
+
+  *#copyBlock(from: number, to: number): Op<void> {
+    const { refblocks, kernel, clusterSize } = this.#image;
+    refblocks.drop(to, clusterSize);
+    for (let at = 0; at < clusterSize; at += refblocks.slotSize) {
+      const source = yield* refblocks.get(from + at, true);
+      const bytes = kernel.memory.slice(source, source + refblocks.slotSize);
+      const target = yield* refblocks.create(to + at);
+      kernel.memory.set(bytes, target);
+    }
+  }
+
+  /** Takes room for the table of the replacement, with every block it may still get; returns its offset. */
+  *placeTable(): Op<number> {
+    for (;;) {
+      const { table } = this;
+      const offset = yield* this.allocate(table.length / this.#image.clusterSize);
+      if (this.table === table) return offset;
+      yield* this.undo(offset, table.length);
+    }
+  }
+
+  /** Writes the replacement: blocks, and the table at `offset`. Afterwards a barrier makes it durable. */
+  *writeReplacement(offset: number, room: number): Op<void> {
+    const image = this.#image;
+    if (this.table.length !== room) throw image.corruption("The image refers to clusters far behind its end", offset);
+    yield* image.checkOverlap(offset, room, null);
+    yield* image.refblocks.writeBack();
+    yield* writeGrow(image.file, this.table, offset);
+  }
+
+  /** The header points to the replacement: the old structures are given back. */
+  finishReplacement(oldOffset: number): void {
+    const { table, blocks } = this.#replaced!;
+    const image = this.#image;
+    const size = image.clusterSize;
+    this.#replaced = null;
+    this.#relocating = false;
+    this.#tableDirtyFrom = Infinity;
+    this.#tableDirtyTo = -1;
+    for (const block of blocks) {
+      image.refblocks.drop(block, size);
+      this.#blocks.delete(block / size);
+      this.free(block, size, "other");
+    }
+    this.free(oldOffset, table.length, "other");
+    this.#hint = 0;
+    this.#nextByte = 0;
+    image.decompressed.clear();
+  }
+
+  /** Nothing of the replacement counts; the copies' space is free again. */
+  *abandonReplacement(): Op<void> {
+    const { table, blocks, copies, hint } = this.#replaced!;
+    const image = this.#image;
+    const size = image.clusterSize;
+    const kept = new Set(blocks);
+    for (const block of [...this.#blocks]) {
+      if (kept.has(block * size)) continue;
+      image.refblocks.drop(block * size, size);
+      this.#blocks.delete(block);
+    }
+    this.#replaced = null;
+    this.#relocating = false;
+    this.#setTable(table);
+    this.#tableDirtyFrom = Infinity;
+    this.#tableDirtyTo = -1;
+    this.#hint = hint;
+    this.#nextByte = 0;
+    for (const offset of copies) yield* this.undo(offset, size);
+  }
+
+  /** The refcount of a host cluster when it is in memory; -1 when it has to be loaded (`refcount`). */
+  refcountInMemory(cluster: number): number {
+    const index = Math.floor(cluster / this.blockEntries);
+    const block = this.#checkedBlock(index);
+    if (block === 0) return 0;
+    const slice = Math.floor((cluster % this.blockEntries) / this.#sliceEntries);
+    const pointer = this.#image.refblocks.find(block + slice * this.#image.options.sliceSize);
+    return pointer < 0 ? -1 : this.#image.kernel.refGet(pointer, cluster % this.#sliceEntries, this.#order);
   }
 
   /** Replaces table and blocks after a rebuild (repair, refcount width change). */

@@ -9,7 +9,9 @@ import { openNode } from "../../block/open.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
 import type { Preallocation } from "../../storage/storage.js";
+import { encryptPassphrase, readEncryptSettings, setUpEncryption, type EncryptSettings } from "./encryption.js";
 import { encodeHeader, newHeader, type Header } from "./header.js";
+import { Qcow2 } from "./image.js";
 import { Autoclear, Compatible, Incompatible, MAX_L1_BYTES } from "./layout.js";
 
 export const CREATE_OPTIONS: readonly CreateOption[] = [
@@ -48,6 +50,7 @@ export interface CreateSettings {
   dataFileRaw: boolean;
   backingFile: string | null;
   backingFormat: string | null;
+  encryption: EncryptSettings | null;
 }
 
 const invalid = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
@@ -92,11 +95,6 @@ export function readSettings(options: Readonly<Record<string, unknown>>): Create
   const compression = text(options["compression_type"]) ?? "zlib";
   if (compression !== "zlib" && compression !== "zstd") throw invalid(`Parameter 'compression-type' does not accept value '${compression}'`);
   if (compression === "zstd" && version < 3) throw newer("Non-zlib compression type is");
-  for (const name of Object.keys(options)) {
-    if ((name.startsWith("encrypt.") && options[name] !== undefined) || (name === "encryption" && options[name] === true)) {
-      throw new BlockError("ERR_UNSUPPORTED", "Creating encrypted images is not supported yet", { hint: "Create it without encrypt.* options." });
-    }
-  }
   return {
     version,
     clusterBits: log2(clusterSize),
@@ -109,6 +107,7 @@ export function readSettings(options: Readonly<Record<string, unknown>>): Create
     dataFileRaw,
     backingFile,
     backingFormat,
+    encryption: readEncryptSettings(options),
   };
 }
 
@@ -122,6 +121,7 @@ export function* createQcow2(context: CreateContext): Op<void> {
   if (Math.ceil(size / coverage) * 8 > MAX_L1_BYTES) {
     throw new BlockError("ERR_TOO_LARGE", "The image size is too large (try using a larger cluster size)", { errno: "EFBIG" });
   }
+  const passphrase = settings.encryption === null ? null : yield* encryptPassphrase(context.environment, settings.encryption);
   const header = minimalHeader(settings);
   const { file } = context;
   yield* truncate(file, 0, { preallocation: "off" });
@@ -143,7 +143,7 @@ export function* createQcow2(context: CreateContext): Op<void> {
     options: { file, ...(data === null ? {} : { "data-file": data }) },
     flags: { ...READ_WRITE, noBacking: true, unmap: true },
   });
-  yield* finish(node, size, settings);
+  yield* finish(node, size, settings, passphrase);
 }
 
 function minimalHeader(settings: CreateSettings): Header {
@@ -175,7 +175,13 @@ function writeFirstRefcounts(block: Uint8Array, order: number, count: number): v
   }
 }
 
-function* finish(node: Node, size: number, settings: CreateSettings): Op<void> {
+function stateOf(node: Node): Qcow2 {
+  const { image } = node.impl as { image?: unknown };
+  if (image instanceof Qcow2) return image;
+  throw new Error("the qcow2 driver made something else");
+}
+
+function* finish(node: Node, size: number, settings: CreateSettings, passphrase: Uint8Array | null): Op<void> {
   let failure: unknown;
   try {
     yield* truncate(node, size, { preallocation: settings.preallocation });
@@ -183,6 +189,7 @@ function* finish(node: Node, size: number, settings: CreateSettings): Op<void> {
     if (settings.backingFile !== null && impl.shape === "mapped") {
       yield* impl.changeBackingFile!(settings.backingFile, settings.backingFormat);
     }
+    if (settings.encryption !== null) yield* setUpEncryption(stateOf(node), settings.encryption, passphrase!);
   } catch (error) {
     failure = error;
   }

@@ -11,6 +11,8 @@ import {
   INCOMPATIBLE_KNOWN,
   MAGIC,
   MAX_BACKING_NAME,
+  MAX_BITMAP_DIRECTORY_BYTES,
+  MAX_BITMAPS,
   MAX_CLUSTER_BITS,
   MAX_SNAPSHOTS,
   MIN_CLUSTER_BITS,
@@ -58,7 +60,7 @@ export interface Header {
   backingFormat: string | null;
   dataFile: string | null;
   crypto: { offset: number; length: number } | null;
-  bitmaps: { count: number; directorySize: number; directoryOffset: number } | null;
+  bitmaps: { count: number; directorySize: number; directoryOffset: number; reserved?: number } | null;
   /** Feature names the image brings along. */
   featureNames: { type: number; bit: number; name: string }[];
   /** Whether the image has a feature name table to keep. */
@@ -130,6 +132,7 @@ export function decodeHeader(bytes: Uint8Array): Header {
   const extensionsEnd = header.backingOffset !== 0 ? header.backingOffset : Math.min(clusterSize, bytes.length);
   decodeExtensions(header, bytes, header.headerLength, Math.min(extensionsEnd, bytes.length));
   checkFeatures(header);
+  checkBitmapsExtension(header);
   if (header.incompatible.lo & Incompatible.extendedL2 && clusterBits < MIN_EXTENDED_L2_CLUSTER_BITS) {
     throw bad("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes");
   }
@@ -194,14 +197,29 @@ function decodeExtension(header: Header, type: number, data: Uint8Array, at: num
       return;
     case Extension.bitmaps:
       if (data.length !== 24) throw bad("bitmaps_ext: Invalid extension length", at);
-      header.bitmaps = { count: view.getUint32(0), directorySize: readU64BE(view, 8), directoryOffset: readU64BE(view, 16) };
-      if (view.getUint32(4) !== 0) throw bad("bitmaps_ext: Reserved field is not zero", at + 4);
+      header.bitmaps = { count: view.getUint32(0), reserved: view.getUint32(4), directorySize: readU64BE(view, 8), directoryOffset: readU64BE(view, 16) };
       return;
     case Extension.dataFile:
       header.dataFile = readText(data);
       return;
     default:
       header.unknownExtensions.push({ type, data: data.slice() });
+  }
+}
+
+/** Bitmaps that are out of date (autoclear bit not set) may be as they like: nobody looks at them. */
+function checkBitmapsExtension(header: Header): void {
+  const { bitmaps } = header;
+  if (bitmaps === null || (header.autoclear.lo & Autoclear.bitmaps) === 0) return;
+  if (bitmaps.reserved !== 0) throw bad("bitmaps_ext: Reserved field is not zero");
+  if (bitmaps.count > MAX_BITMAPS) throw bad(`bitmaps_ext: Image has ${bitmaps.count} bitmaps, exceeding the QEMU supported maximum of ${MAX_BITMAPS}`);
+  if (bitmaps.count === 0) throw bad("found bitmaps extension with zero bitmaps");
+  if (bitmaps.directoryOffset % 2 ** header.clusterBits !== 0 || !Number.isFinite(bitmaps.directoryOffset)) {
+    throw bad("bitmaps_ext: invalid bitmap directory offset");
+  }
+  if (bitmaps.directorySize === 0) throw bad("Requested bitmap directory size is zero");
+  if (bitmaps.directorySize > MAX_BITMAP_DIRECTORY_BYTES) {
+    throw bad(`bitmaps_ext: bitmap directory size (${bitmaps.directorySize}) exceeds the maximum supported size (${MAX_BITMAP_DIRECTORY_BYTES})`);
   }
 }
 

@@ -22,9 +22,10 @@ import type { Region } from "../../kernel/memory.js";
 import type { Kernel } from "../../kernel/types.js";
 import type { TableCache } from "../shared/table-cache.js";
 import type { Allocator } from "./allocator.js";
+import type { PersistentBitmaps } from "./bitmaps.js";
 import { DecompressedClusters } from "./compressed-cache.js";
 import { encodeHeader, type Header } from "./header.js";
-import { COPIED_HI, Incompatible, OFFSET_HI, OFFSET_LO } from "./layout.js";
+import { Autoclear, COPIED_HI, Incompatible, OFFSET_HI, OFFSET_LO } from "./layout.js";
 import type { Options } from "./options.js";
 
 export class Qcow2 {
@@ -65,6 +66,8 @@ export class Qcow2 {
   l2!: TableCache;
   refblocks!: TableCache;
   allocator!: Allocator;
+  /** Persistent dirty bitmaps; null while the image is being checked and they cannot be read. */
+  bitmaps: PersistentBitmaps | null = null;
 
   /** Fresh data or tables were written since the last barrier: nothing may point to them yet. */
   barrierNeeded = false;
@@ -178,12 +181,14 @@ export class Qcow2 {
 
   /** Before any L2 slot is written: what it may point to is durable. */
   *beforeL2Write(): Op<void> {
+    this.#refuseWhenLost();
     if (!this.isDirty) yield* this.allocator.writeBack();
     if (this.barrierNeeded) yield* this.barrier();
   }
 
   /** Writes all dirty tables in order. The lock is held. Afterwards a barrier makes them durable. */
   *commitMetadata(): Op<void> {
+    this.#refuseWhenLost();
     if (!this.isDirty) yield* this.allocator.writeBack();
     yield* this.l2.writeBack();
     if (this.l1IsDirty) {
@@ -244,30 +249,71 @@ export class Qcow2 {
     yield* writeGrow(this.file, cluster, 0);
   }
 
-  /** Called before the first change of a session: autoclear bits we do not keep go, lazy refcounts set the dirty bit. The lock is held. */
-  *beginModifying(): Op<void> {
+  /**
+   * Changes fields of the header, in memory and in the file. When the write fails the old header is put back, here and there: what
+   * the file says and what we go by never differ. Where that fails too nobody knows which one is there, and nothing more is written.
+   * A barrier before and after is the caller's business; what the new header points to is durable.
+   */
+  *updateHeader(change: Partial<Header>): Op<void> {
+    const before: Partial<Header> = {};
+    for (const key of Object.keys(change) as (keyof Header)[]) Object.assign(before, { [key]: this.header[key] });
+    Object.assign(this.header, change);
+    try {
+      yield* this.writeHeader();
+    } catch (error) {
+      Object.assign(this.header, before);
+      try {
+        yield* this.writeHeader();
+        // Only then can what the new one pointed to be used for something else.
+        yield* this.barrier();
+      } catch {
+        this.lost = true;
+      }
+      throw error;
+    }
+  }
+  /** A write of the header failed in a way that leaves open which one is in the file: this session writes no more. */
+  lost = false;
+  #refuseWhenLost(): void {
+    if (this.lost) throw errnoError("EIO", "The image header could not be written; nothing more is written to this image", { node: this.node.nodeName });
+  }
+
+  /**
+   * Called before every change: at the first of a session autoclear bits we do not keep go, lazy refcounts set the dirty bit, and
+   * persistent bitmaps are marked in use (unless the bitmaps themselves are what changes). The lock is held.
+   */
+  *beginModifying(markBitmaps = true): Op<void> {
     if (this.corrupt) throw errnoError("EIO", "Image is marked corrupt; repair it with check first", { node: this.node.nodeName });
+    this.#refuseWhenLost();
     if (!this.#modified) {
       const keep = this.options.autoclearKept;
-      if (this.header.autoclear.hi !== 0 || (this.header.autoclear.lo & ~keep) !== 0) {
-        this.header.autoclear = { hi: 0, lo: this.header.autoclear.lo & keep };
-        yield* this.writeHeader();
-        yield* this.barrier();
+      const { autoclear } = this.header;
+      if (autoclear.hi !== 0 || (autoclear.lo & ~keep) !== 0) {
+        yield* this.updateHeader({ autoclear: { hi: 0, lo: autoclear.lo & keep } });
+        this.#headerUnsure = true;
       }
       this.#modified = true;
     }
     if (this.lazyRefcounts && !this.isDirty) {
-      this.header.incompatible.lo |= Incompatible.dirty;
-      yield* this.writeHeader();
-      yield* flush(this.file);
+      const { hi, lo } = this.header.incompatible;
+      yield* this.updateHeader({ incompatible: { hi, lo: (lo | Incompatible.dirty) >>> 0 } });
+      this.#headerUnsure = true;
     }
+    // Also when an earlier attempt at the barrier failed: the bits are on disk before anything else is.
+    if (this.#headerUnsure) {
+      yield* this.barrier();
+      this.#headerUnsure = false;
+    }
+    if (markBitmaps && this.bitmaps?.needsMark === true) yield* this.bitmaps.markInUse();
   }
+  /** The header was written and no barrier has followed. */
+  #headerUnsure = false;
 
   *clearDirty(): Op<void> {
     yield* this.allocator.writeBack();
     yield* this.barrier();
-    this.header.incompatible.lo = (this.header.incompatible.lo & ~Incompatible.dirty) >>> 0;
-    yield* this.writeHeader();
+    const { hi, lo } = this.header.incompatible;
+    yield* this.updateHeader({ incompatible: { hi, lo: (lo & ~Incompatible.dirty) >>> 0 } });
     yield* flush(this.file);
   }
 
@@ -340,6 +386,9 @@ export function findOverlap(image: Qcow2, offset: number, length: number, allowe
     return "refcount-table";
   }
   if (checks.has("refcount-block") && allowed !== "refcount-block" && image.allocator.blockInRange(offset, end)) return "refcount-block";
+  if (checks.has("bitmap-directory") && allowed !== "bitmap-directory" && header.bitmaps !== null && (header.autoclear.lo & Autoclear.bitmaps) !== 0) {
+    if (hits(header.bitmaps.directoryOffset, header.bitmaps.directorySize)) return "bitmap-directory";
+  }
   if (checks.has("snapshot-table") && allowed !== "snapshot-table" && hits(header.snapshotsOffset, image.options.snapshotTableSize)) {
     return "snapshot-table";
   }

@@ -19,6 +19,8 @@ export const MAX_REFTABLE_BYTES: number = 8 * MiB;
 export const MAX_BACKING_NAME = 1023;
 export const MAX_SNAPSHOTS = 65536;
 export const MAX_SNAPSHOT_TABLE_BYTES: number = 64 * MiB;
+export const MAX_BITMAPS = 65535;
+export const MAX_BITMAP_DIRECTORY_BYTES: number = 64 * MiB;
 
 // High words of table entries (bits 32 to 63).
 export const COPIED_HI = 0x80000000;

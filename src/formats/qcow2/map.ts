@@ -72,8 +72,10 @@ function scan(image: Qcow2, pointer: number, sliceOffset: number, at: number, st
     const to = Math.min(base + unitIndex * unit, stop);
     switch (record.kind) {
       case L.KIND_UNALLOCATED:
-      case L.KIND_UNALLOCATED_ALLOC:
         out.push(from, to - from, ExtentKind.unallocated);
+        break;
+      case L.KIND_UNALLOCATED_ALLOC:
+        out.push(from, to - from, ExtentKind.unallocated, data, record.host + (from - start));
         break;
       case L.KIND_ZERO_PLAIN:
         out.push(from, to - from, ExtentKind.zero);

@@ -5,6 +5,7 @@ import type { Measure, MeasureContext } from "../../block/driver.js";
 import { blockStatus } from "../../block/status.js";
 import type { Op } from "../../block/op.js";
 import { readSettings } from "./create.js";
+import { encryptionOverhead } from "./encryption.js";
 import { MAX_L1_BYTES } from "./layout.js";
 
 export function* measureQcow2(context: MeasureContext): Op<Measure> {
@@ -21,7 +22,8 @@ export function* measureQcow2(context: MeasureContext): Op<Measure> {
   if (settings.preallocation === "full" || settings.preallocation === "falloc") required = size;
   else if (context.source === null) required = 0;
   else required = yield* allocatedBytes(context, clusterSize);
-  return { required: fullyAllocated - size + required, fullyAllocated };
+  const overhead = encryptionOverhead(settings.encryption, clusterSize);
+  return { required: fullyAllocated - size + required + overhead, fullyAllocated: fullyAllocated + overhead };
 }
 
 /** File size when every cluster is allocated: header, L1, L2 tables, and refcount structures that count themselves too. */

@@ -3,7 +3,7 @@ import { BlockError } from "../../base/error.js";
 import { alignUp, isPowerOfTwo, KiB, MiB } from "../../base/int.js";
 import type { OpenContext } from "../../block/context.js";
 import { take, takeBool, takeEnum, takeSize } from "../../block/take.js";
-import { Compatible } from "./layout.js";
+import { Autoclear, Compatible } from "./layout.js";
 import type { Header } from "./header.js";
 import type { MetadataKind } from "./image.js";
 
@@ -36,7 +36,7 @@ const TEMPLATES: Record<string, readonly MetadataKind[]> = {
 };
 
 export const RUNTIME_OPTIONS: readonly string[] = [
-  "lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref", "overlap-check",
+  "encrypt", "lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref", "overlap-check",
   ...OVERLAP_KINDS.map((kind) => `overlap-check.${kind}`), "cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size", "cache-clean-interval",
 ];
 
@@ -61,7 +61,7 @@ export function takeOptions(context: OpenContext, header: Header): Options {
     discardNoUnref: takeBool(bag, "discard-no-unref") ?? false,
     overlap: takeOverlap(bag),
     ...takeCacheSizes(bag, header, clusterSize, context.environment.memoryBudget),
-    autoclearKept: 0,
+    autoclearKept: Autoclear.bitmaps | Autoclear.rawDataFile,
     snapshotTableSize: 0,
   };
 }

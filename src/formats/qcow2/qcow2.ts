@@ -1,8 +1,8 @@
 /** The qcow2 driver. */
-import { BlockError } from "../../base/error.js";
+import { BlockError, prefixError } from "../../base/error.js";
 import { alignUp, divCeil } from "../../base/int.js";
 import type { OpenContext } from "../../block/context.js";
-import type { BackingLink, BlockDriverInfo, Driver, MappedImpl, Miss, SpecialExtent, TruncateOptions, WriteFlags, WritePlan } from "../../block/driver.js";
+import type { BackingLink, BitmapStore, BlockDriverInfo, Driver, MappedImpl, Miss, SpecialExtent, TruncateOptions, WriteFlags, WritePlan } from "../../block/driver.js";
 import type { ExtentList } from "../../block/extent.js";
 import { readBytes } from "../../block/io.js";
 import { imageName } from "../../block/open.js";
@@ -10,11 +10,14 @@ import type { Op } from "../../block/op.js";
 import type { CheckOptions, ImageCheck, ImageInfoSpecific } from "../../block/types.js";
 import { EXTENT_STRIDE } from "../../kernel/layout.js";
 import { RegionPlan } from "../../kernel/memory.js";
+import type { PayloadCipher } from "../shared/payload-cipher.js";
 import { TableCache } from "../shared/table-cache.js";
 import { Allocator } from "./allocator.js";
+import { dropStaleBitmaps, PersistentBitmaps } from "./bitmaps.js";
 import { checkImage } from "./check.js";
 import { writeCompressed } from "./compressed.js";
 import { CREATE_OPTIONS, createQcow2 } from "./create.js";
+import { amendEncryption, ENCRYPT_AMEND_OPTIONS, openEncryption, type Encryption } from "./encryption.js";
 import { decodeHeader, headerClusterSize, isQcow2, type Header } from "./header.js";
 import { Qcow2 } from "./image.js";
 import { specificInfo } from "./info.js";
@@ -30,9 +33,16 @@ import { discardRange, zeroRange } from "./zero.js";
 class Qcow2Impl implements MappedImpl {
   readonly shape = "mapped";
   readonly image: Qcow2;
+  readonly encryption: Encryption | null;
+  // Present where the image is encrypted only: their presence makes the chokepoint work in sectors and on copies.
+  declare readonly decrypt?: PayloadCipher["decrypt"];
+  declare readonly encrypt?: PayloadCipher["encrypt"];
+  declare readonly transformUnit?: number;
 
-  constructor(image: Qcow2) {
+  constructor(image: Qcow2, encryption: Encryption | null) {
     this.image = image;
+    this.encryption = encryption;
+    if (encryption !== null) Object.assign(this, encryption.cipher, { transformUnit: 512 });
   }
 
   get size(): number {
@@ -48,7 +58,10 @@ class Qcow2Impl implements MappedImpl {
     const { backingFile, backingFormat } = this.image.header;
     return backingFile === null ? null : { filename: backingFile, format: backingFormat };
   }
-  readonly recurseStatus = true;
+  /** As QEMU: holes below are looked for in the image file itself (preallocated metadata), not in an external data file. */
+  get recurseStatus(): boolean {
+    return !this.image.hasDataFile;
+  }
 
   map(offset: number, length: number, out: ExtentList): Miss | null {
     return mapRange(this.image, offset, length, out);
@@ -75,6 +88,7 @@ class Qcow2Impl implements MappedImpl {
     return abortWrite(this.image, plan);
   }
   writeCompressed(bytes: Uint8Array, offset: number): Op<void> {
+    if (this.encryption !== null) throw compressionRefused(this.image);
     return writeCompressed(this.image, this, bytes, offset);
   }
   writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
@@ -112,9 +126,16 @@ class Qcow2Impl implements MappedImpl {
     }
   }
 
+  *amend(options: Readonly<Record<string, unknown>>, progress: (done: number, total: number) => void, force: boolean): Op<void> {
+    const other = Object.keys(options).find((name) => !name.startsWith("encrypt."));
+    if (other !== undefined) throw new BlockError("ERR_UNSUPPORTED", `Changing '${other}' of a qcow2 image is not supported`, { errno: "ENOTSUP" });
+    yield* amendEncryption(this.image, this.encryption, options, force);
+    progress(1, 1);
+  }
+
   // eslint-disable-next-line require-yield
   *specificInfo(): Op<ImageInfoSpecific> {
-    return specificInfo(this.image);
+    return specificInfo(this.image, this.encryption);
   }
   blockInfo(): BlockDriverInfo {
     const { header } = this.image;
@@ -127,12 +148,38 @@ class Qcow2Impl implements MappedImpl {
     };
   }
 
+  get bitmaps(): BitmapStore | undefined {
+    return this.image.bitmaps ?? undefined;
+  }
+
+  /** Becoming read-only leaves the file as closing would. */
+  *accessChanging(write: boolean): Op<void> {
+    const { image } = this;
+    yield* image.bitmaps?.accessChanging(write) ?? nothing();
+    if (!write && !image.corrupt) yield* image.settle();
+  }
+
   *close(): Op<void> {
     const image = this.image;
     if (image.closed) return;
     image.closed = true;
-    if (image.flags.write && !image.corrupt) yield* image.settle();
+    if (!image.flags.write || image.corrupt) return;
+    let lost: unknown;
+    try {
+      yield* image.bitmaps?.store() ?? nothing();
+    } catch (error) {
+      lost = prefixError(`Lost persistent bitmaps during inactivation of node '${image.node.nodeName}': `, error);
+    }
+    yield* image.settle();
+    if (lost !== undefined) throw lost;
   }
+}
+
+// eslint-disable-next-line require-yield
+function* nothing(): Op<void> {}
+
+function compressionRefused(image: Qcow2): BlockError {
+  return new BlockError("ERR_UNSUPPORTED", "Compression and encryption not supported at the same time", { errno: "ENOTSUP", node: image.node.nodeName });
 }
 
 /** The state behind a qcow2 node: for the modules of this folder and their tests. */
@@ -155,12 +202,27 @@ function* openQcow2(context: OpenContext): Op<MappedImpl> {
   else if (context.options["data-file"] !== undefined) {
     throw new BlockError("ERR_INVALID_ARGUMENT", "'data-file' can only be set for images with an external data file");
   }
+  dropStaleBitmaps(header, context.environment.warn);
+  const encryption = yield* openEncryption(context, header);
   const options = takeOptions(context, header);
-  const impl = new Qcow2Impl(yield* assemble(context, header, options));
+  const impl = new Qcow2Impl(yield* assemble(context, header, options), encryption);
   node.filename = "";
   // An image that was not closed cleanly (lazy refcounts) is repaired before it is written again.
   if (impl.image.isDirty && flags.write && !flags.check) yield* repairDirty(impl);
+  yield* openBitmaps(impl.image, flags.check);
   return impl;
+}
+
+function* openBitmaps(image: Qcow2, check: boolean): Op<void> {
+  const bitmaps = new PersistentBitmaps(image);
+  try {
+    yield* bitmaps.open();
+  } catch (error) {
+    // A check reports what is wrong with them, and repairs the rest.
+    if (!check) throw error;
+    return;
+  }
+  image.bitmaps = bitmaps;
 }
 
 function refuseWhatCannotBeServed(header: Header, context: OpenContext): void {
@@ -169,13 +231,6 @@ function refuseWhatCannotBeServed(header: Header, context: OpenContext): void {
       errno: "EACCES",
       hint: "Repair it with check -r all.",
     });
-  }
-  if (header.cryptMethod !== CryptMethod.none && !context.flags.noIO) {
-    throw new BlockError(
-      "ERR_ENCRYPTED",
-      `The image is encrypted (${header.cryptMethod === CryptMethod.aes ? "AES" : "LUKS"}); reading encrypted images is not supported yet`,
-      { node: context.node.nodeName },
-    );
   }
 }
 
@@ -262,6 +317,7 @@ export const qcow2: Driver = {
   supportsBacking: true,
   runtimeOptions: RUNTIME_OPTIONS,
   createOptions: CREATE_OPTIONS,
+  amendOptions: ENCRYPT_AMEND_OPTIONS,
   probe: (head) => (isQcow2(head) ? 100 : 0),
   open: openQcow2,
   create: createQcow2,

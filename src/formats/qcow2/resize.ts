@@ -18,9 +18,7 @@ export function* resize(image: Qcow2, size: number, options: TruncateOptions): O
   if (image.header.snapshotCount > 0 && image.header.version < 3) {
     throw new BlockError("ERR_UNSUPPORTED", "Can't resize a v2 image which has snapshots", { errno: "ENOTSUP" });
   }
-  if (image.header.bitmaps !== null && image.header.bitmaps.count > 0 && image.options.autoclearKept === 0) {
-    throw new BlockError("ERR_UNSUPPORTED", "Cannot resize an image that has bitmaps", { errno: "ENOTSUP" });
-  }
+  if (image.bitmaps !== null) yield* image.bitmaps.prepareResize();
   const old = image.size;
   if (size < old) yield* shrink(image, size, options);
   else if (size > old || options.preallocation !== "off") yield* grow(image, old, size, options.preallocation);
@@ -32,6 +30,8 @@ function* grow(image: Qcow2, old: number, size: number, preallocation: Prealloca
     yield* image.markCorrupt();
     yield* image.beginModifying();
     yield* growL1(image, divCeil(size, image.l2Coverage));
+    // Left behind the end by a shrink that a crash cut short, or saved VM state: none of the guest's business.
+    yield* dropBehind(image, alignUp(old, image.clusterSize));
   } finally {
     release();
   }
@@ -76,8 +76,7 @@ function* setSize(image: Qcow2, size: number): Op<void> {
   try {
     yield* image.commitMetadata();
     yield* image.barrier();
-    image.header.size = size;
-    yield* image.writeHeader();
+    yield* image.updateHeader({ size });
     yield* image.barrier();
     yield* image.allocator.releaseFreed();
   } finally {
@@ -99,18 +98,22 @@ export function* growL1(image: Qcow2, entries: number): Op<void> {
   table.set(image.l1);
   const clusters = divCeil(table.length, image.clusterSize);
   const offset = yield* image.allocator.allocate(clusters);
-  yield* image.checkOverlap(offset, clusters * image.clusterSize, null);
-  yield* image.allocator.writeBack();
-  const padded = new Uint8Array(alignUp(table.length, 512));
-  padded.set(table);
-  yield* writeGrow(image.file, image.file.size >= offset + padded.length ? padded : table, offset);
-  yield* image.barrier();
-  image.header.l1Offset = offset;
-  image.header.l1Entries = entries;
-  yield* image.writeHeader();
-  yield* image.barrier();
+  try {
+    yield* image.checkOverlap(offset, clusters * image.clusterSize, null);
+    yield* image.allocator.writeBack();
+    const padded = new Uint8Array(alignUp(table.length, 512));
+    padded.set(table);
+    yield* writeGrow(image.file, image.file.size >= offset + padded.length ? padded : table, offset);
+    yield* image.barrier();
+    yield* image.updateHeader({ l1Offset: offset, l1Entries: entries });
+  } catch (error) {
+    // A header that may be in the file after all must find its table there.
+    if (!image.lost) yield* image.allocator.undo(offset, table.length);
+    throw error;
+  }
   image.replaceL1(table);
   if (oldOffset > 0 && oldBytes > 0) image.allocator.free(oldOffset, oldBytes, "other");
+  yield* image.barrier();
 }
 
 /** Allocates all clusters of [old, size). */
@@ -175,11 +178,10 @@ function* shrink(image: Qcow2, size: number, options: TruncateOptions): Op<void>
   try {
     yield* image.markCorrupt();
     yield* image.beginModifying();
-    // The header goes first: a crash then leaves clusters behind the end, which nothing reads.
-    image.header.size = size;
+    // The header goes first: a crash then leaves clusters behind the end, which nothing reads (growing again drops them).
     yield* image.commitMetadata();
     yield* image.barrier();
-    yield* image.writeHeader();
+    yield* image.updateHeader({ size });
     yield* image.barrier();
     yield* dropBehind(image, alignUp(size, image.clusterSize));
     yield* image.flushLocked();

@@ -35,9 +35,9 @@ export function* writeVmState(image: Qcow2, impl: MappedImpl, bytes: Uint8Array,
   const lease = yield* image.node.requests.acquire(start + from, to - from, image.clusterSize);
   try {
     const whole = new Uint8Array(to - from);
-    if (offset > from) yield* readVmState(image, whole.subarray(0, image.clusterSize), from);
+    if (offset > from) yield* readVmState(image, impl, whole.subarray(0, image.clusterSize), from);
     const last = to - image.clusterSize;
-    if (offset + bytes.length < to && (last > from || offset === from)) yield* readVmState(image, whole.subarray(last - from), last);
+    if (offset + bytes.length < to && (last > from || offset === from)) yield* readVmState(image, impl, whole.subarray(last - from), last);
     whole.set(bytes, offset - from);
     yield* writeLeased(image.node, impl, whole, start + from);
   } finally {
@@ -45,16 +45,20 @@ export function* writeVmState(image: Qcow2, impl: MappedImpl, bytes: Uint8Array,
   }
 }
 
-function* readVmState(image: Qcow2, into: Uint8Array, offset: number): Op<void> {
+function* readVmState(image: Qcow2, impl: MappedImpl, into: Uint8Array, offset: number): Op<void> {
   const list = new ExtentList();
   for (let at = 0; at < into.length; ) {
     list.clear();
     const miss = mapVmState(image, offset + at, into.length - at, list);
     for (let i = 0; i < list.count; i++) {
-      const { kind, file, host, length } = list.at(i);
+      const { kind, file, host, length, start } = list.at(i);
       const part = into.subarray(at, at + length);
-      if (kind === ExtentKind.data) yield* readPadded(file!, part, host);
-      else part.fill(0);
+      if (kind === ExtentKind.data) {
+        yield* readPadded(file!, part, host);
+        if (impl.decrypt !== undefined) yield* impl.decrypt(part, start, host);
+      } else {
+        part.fill(0);
+      }
       at += part.length;
     }
     if (miss !== null) yield* loadMiss(image, miss);

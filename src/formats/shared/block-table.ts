@@ -69,6 +69,7 @@ export class BlockTable {
   readonly #pages = new Map<number, Page>();
   readonly #loading = new Mutex();
   #stored: number;
+  #dirtyPages = 0;
 
   constructor(options: BlockTableOptions) {
     this.#file = options.file;
@@ -148,16 +149,23 @@ export class BlockTable {
 
   /** Whether so much is waiting to be written that the next writer should write it back. */
   get isCrowded(): boolean {
-    return this.#pages.size > this.#maxPages;
+    return this.#dirtyPages >= this.#maxPages;
   }
 
   /** Sets an entry whose page is loaded. */
   set(index: number, value: number): void {
     const page = this.#pages.get(Math.floor(index / PAGE_ENTRIES))!;
     page.entries[index & PAGE_MASK] = value;
-    page.dirty ??= new Uint8Array(PAGE_ENTRIES / SECTOR_ENTRIES);
-    page.dirty[(index & PAGE_MASK) >>> 7] = 1;
+    this.#dirtyOf(page)[(index & PAGE_MASK) >>> 7] = 1;
     if (index >= this.#stored) this.#stored = index + 1;
+  }
+
+  #dirtyOf(page: Page): Uint8Array {
+    if (page.dirty === null) {
+      page.dirty = new Uint8Array(PAGE_ENTRIES / SECTOR_ENTRIES);
+      this.#dirtyPages++;
+    }
+    return page.dirty;
   }
 
   /** Takes all changes made so far, as bytes; changes made later stay for the next time. */
@@ -167,6 +175,7 @@ export class BlockTable {
       const dirty = page.dirty;
       if (dirty === null) continue;
       page.dirty = null;
+      this.#dirtyPages--;
       for (let sector = 0; sector < dirty.length; sector++) {
         if (dirty[sector] === 0) continue;
         let end = sector + 1;
@@ -202,9 +211,8 @@ export class BlockTable {
       const page = this.#pages.get(run.page)!;
       page.writing--;
       if (written) continue;
-      page.dirty ??= new Uint8Array(PAGE_ENTRIES / SECTOR_ENTRIES);
       const sectors = divCeil(run.bytes.length, SECTOR_ENTRIES * 4);
-      page.dirty.fill(1, run.sector, run.sector + sectors);
+      this.#dirtyOf(page).fill(1, run.sector, run.sector + sectors);
     }
   }
 

@@ -32,9 +32,7 @@ export function* lookupPassphrase(environment: Environment, id: string, purpose:
 /** The passphrase an open or create option names. `prefix` is what the option is called below, "encrypt." inside qcow2. */
 export function* passphraseOf(environment: Environment, id: string | undefined, prefix: string, purpose: string): Op<Uint8Array> {
   if (id === undefined) {
-    throw new BlockError("ERR_ENCRYPTED", `Parameter '${prefix}key-secret' is required for cipher`, {
-      hint: `Give the passphrase as a secret, and the secret's id as '${prefix}key-secret'.`,
-    });
+    throw new BlockError("ERR_ENCRYPTED", `Parameter '${prefix}key-secret' is required for cipher`);
   }
   return yield* lookupPassphrase(environment, id, purpose);
 }

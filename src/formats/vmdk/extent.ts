@@ -3,7 +3,7 @@ import { BlockError } from "../../base/error.js";
 import type { Miss, WriteFlags, WritePlan } from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
 import { discard, writeZeroes } from "../../block/io.js";
-import type { Node } from "../../block/node.js";
+import type { Child, Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
 
 /** Members of QAPI's VmdkExtentInfo. */
@@ -43,17 +43,21 @@ export class FlatExtent implements VmdkExtent {
   readonly compressed = false;
   readonly start: number;
   readonly end: number;
-  readonly file: Node;
   readonly type: string;
+  readonly #child: Child;
   readonly #host: number;
 
-  /** @param host byte offset in `file`; Infinity when the descriptor says one beyond 2^53 */
-  constructor(start: number, length: number, file: Node, type: string, host: number) {
+  /** @param host byte offset in the file; Infinity when the descriptor says one beyond 2^53 */
+  constructor(start: number, length: number, child: Child, type: string, host: number) {
     this.start = start;
     this.end = start + length;
-    this.file = file;
+    this.#child = child;
     this.type = type;
     this.#host = host;
+  }
+
+  get file(): Node {
+    return this.#child.node;
   }
 
   #hostOf(offset: number, end: number): number {

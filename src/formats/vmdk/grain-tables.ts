@@ -1,4 +1,4 @@
-/** Grain tables in memory, those of all extents of an image together, as many as a budget allows. */
+/** Grain tables of a sparse extent in memory, as many as a budget allows. */
 import type { Miss } from "../../block/driver.js";
 
 /** One grain table. */
@@ -35,25 +35,26 @@ export class TableMiss implements Miss {
   }
 }
 
+/** The tables of one extent, by byte offset. */
 export class TableCache {
-  readonly #tables = new Map<string, GrainTable>();
+  readonly #tables = new Map<number, GrainTable>();
   readonly #limit: number;
   #bytes = 0;
   #dirty = 0;
 
-  /** @param limit bytes of memory */
+  /** @param limit bytes of memory; two tables always have room */
   constructor(limit: number) {
-    this.#limit = Math.max(limit, 1 << 18);
+    this.#limit = limit;
   }
 
-  find(extent: number, offset: number): GrainTable | null {
-    return this.#tables.get(`${extent}:${offset}`) ?? null;
+  find(offset: number): GrainTable | null {
+    return this.#tables.get(offset) ?? null;
   }
 
-  add(extent: number, table: GrainTable): void {
+  add(table: GrainTable): void {
     this.#bytes += table.grains.byteLength;
-    if (this.#bytes > this.#limit) this.#makeRoom();
-    this.#tables.set(`${extent}:${table.offset}`, table);
+    if (this.#bytes > this.#limit && this.#tables.size > 1) this.#makeRoom();
+    this.#tables.set(table.offset, table);
   }
 
   /** Oldest first; changed ones stay. */
@@ -71,19 +72,24 @@ export class TableCache {
     table.dirty = true;
     this.#dirty += table.grains.byteLength;
   }
-  markClean(table: GrainTable): void {
-    if (!table.dirty) return;
-    table.dirty = false;
-    this.#dirty -= table.grains.byteLength;
-  }
 
   /** So much is waiting to be written that the next writer should write it back. */
   get isCrowded(): boolean {
     return this.#dirty > this.#limit / 2;
   }
 
-  *dirtyOf(extent: number): Generator<GrainTable> {
-    const prefix = `${extent}:`;
-    for (const [key, table] of this.#tables) if (table.dirty && key.startsWith(prefix)) yield table;
+  /** Takes the changed tables; they stay in memory until `writing` is 0 again. */
+  takeDirty(): GrainTable[] {
+    const taken: GrainTable[] = [];
+    if (this.#dirty === 0) return taken;
+    for (const table of this.#tables.values()) {
+      if (!table.dirty) continue;
+      table.dirty = false;
+      table.writing++;
+      taken.push(table);
+    }
+    this.#dirty = 0;
+    taken.sort((a, b) => a.offset - b.offset);
+    return taken;
   }
 }

@@ -7,11 +7,11 @@ export const HOSTED_MAGIC = "KDMV";
 export const COWD_MAGIC = "COWD";
 
 export const Flag = {
-  newlineDetect: 1 << 0,
-  redundantDirectory: 1 << 1,
-  zeroedGrain: 1 << 2,
-  compressed: 1 << 16,
-  markers: 1 << 17,
+  newlineDetect: 0x1,
+  redundantDirectory: 0x2,
+  zeroedGrain: 0x4,
+  compressed: 0x10000,
+  markers: 0x20000,
 } as const;
 
 export const COMPRESS_DEFLATE = 1;
@@ -21,10 +21,10 @@ export const GTE_ZEROED = 1;
 export const Marker = { endOfStream: 0, grainTable: 1, grainDirectory: 2, footer: 3 } as const;
 
 /** Where the descriptor of a monolithic image lies, and the room it has. */
-export const EMBEDDED_DESCRIPTOR_OFFSET = SECTOR;
+export const EMBEDDED_DESCRIPTOR_OFFSET = 512;
 export const EMBEDDED_DESCRIPTOR_BYTES: number = 20 * SECTOR;
 /** Longest descriptor that is read. */
-export const MAX_DESCRIPTOR_BYTES: number = (1 << 20) - 1;
+export const MAX_DESCRIPTOR_BYTES = 1048575;
 
 /** Grains above 1 GiB are no grains. */
 export const MAX_GRAIN_SECTORS = 0x200000;

@@ -18,6 +18,7 @@ function sourceOf(runs: readonly Run[]): CopySource & { size: number; asked: num
   const source = {
     size: at,
     asked: 0,
+    // eslint-disable-next-line require-yield
     *status(offset: number, length: number): Op<{ length: number; kind: CopyKind }> {
       source.asked++;
       const run = placed.find((entry) => offset < entry.start + entry.length)!;
@@ -39,11 +40,13 @@ function targetOf(zeros: boolean): CopyTarget & { log: string[] } {
   const log: string[] = [];
   return {
     log,
+    // eslint-disable-next-line require-yield
     *write(from: Uint8Array, offset: number): Op<void> {
       log.push(`write ${offset / KiB}+${from.length / KiB}`);
     },
     writeZeroes: zeros
-      ? function* (offset: number, length: number): Op<void> {
+      ? // eslint-disable-next-line require-yield
+        function* (offset: number, length: number): Op<void> {
           log.push(`zero ${offset / KiB}+${length / KiB}`);
         }
       : null,

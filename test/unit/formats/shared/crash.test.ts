@@ -198,7 +198,7 @@ for (const driver of [vdi, parallels, vpc]) {
           assert.equal(damage(node), []);
           go(node.unref());
         } catch (error) {
-          throw new Error(`seed ${seed}, crash ${i} at line ${point} of ${run.lines.length}: ${(error as Error).stack}`);
+          throw new Error(`seed ${seed}, crash ${i} at line ${point} of ${run.lines.length}: ${(error as Error).stack}`, { cause: error });
         }
       }
     }

@@ -243,6 +243,7 @@ class Sequence {
   }
 }
 
+// eslint-disable-next-line require-yield
 function* none(): Op<undefined> {
   return undefined;
 }
@@ -257,7 +258,7 @@ for (const format of formats) {
         try {
           await sequence.run();
         } catch (error) {
-          throw new Error(`seed ${first + i} (${mode}): ${(error as Error).stack}\n  ${sequence.log.slice(-40).join("\n  ")}`);
+          throw new Error(`seed ${first + i} (${mode}): ${(error as Error).stack}\n  ${sequence.log.slice(-40).join("\n  ")}`, { cause: error });
         }
       }
     });

@@ -1,0 +1,219 @@
+// time-limit: 240 s
+/**
+ * Damaged and hostile qcow2 images: our duty per case (`expect.json`), what the real qemu-img counts where it could check them,
+ * and never anything but a BlockError, little time and no memory to speak of.
+ */
+import { createHash } from "node:crypto";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { BlockError } from "../../src/base/error.js";
+import type { GateDecision, OpenFlags } from "../../src/block/context.js";
+import { flush, read, write } from "../../src/block/io.js";
+import type { Node } from "../../src/block/node.js";
+import { openNode } from "../../src/block/open.js";
+import { done } from "../../src/block/op.js";
+import type { CheckProblem, ImageCheck } from "../../src/block/types.js";
+import { luks, qcow2Drivers } from "./hostile-qcow2-drivers.js";
+import { checkImage } from "../../src/image/check.js";
+import { imageInfo } from "../../src/image/info.js";
+import { mapImage } from "../../src/image/map.js";
+import { memoryStorage } from "../../src/storage/memory.js";
+import { skip } from "../support/skip.js";
+import { makeWorld, type World } from "../support/world.js";
+
+const DATA = "../shared/data";
+/** Images up to this size are read whole. */
+const WHOLE = 64 << 20;
+const MiB = 1 << 20;
+
+interface Run {
+  rc: number;
+  err?: string;
+  corruptions?: number;
+  leaks?: number;
+  "check-errors"?: number;
+}
+interface Case {
+  id: string;
+  format: string;
+  files: Map<string, Buffer | { path: string; size: number }>;
+  main: string;
+  policy: string | null;
+  secret?: string;
+  openOpts?: Record<string, unknown>;
+  qemu: { check?: Run };
+  expect: {
+    open?: string;
+    read?: string;
+    default?: string;
+    check_rc?: number;
+    repair_then_check_rc?: number;
+    content_sha256?: string;
+    max_cpu_s: number;
+    max_rss_extra_mb: number;
+  };
+}
+
+function worldOf(hostile: Case): World {
+  const world = makeWorld({ mode: "sync", drivers: qcow2Drivers });
+  for (const [name, bytes] of hostile.files) if (Buffer.isBuffer(bytes)) world.files.set(name, memoryStorage(new Uint8Array(bytes), { name }));
+  (world as any).run = async (op: any) => {
+    let n = 0; const t = performance.now();
+    let step = op.next();
+    while (!step.done) {
+      let value: unknown;
+      if (++n % 1000 === 0 && performance.now() - t > 4000) { step = op.throw(new Error("STEP LIMIT")); continue; }
+      try { value = step.value.sync(); } catch (error) { step = op.throw(error); continue; }
+      step = op.next(value);
+    }
+    return step.value;
+  };
+  return world;
+}
+
+/** The result, or the BlockError; anything else thrown fails the test. */
+async function attempt<T>(work: Promise<T>): Promise<T | BlockError> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof BlockError) return error;
+    throw error;
+  }
+}
+
+async function open(world: World, hostile: Case, flags: Partial<OpenFlags> = {}): Promise<Node | BlockError> {
+  return await attempt(world.open("qcow2", hostile.main, flags, hostile.openOpts ?? {}));
+}
+
+async function content(world: World, node: Node): Promise<string> {
+  const hash = createHash("sha256");
+  const size = node.size > WHOLE ? MiB : node.size;
+  for (let at = 0; at < size; at += MiB) {
+    const part = new Uint8Array(Math.min(MiB, size - at));
+    await world.run(read(node, part, at));
+    hash.update(part);
+  }
+  return hash.digest("hex");
+}
+
+interface Checked {
+  code: number;
+  found: ImageCheck | BlockError;
+  problems: CheckProblem[];
+}
+
+async function check(world: World, hostile: Case, fix: "none" | "all"): Promise<Checked> {
+  const problems: CheckProblem[] = [];
+  const node = await open(world, hostile, { check: true, noBacking: true, write: fix === "all" });
+  if (node instanceof BlockError) return { code: 1, found: node, problems };
+  const found = await attempt(world.run(checkImage(node, { fix, onProblem: (problem) => problems.push(problem) })));
+  await attempt(world.close(node));
+  if (found instanceof BlockError || found["check-errors"] > 0) return { code: 1, found, problems };
+  return { code: (found.corruptions ?? 0) > 0 ? 2 : (found.leaks ?? 0) > 0 ? 3 : 0, found, problems };
+}
+
+async function judge(hostile: Case): Promise<void> {
+  const { expect } = hostile;
+  const began = process.cpuUsage();
+  const memory = process.memoryUsage().rss;
+  const world = worldOf(hostile);
+  if (expect.default === "refuse") {
+    const careful = { ...world.environment, gate: () => done<GateDecision>(false) };
+    assert.instance(await attempt(world.run(openNode(careful, { filename: hostile.main, driver: "qcow2" }))), BlockError, "opened what the image names");
+  }
+  const node = await open(world, hostile);
+  if (expect.open === "error") assert.instance(node, BlockError, "it opens");
+  if (expect.open === "ok" && node instanceof BlockError) assert.unreachable(`it does not open: ${node.message}`);
+  if (!(node instanceof BlockError)) {
+    await attempt(world.run(imageInfo(node)));
+    await attempt(world.run(mapImage(node, () => {}, { length: WHOLE })));
+    const sha256 = await attempt(content(world, node));
+    if (expect.read === "error") assert.instance(sha256, BlockError, "it can be read");
+    if (expect.read === "ok") {
+      if (sha256 instanceof BlockError) assert.unreachable(`it cannot be read: ${sha256.message}`);
+      if (expect.content_sha256 !== undefined && node.size <= WHOLE) assert.is(sha256, expect.content_sha256);
+    }
+    await attempt(world.close(node));
+  }
+  const checked = await check(worldOf(hostile), hostile, "none");
+  if (expect.check_rc !== undefined) {
+    assert.is(checked.code, expect.check_rc, `check: ${checked.found instanceof BlockError ? checked.found.message : JSON.stringify(checked.found)}`);
+    compareCounts(hostile, checked);
+  }
+  const repaired = worldOf(hostile);
+  await check(repaired, hostile, "all");
+  if (expect.repair_then_check_rc !== undefined) {
+    const after = await check(repaired, hostile, "none");
+    assert.is(after.code, expect.repair_then_check_rc, `check after repair: ${after.problems.map(({ text }) => text).join("; ")}`);
+  }
+  // The guest's data survives a repair.
+  if (expect.read === "ok" && expect.content_sha256 !== undefined) {
+    const again = await open(repaired, hostile);
+    if (!(again instanceof BlockError)) {
+      if (again.size <= WHOLE) assert.is(await content(repaired, again), expect.content_sha256, "the content after the repair");
+      await attempt(repaired.close(again));
+    }
+  }
+  await writeInto(hostile);
+  const used = process.cpuUsage(began);
+  assert.ok((used.user + used.system) / 1e6 < expect.max_cpu_s, `took ${(used.user + used.system) / 1e6} s of CPU`);
+  assert.ok(process.memoryUsage().rss - memory < expect.max_rss_extra_mb * MiB, `took ${(process.memoryUsage().rss - memory) / MiB} MiB`);
+}
+
+/** The numbers of the real qemu-img check, where it ran to its end. */
+function compareCounts(hostile: Case, { found }: Checked): void {
+  const theirs = hostile.qemu.check;
+  if (theirs === undefined || theirs["check-errors"] !== 0 || found instanceof BlockError) return;
+  if (theirs.rc !== hostile.expect.check_rc) return;
+  assert.equal([found.corruptions ?? 0, found.leaks ?? 0], [theirs.corruptions ?? 0, theirs.leaks ?? 0], "corruptions and leaks");
+}
+
+/** Writing into it: refused or done, never anything else; what is written can be read. */
+async function writeInto(hostile: Case): Promise<void> {
+  const world = worldOf(hostile);
+  const node = await open(world, hostile, { write: true });
+  if (node instanceof BlockError) return;
+  const length = 70_000;
+  for (const at of [0, Math.floor(node.size / 2), node.size - length]) {
+    if (at < 0 || at + length > node.size) continue;
+    const bytes = new Uint8Array(length).fill(0xa5);
+    if ((await attempt(world.run(write(node, bytes, at)))) instanceof BlockError) continue;
+    const back = new Uint8Array(length);
+    const again = await attempt(world.run(read(node, back, at)));
+    if (!(again instanceof BlockError)) assert.equal(back, bytes, "what was written");
+  }
+  await attempt(world.run(flush(node)));
+  await attempt(world.close(node));
+}
+
+function unpack(): string | null {
+  const archive = `${DATA}/images.tar.zst`;
+  if (!existsSync(archive) || !existsSync(`${DATA}/hostile/cases.mjs`)) return null;
+  mkdirSync("build", { recursive: true });
+  const root = mkdtempSync(join(existsSync("build") ? "build" : tmpdir(), "hostile-qcow2-"));
+  process.on("exit", () => rmSync(root, { recursive: true, force: true }));
+  const run = spawnSync("tar", ["-I", "zstd", "-xf", archive, "-C", root, "--wildcards", "valid/manifest.json", "valid/qcow2-*"], { stdio: "pipe" });
+  if (run.status !== 0) return null;
+  mkdirSync(join(root, "corrupt"));
+  for (const name of ["cases.json.gz", "expect.json.gz"]) copyFileSync(`${DATA}/hostile/${name}`, join(root, "corrupt", name));
+  return root;
+}
+
+const root = unpack();
+if (root === null) test("hostile qcow2 images", () => skip("the outside images are not there"));
+else {
+  const module = (await import(pathToFileURL(resolve(DATA, "hostile/cases.mjs")).href)) as {
+    loadCorrupt(dir: string, options: { filter: (entry: { id: string; format: string; base: string }) => boolean }): Iterable<Case>;
+  };
+  const only = process.env["ONLY"] ?? "";
+  const filter = (entry: { id: string; format: string; base: string }): boolean =>
+    entry.format === "qcow2" && entry.id.includes(only) && (luks || !entry.base?.includes("luks"));
+  { const { writeSync } = await import("node:fs"); for (const hostile of module.loadCorrupt(root, { filter })) { const t = performance.now(); writeSync(1, `> ${hostile.id} `); try { await judge(hostile); writeSync(1, `ok ${(performance.now() - t).toFixed(0)}\n`); } catch (e: any) { writeSync(1, `FAIL ${(performance.now() - t).toFixed(0)} ${e.name}: ${String(e.message).slice(0, 300).replace(/\n/g, " ")} ${e.expects !== undefined ? ((x: any) => { try { return JSON.stringify(x); } catch { return "(circular)"; } })([e.actual, e.expects]).slice(0, 200) : ""} ${e.name === "Assertion" ? "" : String(e.stack).slice(0, 600)}\n`); } } }
+}
+
+test.run();
