@@ -31,6 +31,7 @@ const common: Omit<JudgeOptions, "stale"> = {
   continueEvery: long ? 23 : 17,
   qemuEvery: hasQemu ? (long ? 997 : 499) : 0,
 };
+let count = 0;
 const total = { scenarios: 0, distinct: 0, leaks: 0, dirty: 0, continued: 0, qemu: 0, violations: 0 };
 
 function add(verdict: Verdict): void {
@@ -47,7 +48,7 @@ function crashTest(scenario: Scenario, stale: number): void {
   if (!scenario.name.includes(wanted)) return;
   test(`${scenario.name}, free space ${stale === 0 ? "zero" : "stale"}`, async () => {
     if (oracle === null) return skip("the crash oracle is not there");
-    const verdict = await judge(scenario, oracle, { ...common, stale });
+    const verdict = await judge(scenario, oracle, { ...common, stale, seed: common.seed + ++count });
     add(verdict);
     assert.equal(verdict.violations, []);
   });

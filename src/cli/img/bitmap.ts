@@ -2,7 +2,7 @@
 import { parseSizeArgument } from "../../base/size.js";
 import { changeBitmap, type BitmapAction } from "../../image/bitmap.js";
 import { closeQuietly, openImage } from "../../image/open.js";
-import { UsageError, type ParsedOptions } from "../options.js";
+import type { ParsedOptions } from "../options.js";
 import { imageSpec, refuse, run, type Verb } from "./verb.js";
 
 function actionsOf(args: ParsedOptions, granularity: number | undefined): BitmapAction[] {
@@ -20,7 +20,6 @@ export const bitmap: Verb = {
     const granularityText = args.get("granularity");
     const granularity = granularityText === undefined ? undefined : parseSizeArgument("granularity", granularityText);
     const [filename, name, ...rest] = args.operands;
-    if (filename === undefined || name === undefined || rest.length > 0) throw new UsageError("Expecting filename and bitmap name");
     const actions = actionsOf(args, granularity === 0 ? undefined : granularity);
     if (actions.length === 0) throw refuse("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge");
     if (granularity !== undefined && granularity !== 0 && !args.has("add")) throw refuse("granularity only supported with --add");
@@ -28,6 +27,7 @@ export const bitmap: Verb = {
     const sourceFormat = args.get("source-format");
     if (sourceFormat !== undefined && sourceFile === undefined) throw refuse("-F only supported with -b");
     if (sourceFile !== undefined && !args.has("merge")) throw refuse("Merge bitmap source file only supported with --merge");
+    if (filename === undefined || name === undefined || rest.length > 0) throw refuse("Expecting filename and bitmap name");
     const environment = context.environment(args, "sync");
     const node = await run(openImage(environment, imageSpec(args, filename), { write: true }));
     try {

@@ -34,6 +34,8 @@ interface Replaced {
   readonly blocks: readonly number[];
   readonly copies: readonly number[];
   readonly hint: number;
+  /** Where the new table goes; 0 until `placeTable`. */
+  place: number;
 }
 
 export class Allocator {
@@ -318,8 +320,11 @@ export class Allocator {
     const table = new Uint8Array(wanted * 8);
     table.set(old);
     this.#setTable(table);
-    // A replacement is written as a whole, wherever there is room for it.
-    if (this.#replaced !== null) return;
+    if (this.#replaced !== null) {
+      // A replacement is written as a whole, wherever there is room for it.
+      if (this.#replaced.place !== 0) throw image.corruption("The image refers to clusters that have no refcount", 0);
+      return;
+    }
     this.#relocating = true;
     try {
       const clusters = table.length / image.clusterSize;
@@ -382,10 +387,13 @@ export class Allocator {
     const copies: number[] = [];
     try {
       // Space for the copies is taken in the old structures; that may make new blocks, which need copies as well.
-      while (copies.length < this.#blockOffsets().length) {
-        const offset = yield* this.allocate(1);
-        copies.push(offset);
-        yield* image.checkOverlap(offset, size, null);
+      for (let wanted = -1; wanted !== copies.length; ) {
+        wanted = this.#blockOffsets().length;
+        while (copies.length < wanted) {
+          const offset = yield* this.allocate(1);
+          copies.push(offset);
+          yield* image.checkOverlap(offset, size, null);
+        }
       }
       yield* this.writeBack();
       yield* image.barrier();
@@ -395,7 +403,7 @@ export class Allocator {
     }
     const old = this.table;
     const blocks = this.#blockOffsets();
-    this.#replaced = { table: old, blocks, copies, hint: this.#hint };
+    this.#replaced = { table: old, blocks, copies, hint: this.#hint, place: 0 };
     this.#relocating = true;
     try {
       const table = old.slice();
@@ -410,8 +418,6 @@ export class Allocator {
         this.#blocks.add(to / size);
       }
       this.#setTable(table);
-      // What was taken for copies beyond need.
-      while (next < copies.length) yield* this.update(copies[next++]! / size, 1, -1);
     } catch (error) {
       yield* this.abandonReplacement();
       throw error;
@@ -438,23 +444,26 @@ export class Allocator {
     }
   }
 
-  /** Takes room for the table of the replacement, with every block it may still get; returns its offset. */
-  *placeTable(): Op<number> {
+  /** Takes room for the table of the replacement: the last allocation before references are taken away. */
+  *placeTable(): Op<void> {
     for (;;) {
       const { table } = this;
       const offset = yield* this.allocate(table.length / this.#image.clusterSize);
-      if (this.table === table) return offset;
-      yield* this.undo(offset, table.length);
+      this.#replaced!.place = offset;
+      // The room itself may have needed more blocks than the table could hold.
+      if (this.table === table) return;
+      yield* this.update(offset / this.#image.clusterSize, table.length / this.#image.clusterSize, -1);
     }
   }
 
-  /** Writes the replacement: blocks, and the table at `offset`. Afterwards a barrier makes it durable. */
-  *writeReplacement(offset: number, room: number): Op<void> {
+  /** Writes the replacement; after a barrier the header can point to it with the fields returned. */
+  *writeReplacement(): Op<{ reftableOffset: number; reftableClusters: number }> {
     const image = this.#image;
-    if (this.table.length !== room) throw image.corruption("The image refers to clusters far behind its end", offset);
-    yield* image.checkOverlap(offset, room, null);
+    const { place } = this.#replaced!;
+    yield* image.checkOverlap(place, this.table.length, null);
     yield* image.refblocks.writeBack();
-    yield* writeGrow(image.file, this.table, offset);
+    yield* writeGrow(image.file, this.table, place);
+    return { reftableOffset: place, reftableClusters: this.table.length / image.clusterSize };
   }
 
   /** The header points to the replacement: the old structures are given back. */

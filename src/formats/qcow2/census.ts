@@ -96,8 +96,9 @@ export class Census {
       throw new BlockError("ERR_TOO_LARGE", "The image file is too large to be checked", { errno: "EFBIG", node: image.node.nodeName });
     }
     const budget = Math.max(MIN_WINDOW_CLUSTERS, Math.min(WINDOW_CLUSTERS, Math.floor(image.node.environment.memoryBudget / 3)));
-    // One more than the file has: its last cluster may be partial, and what reaches a little behind the end counts there.
-    this.windows = windowsOf(this.clusters + 1, budget);
+    // One more than the file has, as its last cluster may be partial and what reaches a little behind the end counts there;
+    // and on to the end of that one's refcount block, which COPIED flags may be compared with.
+    this.windows = windowsOf(alignUp(this.clusters + 1, Math.min(image.allocator.blockEntries, MiB)), budget);
     const plan = new RegionPlan();
     const stats = plan.add("statistics", CENSUS_STRIDE);
     const counters = plan.add("counters", this.windows[0]!.count * 4);

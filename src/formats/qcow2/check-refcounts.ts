@@ -21,7 +21,7 @@ export interface Mending {
 export function* compareRefcounts(census: Census, compared: Comparison, mending: Mending): Op<void> {
   const { image, window } = census;
   const perBlock = image.allocator.blockEntries;
-  const stop = Math.min(window.base + window.count, census.clusters + 1);
+  const stop = window.base + window.count;
   const view = viewOf(image.allocator.table);
   const room = census.blocksBytes / image.clusterSize;
   let waiting: { block: number; offset: number }[] = [];
@@ -98,7 +98,8 @@ function* compareBlock(
   const firstCluster = block * blockEntries;
   let at = Math.max(window.base, firstCluster);
   const end = Math.min(stop, firstCluster + blockEntries);
-  const used = kernel.refLastUsed(pointer, at - firstCluster, Math.min(end, census.clusters) - at, order);
+  const inFile = Math.max(0, Math.min(end, census.clusters) - at);
+  const used = kernel.refLastUsed(pointer, at - firstCluster, inFile, order);
   if (used >= 0) compared.end = Math.max(compared.end, firstCluster + used + 1);
   let changed = false;
   while (at < end) {

@@ -13,6 +13,7 @@ import { BlockError, errnoError } from "../../base/error.js";
 import { readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
 import { alignDown, divCeil } from "../../base/int.js";
 import type { OpenFlags } from "../../block/context.js";
+import type { SnapshotVerbs } from "../../block/driver.js";
 import { flush, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { Mutex, type Op } from "../../block/op.js";
@@ -66,6 +67,7 @@ export class Qcow2 {
   l2!: TableCache;
   refblocks!: TableCache;
   allocator!: Allocator;
+  snapshots: SnapshotVerbs | null = null;
   /** Persistent dirty bitmaps; null while the image is being checked and they cannot be read. */
   bitmaps: PersistentBitmaps | null = null;
 

@@ -2,7 +2,7 @@
 import { BlockError, prefixError } from "../../base/error.js";
 import { alignUp, divCeil } from "../../base/int.js";
 import type { OpenContext } from "../../block/context.js";
-import type { BackingLink, BitmapStore, BlockDriverInfo, Driver, MappedImpl, Miss, SpecialExtent, TruncateOptions, WriteFlags, WritePlan } from "../../block/driver.js";
+import type { BackingLink, BitmapStore, BlockDriverInfo, Driver, MappedImpl, Miss, SnapshotVerbs, SpecialExtent, TruncateOptions, WriteFlags, WritePlan } from "../../block/driver.js";
 import type { ExtentList } from "../../block/extent.js";
 import { readBytes } from "../../block/io.js";
 import { imageName } from "../../block/open.js";
@@ -21,11 +21,12 @@ import { amendEncryption, ENCRYPT_AMEND_OPTIONS, openEncryption, type Encryption
 import { decodeHeader, headerClusterSize, isQcow2, type Header } from "./header.js";
 import { Qcow2 } from "./image.js";
 import { specificInfo } from "./info.js";
-import { CryptMethod, Incompatible, MAX_L1_BYTES, MAX_REFTABLE_BYTES } from "./layout.js";
+import { Autoclear, CryptMethod, Incompatible, MAX_L1_BYTES, MAX_REFTABLE_BYTES, V2_HEADER_LENGTH } from "./layout.js";
 import { loadMiss, mapRange, readCompressed, SCAN_RECORDS } from "./map.js";
 import { measureQcow2 } from "./measure.js";
 import { RUNTIME_OPTIONS, takeOptions } from "./options.js";
 import { resize } from "./resize.js";
+import { Snapshots } from "./snapshots.js";
 import { abortWrite, commitWrite, prepareWrite } from "./write.js";
 import { mapVmState, vmStateOffset, writeVmState } from "./vm-state.js";
 import { discardRange, zeroRange } from "./zero.js";
@@ -103,6 +104,9 @@ class Qcow2Impl implements MappedImpl {
   truncate(size: number, options: TruncateOptions): Op<void> {
     return resize(this.image, size, options);
   }
+  get snapshots(): SnapshotVerbs {
+    return this.image.snapshots!;
+  }
   check(options: CheckOptions): Op<ImageCheck> {
     return checkImage(this.image, options);
   }
@@ -110,17 +114,11 @@ class Qcow2Impl implements MappedImpl {
   *changeBackingFile(backingFile: string | null, backingFormat: string | null): Op<void> {
     const image = this.image;
     const release = yield* image.lock.acquire();
-    const { backingFile: oldFile, backingFormat: oldFormat } = image.header;
     try {
       yield* image.beginModifying();
-      image.header.backingFile = backingFile === "" ? null : backingFile;
-      image.header.backingFormat = image.header.backingFile === null ? null : backingFormat;
-      yield* image.writeHeader();
+      const name = backingFile === "" ? null : backingFile;
+      yield* image.updateHeader({ backingFile: name, backingFormat: name === null ? null : backingFormat });
       yield* image.barrier();
-    } catch (error) {
-      image.header.backingFile = oldFile;
-      image.header.backingFormat = oldFormat;
-      throw error;
     } finally {
       release();
     }
@@ -192,12 +190,17 @@ function* openQcow2(context: OpenContext): Op<MappedImpl> {
   const { node, flags } = context;
   yield* context.openChild("file", "image");
   const file = node.file;
-  const first = yield* readBytes(file, 0, Math.min(4096, file.size));
-  const clusterSize = first.length >= 24 ? headerClusterSize(first) : 0;
-  const head = clusterSize > first.length ? yield* readBytes(file, 0, Math.min(clusterSize, file.size)) : first;
+  // A file that ends inside its first cluster goes on with zeros, as everywhere else.
+  const whole = file.size >= V2_HEADER_LENGTH;
+  const first = yield* readBytes(file, 0, whole ? 4096 : file.size);
+  const clusterSize = whole ? headerClusterSize(first) : 0;
+  const head = clusterSize > first.length ? yield* readBytes(file, 0, clusterSize) : first;
   const header = decodeHeader(clusterSize > 0 && clusterSize < head.length ? head.subarray(0, clusterSize) : head);
   refuseWhatCannotBeServed(header, context);
-  checkTables(header, file.size, flags.check);
+  checkTables(header, flags.check);
+  if (header.autoclear.lo & Autoclear.rawDataFile && !(header.incompatible.lo & Incompatible.dataFile) && !flags.noIO) {
+    throw new BlockError("ERR_CORRUPT", "data-file-raw requires a data file", { errno: "EINVAL", offset: 88 });
+  }
   if (header.incompatible.lo & Incompatible.dataFile) yield* openDataFile(context, header);
   else if (context.options["data-file"] !== undefined) {
     throw new BlockError("ERR_INVALID_ARGUMENT", "'data-file' can only be set for images with an external data file");
@@ -206,6 +209,7 @@ function* openQcow2(context: OpenContext): Op<MappedImpl> {
   const encryption = yield* openEncryption(context, header);
   const options = takeOptions(context, header);
   const impl = new Qcow2Impl(yield* assemble(context, header, options), encryption);
+  impl.image.snapshots = yield* openSnapshots(impl.image);
   node.filename = "";
   // An image that was not closed cleanly (lazy refcounts) is repaired before it is written again.
   if (impl.image.isDirty && flags.write && !flags.check) yield* repairDirty(impl);
@@ -235,7 +239,7 @@ function refuseWhatCannotBeServed(header: Header, context: OpenContext): void {
 }
 
 /** Sizes and places of the tables, before any of them is read: no allocation follows an unchecked field. */
-function checkTables(header: Header, fileSize: number, check: boolean): void {
+function checkTables(header: Header, check: boolean): void {
   const clusterSize = 2 ** header.clusterBits;
   const bad = (message: string, offset: number): BlockError => new BlockError("ERR_CORRUPT", message, { offset });
   if (header.reftableClusters * clusterSize > MAX_REFTABLE_BYTES) throw bad("Reference count table too large", 56);
@@ -248,11 +252,10 @@ function checkTables(header: Header, fileSize: number, check: boolean): void {
   const needed = divCeil(header.size, (clusterSize / entry) * clusterSize);
   if (needed * 8 > MAX_L1_BYTES) throw new BlockError("ERR_TOO_LARGE", "Image is too big", { errno: "EFBIG", offset: 24 });
   if (header.l1Entries < needed) throw bad("L1 table is too small", 36);
-  if (header.snapshotCount > 0 && (header.snapshotsOffset % clusterSize !== 0 || !Number.isFinite(header.snapshotsOffset))) {
+  if (!check && (header.snapshotsOffset % clusterSize !== 0 || !Number.isFinite(header.snapshotsOffset))) {
     throw bad("Snapshot table offset invalid", 64);
   }
-  // Tables behind the end of the file read as zeros; those that begin outside altogether are refused when they are needed.
-  if (l1Bytes > 0 && header.l1Offset > alignUp(fileSize, clusterSize)) throw bad("Active L1 table lies outside of the image file", 40);
+  // Tables behind the end of the file read as zeros.
 }
 
 function* openDataFile(context: OpenContext, header: Header): Op<void> {
@@ -301,6 +304,16 @@ function* assemble(context: OpenContext, header: Header, options: ReturnType<typ
   });
   image.allocator = new Allocator(image, table);
   return image;
+}
+
+/** A table that cannot be read is what a check is to report. */
+function* openSnapshots(image: Qcow2): Op<Snapshots> {
+  try {
+    return yield* Snapshots.open(image);
+  } catch (error) {
+    if (image.flags.check && error instanceof BlockError && error.code !== "ERR_IO") return Snapshots.none(image);
+    throw error;
+  }
 }
 
 function* repairDirty(impl: Qcow2Impl): Op<void> {

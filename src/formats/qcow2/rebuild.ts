@@ -11,14 +11,16 @@ import { divCeil } from "../../base/int.js";
 import { writeGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { Census } from "./census.js";
+import { findOverlap } from "./image.js";
 import { MAX_REFTABLE_BYTES } from "./layout.js";
 
-/** @param end first host cluster (index) behind everything that is in use */
-export function* rebuildRefcounts(census: Census, end: number): Op<void> {
+/** @param used first host cluster (index) behind everything that is in use */
+export function* rebuildRefcounts(census: Census, used: number): Op<void> {
   const { image, kernel, state } = census;
   const { order, blockEntries, maxRefcount } = image.allocator;
   const size = image.clusterSize;
   const scratch = census.blocks;
+  const end = clearOf(census, used);
   /** Block index and where the new block is, in clusters. */
   const placed: [number, number][] = [];
   let next = end;
@@ -67,7 +69,7 @@ export function* rebuildRefcounts(census: Census, end: number): Op<void> {
     table = divCeil((last + 1) * 8, size);
     clusters = blocks + table;
     const needed = Math.floor((end + clusters - 1) / blockEntries);
-    if (needed === last) break;
+    if (needed <= last) break;
     last = needed;
   }
   if (table * size > MAX_REFTABLE_BYTES) {
@@ -92,4 +94,21 @@ export function* rebuildRefcounts(census: Census, end: number): Op<void> {
   yield* image.barrier();
   image.refblocks.dropAll();
   image.allocator.adopt(bytes);
+}
+
+/** Where the new structures begin: at `used`, or behind what the image's own pointers say is there, right or wrong. */
+function clearOf(census: Census, used: number): number {
+  const { image } = census;
+  const size = image.clusterSize;
+  // At most: a block for every range that has one, those for themselves, and the table.
+  const blocks = divCeil(used, image.allocator.blockEntries) + 2;
+  const most = blocks + divCeil(blocks * 8, size) + divCeil(blocks, image.allocator.blockEntries) + 1;
+  let end = used;
+  for (let tries = 0; tries < 4096; tries++) {
+    if (findOverlap(image, end * size, most * size, null) === null) return end;
+    const table = image.header.reftableOffset / size;
+    const behind = table + image.header.reftableClusters;
+    end = table <= end + most && behind > end ? behind : end + 1;
+  }
+  throw new BlockError("ERR_CORRUPT", "ERROR allocating reftable: the image's tables point everywhere behind its end", { errno: "EIO", node: image.node.nodeName });
 }

@@ -194,7 +194,7 @@ function* shrink(image: Qcow2, size: number, options: TruncateOptions): Op<void>
 }
 
 /** Lets go of every cluster and L2 table behind guest offset `from`. */
-function* dropBehind(image: Qcow2, from: number): Op<void> {
+export function* dropBehind(image: Qcow2, from: number): Op<void> {
   const firstWhole = divCeil(from, image.l2Coverage);
   for (let index = image.l1Index(from); index < image.l1Entries; index++) {
     const l2 = image.l2Offset(index);

@@ -6,7 +6,7 @@ import { readPadded, writeLeased } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { Qcow2 } from "./image.js";
 import { mapRange, loadMiss } from "./map.js";
-import { growL1 } from "./resize.js";
+import { dropBehind, growL1 } from "./resize.js";
 
 /** Where VM state begins: at the first L1 entry that the guest disk does not use. */
 export function vmStateOffset(image: Qcow2): number {
@@ -62,5 +62,16 @@ function* readVmState(image: Qcow2, impl: MappedImpl, into: Uint8Array, offset: 
       at += part.length;
     }
     if (miss !== null) yield* loadMiss(image, miss);
+  }
+}
+
+/** Forgets the VM state of the active layer. */
+export function* dropVmState(image: Qcow2): Op<void> {
+  const release = yield* image.lock.acquire();
+  try {
+    yield* dropBehind(image, vmStateOffset(image));
+    yield* image.flushLocked();
+  } finally {
+    release();
   }
 }

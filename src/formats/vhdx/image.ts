@@ -1,0 +1,380 @@
+/** An open VHDX: mapping, writing, zeroing; the block allocation table is changed through the log. */
+import { BlockError } from "../../base/error.js";
+import { alignUp } from "../../base/int.js";
+import type { BackingLink, BlockDriverInfo, MappedImpl, Miss, WriteFlags, WritePiece, WritePlan } from "../../block/driver.js";
+import { ExtentKind, type ExtentList } from "../../block/extent.js";
+import { discard, flush, readBytes, truncate, writeZeroes } from "../../block/io.js";
+import type { Node } from "../../block/node.js";
+import { Mutex, type Op } from "../../block/op.js";
+import type { CheckOptions, ImageCheck } from "../../block/types.js";
+import { guidToText, randomGuid } from "../../codec/guid.js";
+import { Bat, entryOf, offsetOf, stateOf } from "./bat.js";
+import type { Headers } from "./headers.js";
+import { BlockState, HEADER_SECTION_BYTES, MiB } from "./layout.js";
+import { LogWriter } from "./log-writer.js";
+import type { Metadata } from "./metadata.js";
+import type { Survey } from "./survey.js";
+import { checkBlocks } from "./survey.js";
+
+/** Extents one `map` call appends at most: callers that only want the first must not pay for the whole image. */
+const MAP_EXTENTS = 64;
+/** Blocks one plan covers at most. */
+const PLAN_BLOCKS = 256;
+/** Bytes of sector bitmaps kept. */
+const BITMAP_BUDGET = 1048576;
+
+export interface VhdxImageOptions {
+  node: Node;
+  headers: Headers;
+  metadata: Metadata;
+  bat: Bat;
+  survey: Survey;
+  /** The file seen through its log, where that could not be replayed into it. */
+  overlay: Node | null;
+  /** The log was replayed into the file when it was opened. */
+  replayed: boolean;
+  backingFile: BackingLink | null;
+}
+
+class BitmapMiss implements Miss {
+  readonly block: number;
+  readonly offset: number;
+  constructor(block: number, offset: number) {
+    this.block = block;
+    this.offset = offset;
+  }
+}
+
+class BlockPlan implements WritePlan {
+  length = 0;
+  readonly pieces: WritePiece[] = [];
+  readonly blocks: { index: number; offset: number }[] = [];
+}
+
+export class VhdxImage implements MappedImpl {
+  readonly shape = "mapped";
+  readonly size: number;
+  readonly allocationUnit: number;
+  readonly zeroUnit: number = 1;
+  readonly discardUnit: number = 512;
+  readonly backingFile: BackingLink | null;
+  readonly #node: Node;
+  readonly #headers: Headers;
+  readonly #metadata: Metadata;
+  readonly #bat: Bat;
+  readonly #overlay: Node | null;
+  readonly #replayed: boolean;
+  readonly #log: LogWriter;
+  readonly #bitmaps = new Map<number, Uint8Array>();
+  /** First byte behind all space handed out. */
+  #end: number;
+  /** Blocks that were handed out and never linked: they may hold anything. */
+  readonly #free: number[] = [];
+  #begun = false;
+  readonly #beginning = new Mutex();
+  readonly #allocating = new Mutex();
+  readonly #flushing = new Mutex();
+
+  constructor(options: VhdxImageOptions) {
+    this.#node = options.node;
+    this.#headers = options.headers;
+    this.#metadata = options.metadata;
+    this.#bat = options.bat;
+    this.#overlay = options.overlay;
+    this.#replayed = options.replayed;
+    this.#log = new LogWriter(options.node, options.headers);
+    this.size = options.metadata.virtualSize;
+    this.allocationUnit = options.metadata.blockSize;
+    this.backingFile = options.backingFile;
+    this.#end = alignUp(Math.max(options.survey.end, options.node.file.size), MiB);
+  }
+
+  get #file(): Node {
+    return this.#overlay ?? this.#node.file;
+  }
+
+  /** What a child's parent locator names this image by. */
+  get dataWriteGuid(): string {
+    return guidToText(this.#headers.fields.dataWriteGuid);
+  }
+
+  /** Where the entry of a payload block is in the table. */
+  #indexOf(block: number): number {
+    return block + Math.floor(block / this.#metadata.chunkRatio);
+  }
+
+  // ---- reading ----
+
+  map(offset: number, length: number, out: ExtentList): Miss | null {
+    const { blockSize, chunkRatio } = this.#metadata;
+    const bat = this.#bat;
+    const end = offset + length;
+    const limit = out.count + MAP_EXTENTS;
+    let at = offset;
+    for (let block = Math.floor(offset / blockSize); at < end; block++) {
+      const index = block + Math.floor(block / chunkRatio);
+      if (index >= bat.storedCount) {
+        out.push(at, end - at, ExtentKind.unallocated);
+        return null;
+      }
+      const page = bat.page(index);
+      if (page === null) return bat.miss(index);
+      const next = Math.min(end, (block + 1) * blockSize);
+      const miss = this.#mapBlock(block, page[bat.slot(index)]!, at, next, out);
+      if (miss !== null) return miss;
+      if (out.end < next || out.count > limit) return null;
+      at = next;
+    }
+    return null;
+  }
+
+  #mapBlock(block: number, entry: number, at: number, next: number, out: ExtentList): Miss | null {
+    const { blockSize, parent } = this.#metadata;
+    switch (stateOf(entry)) {
+      case BlockState.notPresent:
+        out.push(at, next - at, ExtentKind.unallocated);
+        return null;
+      case BlockState.undefined:
+      case BlockState.zero:
+      case BlockState.unmapped:
+      case BlockState.unmappedDraft:
+        out.push(at, next - at, ExtentKind.zero);
+        return null;
+      case BlockState.fullyPresent: {
+        const host = offsetOf(entry);
+        if (!Number.isSafeInteger(host + blockSize) || host < HEADER_SECTION_BYTES) break;
+        out.push(at, next - at, ExtentKind.data, this.#file, host + (at - block * blockSize));
+        return null;
+      }
+      case BlockState.partiallyPresent:
+        if (parent !== null && Number.isSafeInteger(offsetOf(entry) + blockSize)) return this.#mapPartial(block, offsetOf(entry), at, next, out);
+    }
+    if (out.count > 0 && out.end === at) return null; // what is sound comes first; the error when it is asked for
+    throw new BlockError("ERR_CORRUPT", `VHDX: the table entry of block ${block} (state ${stateOf(entry)}, offset ${offsetOf(entry)}) is not valid`, {
+      errno: "EIO",
+      node: this.#node.nodeName,
+      offset: at,
+    });
+  }
+
+  /** A block of which some sectors are here and the others in the parent: the sector bitmap knows. */
+  #mapPartial(block: number, host: number, at: number, next: number, out: ExtentList): Miss | null {
+    const { blockSize, logicalSector, chunkRatio } = this.#metadata;
+    const bitmap = this.#bitmaps.get(block);
+    if (bitmap === undefined) {
+      const index = Math.floor(block / chunkRatio) * (chunkRatio + 1) + chunkRatio;
+      const page = this.#bat.page(index);
+      if (page === null) return this.#bat.miss(index);
+      const entry = page[this.#bat.slot(index)]!;
+      const where = offsetOf(entry);
+      if (stateOf(entry) !== BlockState.fullyPresent || !Number.isSafeInteger(where) || where < HEADER_SECTION_BYTES) {
+        throw new BlockError("ERR_CORRUPT", `VHDX: block ${block} is partially present, but its sector bitmap is not there`, { errno: "EIO", node: this.#node.nodeName });
+      }
+      return new BitmapMiss(block, where + (block % chunkRatio) * (blockSize / logicalSector / 8));
+    }
+    const base = block * blockSize;
+    const isHere = (sector: number): boolean => ((bitmap[sector >>> 3]! >>> (sector & 7)) & 1) !== 0;
+    for (let from = at; from < next; ) {
+      let sector = Math.floor((from - base) / logicalSector);
+      const here = isHere(sector);
+      const last = Math.ceil((next - base) / logicalSector);
+      while (sector < last && isHere(sector) === here) sector++;
+      const to = Math.min(next, base + sector * logicalSector);
+      if (here) out.push(from, to - from, ExtentKind.data, this.#file, host + (from - base));
+      else out.push(from, to - from, ExtentKind.unallocated);
+      from = to;
+    }
+    return null;
+  }
+
+  *load(miss: Miss): Op<void> {
+    if (!(miss instanceof BitmapMiss)) {
+      yield* this.#bat.load(miss);
+      return;
+    }
+    const { blockSize, logicalSector } = this.#metadata;
+    const bitmap = yield* readBytes(this.#file, miss.offset, blockSize / logicalSector / 8);
+    if ((this.#bitmaps.size + 1) * bitmap.length > BITMAP_BUDGET) {
+      for (const oldest of this.#bitmaps.keys()) {
+        this.#bitmaps.delete(oldest);
+        break;
+      }
+    }
+    this.#bitmaps.set(miss.block, bitmap);
+  }
+
+  // ---- writing ----
+
+  /** Before the first change of a session both GUIDs are renewed: children and other programs see that the disk is another one. */
+  *#begin(): Op<void> {
+    if (this.#begun) return;
+    const unlock = yield* this.#beginning.acquire();
+    try {
+      if (this.#begun) return;
+      yield* this.#headers.update({ fileWriteGuid: randomGuid(), dataWriteGuid: randomGuid() });
+      this.#begun = true;
+    } finally {
+      unlock();
+    }
+  }
+
+  *prepareWrite(offset: number, length: number): Op<WritePlan> {
+    const { blockSize } = this.#metadata;
+    yield* this.#begin();
+    if (this.#bat.isCrowded) yield* this.flush();
+    const first = Math.floor(offset / blockSize);
+    const last = Math.min(Math.ceil((offset + length) / blockSize), first + PLAN_BLOCKS);
+    const plan = new BlockPlan();
+    plan.length = Math.min(offset + length, last * blockSize) - offset;
+    const places: number[] = [];
+    let missing = 0;
+    for (let block = first; block < last; block++) {
+      const entry = yield* this.#bat.get(this.#indexOf(block));
+      const place = this.#placeOf(block, entry);
+      places.push(place);
+      if (place < 0) missing++;
+    }
+    const fresh = missing === 0 ? [] : yield* this.#allocate(missing);
+    let used = 0;
+    for (let block = first; block < last; block++) {
+      let place = places[block - first]!;
+      if (place < 0) {
+        place = fresh[used++]!;
+        plan.blocks.push({ index: this.#indexOf(block), offset: place });
+      }
+      this.#addPiece(plan, block, place, offset);
+    }
+    return plan;
+  }
+
+  /** Byte offset of a block that can be written; -1: it has no place. */
+  #placeOf(block: number, entry: number): number {
+    const state = stateOf(entry);
+    if (state <= BlockState.unmapped || state === BlockState.unmappedDraft) return -1;
+    const place = offsetOf(entry);
+    // A damaged entry must not make a write destroy the header or stretch the file.
+    if (state === BlockState.fullyPresent && place >= HEADER_SECTION_BYTES && place < this.#node.file.size) return place;
+    throw new BlockError("ERR_CORRUPT", `VHDX: the table entry of block ${block} (state ${state}, offset ${place}) is not valid`, { errno: "EIO", node: this.#node.nodeName, offset: place });
+  }
+
+  /** New blocks read as zeros as they are: only the guest's bytes need writing. */
+  #addPiece(plan: BlockPlan, block: number, place: number, offset: number): void {
+    const base = block * this.#metadata.blockSize;
+    const start = Math.max(base, offset);
+    const end = Math.min(base + this.#metadata.blockSize, offset + plan.length);
+    const host = place + (start - base);
+    const previous = plan.pieces[plan.pieces.length - 1];
+    if (previous !== undefined && previous.start + previous.length === start && previous.host + previous.length === host) previous.length += end - start;
+    else plan.pieces.push({ start, length: end - start, file: this.#node.file, host, fresh: false });
+  }
+
+  /** Places of `count` new blocks, all zeros. */
+  *#allocate(count: number): Op<number[]> {
+    const { blockSize } = this.#metadata;
+    const unlock = yield* this.#allocating.acquire();
+    const file = this.#node.file;
+    const reused = this.#free.splice(0, count);
+    try {
+      for (const place of reused) yield* writeZeroes(file, place, blockSize);
+      const missing = count - reused.length;
+      if (missing === 0) return reused;
+      // Another program may have made the file longer since.
+      const begin = Math.max(this.#end, alignUp(file.size, MiB));
+      const end = begin + missing * blockSize;
+      if (!Number.isSafeInteger(end)) throw new BlockError("ERR_NO_SPACE", "The VHDX cannot hold more blocks", { node: this.#node.nodeName });
+      yield* truncate(file, end, { preallocation: "off" });
+      this.#end = end;
+      const places = [...reused];
+      for (let i = 0; i < missing; i++) places.push(begin + i * blockSize);
+      return places;
+    } catch (error) {
+      this.#free.push(...reused);
+      throw error;
+    } finally {
+      unlock();
+    }
+  }
+
+  *commitWrite(plan: WritePlan): Op<void> {
+    for (const { index, offset } of (plan as BlockPlan).blocks) {
+      yield* this.#bat.get(index);
+      this.#bat.set(index, entryOf(BlockState.fullyPresent, offset));
+    }
+  }
+
+  // eslint-disable-next-line require-yield
+  *abortWrite(plan: WritePlan): Op<void> {
+    this.#free.push(...(plan as BlockPlan).blocks.map(({ offset }) => offset));
+  }
+
+  // ---- zeros and discard ----
+
+  *writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
+    yield* this.#begin();
+    yield* this.#eachPresent(offset, length, (host, bytes) => writeZeroes(this.#node.file, host, bytes, flags));
+  }
+
+  *discard(offset: number, length: number): Op<void> {
+    yield* this.#begin();
+    yield* this.#eachPresent(offset, length, (host, bytes) => discard(this.#node.file, host, bytes));
+  }
+
+  /** The stored parts of a range, as ranges inside the file. */
+  *#eachPresent(offset: number, length: number, work: (host: number, length: number) => Op<void>): Op<void> {
+    const { blockSize } = this.#metadata;
+    const end = offset + length;
+    for (let block = Math.floor(offset / blockSize); block * blockSize < end; block++) {
+      const index = this.#indexOf(block);
+      if (index >= this.#bat.storedCount) return;
+      const place = this.#placeOf(block, yield* this.#bat.get(index));
+      if (place < 0) continue;
+      const from = Math.max(offset, block * blockSize);
+      const host = place + (from - block * blockSize);
+      const inside = Math.min(Math.min(end, (block + 1) * blockSize) - from, this.#node.file.size - host);
+      if (inside > 0) yield* work(host, inside);
+    }
+  }
+
+  // ---- durability ----
+
+  *flush(): Op<void> {
+    const unlock = yield* this.#flushing.acquire();
+    try {
+      const sectors = this.#bat.takeDirty();
+      if (sectors.length === 0) {
+        yield* flush(this.#node.file);
+        return;
+      }
+      let written = false;
+      try {
+        yield* this.#log.write(sectors);
+        written = true;
+      } finally {
+        this.#bat.settle(sectors, written);
+      }
+    } finally {
+      unlock();
+    }
+  }
+
+  *close(): Op<void> {
+    if (this.#node.readOnly) return;
+    yield* this.flush();
+    yield* this.#log.close();
+  }
+
+  // ---- what qemu-img shows ----
+
+  blockInfo(): BlockDriverInfo {
+    return { clusterSize: this.#metadata.blockSize, dirty: false };
+  }
+
+  /** The log is replayed by opening; beyond QEMU's check, blocks must not share space. */
+  *check(options: CheckOptions): Op<ImageCheck> {
+    const result: ImageCheck = { filename: "", format: "vhdx", "check-errors": 0, corruptions: 0 };
+    if (this.#replayed && options.fix !== "none") result["corruptions-fixed"] = 1;
+    result.corruptions = yield* checkBlocks(this.#bat, this.#metadata, this.#file.size, options.report);
+    return result;
+  }
+}
+
