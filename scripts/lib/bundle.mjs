@@ -50,6 +50,17 @@ export const portableUvuPlugin = {
   },
 };
 
+/** `blockcore/…` in a portable test is the built package, in the flavour that the runtime's conditions choose. */
+const builtPackagePlugin = (workerd) => ({
+  name: "built-package",
+  setup(build) {
+    build.onResolve({ filter: /^blockcore(\/|$)/ }, ({ path }) => {
+      const entry = manifest().exports[path === "blockcore" ? "." : `./${path.slice("blockcore/".length)}`];
+      return entry ? { path: join(root, (workerd && entry.workerd) || entry.default) } : undefined;
+    });
+  },
+});
+
 /** Bundles one portable uvu test file together with the code that runs it; `target` decides how results leave. */
 export async function bundlePortable(file, { outfile, runner, workerdWasm = null }) {
   const { build } = await import("esbuild");
@@ -68,6 +79,6 @@ export async function bundlePortable(file, { outfile, runner, workerdWasm = null
     external: ["node:*", ...externals("optional")],
     sourcemap: "inline",
     ignoreAnnotations: true, // the test file is imported for its effects, which package.json says src has not
-    plugins: [portableUvuPlugin, ...(workerdWasm ? [workerdPlugin(workerdWasm)] : [])],
+    plugins: [portableUvuPlugin, builtPackagePlugin(workerdWasm !== null), ...(workerdWasm ? [workerdPlugin(workerdWasm)] : [])],
   });
 }

@@ -23,6 +23,17 @@ export interface Environment {
   readonly findNode?: (name: string) => Node | null;
   /** Messages that are not errors ("Image is not in qcow2 …"); the CLI prints them on stderr. */
   readonly warn: (message: string) => void;
+  /** An image contradicts itself (BLOCK_IMAGE_CORRUPTED); told once per opening. */
+  readonly imageCorrupted?: (event: ImageCorrupted) => void;
+}
+
+export interface ImageCorrupted {
+  node: Node;
+  message: string;
+  /** Where in the image file, in bytes. */
+  offset: number;
+  /** The image is writable: it is marked corrupt, and no more writes are made. */
+  fatal: boolean;
 }
 
 export interface Reference {

@@ -1,6 +1,6 @@
 /** Protocol drivers: the nodes at the bottom of the graph, each holding a Storage. */
 import { BlockError, prefixError } from "../base/error.js";
-import type { Storage, StorageOpener, StorageOpenOptions } from "../storage/storage.js";
+import type { Storage, StorageOpener, StorageOpenOptions, StorageRemover } from "../storage/storage.js";
 import type { Environment, OpenContext } from "./context.js";
 import type { Driver, StorageImpl } from "./driver.js";
 import { foreign, storageSize, StorageRequest, type Op } from "./op.js";
@@ -15,7 +15,7 @@ export interface ProtocolDefinition {
   /** Makes or empties a file and opens it read-write; absent where the protocol cannot. */
   create?: StorageOpener;
   /** Removes a file; absent where the protocol cannot. */
-  remove?: { sync: ((filename: string) => void) | null; async: ((filename: string) => Promise<void>) | null };
+  remove?: StorageRemover;
 }
 
 function* throughOpener(what: string, opener: StorageOpener, filename: string, options: StorageOpenOptions): Op<Storage> {
@@ -49,8 +49,11 @@ export function protocolDriver(definition: ProtocolDefinition): Driver {
       : {
           *deleteFile(filename: string): Op<void> {
             const path = filename.startsWith(`${name}:`) && name === "file" ? filename.slice(5) : filename;
-            const { sync, async } = remove;
-            yield* foreign(`Removing '${path}'`, sync === null ? null : () => sync(path), async === null ? null : () => async(path));
+            yield* foreign(
+              `Removing '${path}'`,
+              remove.sync === null ? null : () => remove.sync!(path),
+              remove.async === null ? null : () => remove.async!(path),
+            );
           },
         }),
     runtimeOptions: ["filename", "locking", "aio", "x-check-cache-dropped", "drop-cache"],

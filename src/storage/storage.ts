@@ -95,3 +95,9 @@ export interface StorageOpener {
   sync: ((filename: string, options: StorageOpenOptions) => Storage) | null;
   async: ((filename: string, options: StorageOpenOptions) => Promise<Storage>) | null;
 }
+
+/** How a protocol removes a file by name. */
+export interface StorageRemover {
+  sync: ((filename: string) => void) | null;
+  async: ((filename: string) => Promise<void>) | null;
+}

@@ -10,6 +10,8 @@ export interface Scenario {
   /** Before recording begins; the image is closed and opened again after it. */
   before?(machine: Machine): void;
   run(machine: Machine): void | Promise<void>;
+  /** Breaks the driver at the beginning of the recorded session: for tests that the judge notices. */
+  sabotage?(machine: Machine): void;
 }
 
 const KiB = 1024;

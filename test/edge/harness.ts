@@ -5,7 +5,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import { loopback } from "../support/loopback.js";
+import { loopback, type Body } from "../support/loopback.js";
 import { bundlePortable, inTemporary, portableSuite, Unavailable } from "../support/portable-suite.js";
 import type { PortableResult } from "../support/portable-uvu.js";
 
@@ -75,11 +75,12 @@ const COMMAND: Record<Runtime, string[]> = {
 };
 
 /** Bundles `file` for `runtime`, runs it there and returns what its tests said. */
-export async function runIn(runtime: Runtime, file: string, limitMs = 60_000): Promise<PortableResult[]> {
+export async function runIn(runtime: Runtime, file: string, limitMs = 60_000, bodies: ReadonlyMap<string, Body> = new Map()): Promise<PortableResult[]> {
   const program = runtimeProgram(runtime);
   if (!existsSync("build/kernel.wasm")) throw new Error("build/kernel.wasm is missing: run `npm run build`");
   return inTemporary(async (dir) => {
     const server = await loopback();
+    for (const [path, body] of bodies) server.bodies.set(path, body);
     try {
       const place = { runtime, server: server.address, limitMs };
       const outfile = join(dir, runtime === "node" ? "script.mjs" : "script.js");
@@ -113,8 +114,16 @@ export async function runIn(runtime: Runtime, file: string, limitMs = 60_000): P
   });
 }
 
-/** Runs the uvu tests of `file` (path from the repository's root) in every runtime. `await` it at the top of a test file. */
-export async function edgeSuite(file: string, runtimes: readonly Runtime[] = RUNTIMES, limitMs = 60_000): Promise<void> {
+/**
+ * Runs the uvu tests of `file` (path from the repository's root) in every runtime; the server has `bodies` besides its own.
+ * `await` it at the top of a test file.
+ */
+export async function edgeSuite(
+  file: string,
+  runtimes: readonly Runtime[] = RUNTIMES,
+  limitMs = 60_000,
+  bodies: ReadonlyMap<string, Body> = new Map(),
+): Promise<void> {
   const name = basename(file).replace(/\.(test|portable)\.ts$/, "");
-  for (const runtime of runtimes) await portableSuite(`${runtime}: ${name}`, () => runIn(runtime, file, limitMs));
+  for (const runtime of runtimes) await portableSuite(`${runtime}: ${name}`, () => runIn(runtime, file, limitMs, bodies));
 }

@@ -8,12 +8,19 @@ export interface Body {
   content: Uint8Array | { size: number; range(offset: number, length: number): Uint8Array };
 }
 
+export interface Served {
+  requests: number;
+  bytes: number;
+}
+
 export interface Loopback {
   /** `http://localhost:port`: an origin that browsers treat as secure. */
   origin: string;
   /** `http://127.0.0.1:port` */
   address: string;
   bodies: Map<string, Body>;
+  /** What was sent of each path; portable tests ask for it at `/served?/path`. */
+  served: Map<string, Served>;
   close(): Promise<void>;
 }
 
@@ -30,8 +37,18 @@ export const PATTERN_SIZE: number = 1048576 + 13;
 export async function loopback(): Promise<Loopback> {
   const bodies = new Map<string, Body>();
   bodies.set("/pattern", { type: "application/octet-stream", content: { size: PATTERN_SIZE, range: patternBytes } });
+  const served = new Map<string, Served>();
+  const count = (path: string, bytes: number): void => {
+    const sum = served.get(path) ?? { requests: 0, bytes: 0 };
+    served.set(path, { requests: sum.requests + 1, bytes: sum.bytes + bytes });
+  };
   const server = createServer((request, response) => {
-    const body = bodies.get((request.url ?? "/").split("?")[0]!);
+    const [path = "/", query = ""] = (request.url ?? "/").split("?");
+    if (path === "/served") {
+      response.end(JSON.stringify(served.get(query) ?? { requests: 0, bytes: 0 }));
+      return;
+    }
+    const body = bodies.get(path);
     response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
     response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
     response.setHeader("Cross-Origin-Resource-Policy", "cross-origin");
@@ -58,6 +75,7 @@ export async function loopback(): Promise<Loopback> {
       response.setHeader("Content-Range", `bytes ${start}-${end - 1}/${size}`);
     }
     response.setHeader("Content-Length", end - start);
+    count(path, request.method === "HEAD" ? 0 : end - start);
     if (request.method === "HEAD") response.end();
     else response.end(content instanceof Uint8Array ? content.subarray(start, end) : content.range(start, end - start));
   });
@@ -70,6 +88,7 @@ export async function loopback(): Promise<Loopback> {
     origin: `http://localhost:${port}`,
     address: `http://127.0.0.1:${port}`,
     bodies,
+    served,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

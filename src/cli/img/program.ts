@@ -97,6 +97,7 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   map: ["map disk.qcow2", "map --output=json disk.qcow2"],
   measure: ["measure -O qcow2 disk.raw", "measure -O qcow2 --size 100G"],
   resize: ["resize disk.qcow2 +10G", "resize --shrink disk.qcow2 5G"],
+  snapshot: ["snapshot -c before-upgrade disk.qcow2", "snapshot -l disk.qcow2", "snapshot -a before-upgrade disk.qcow2"],
 };
 
 function verbHelp(settings: ImgProgram, verb: string): string {

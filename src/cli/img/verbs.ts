@@ -10,6 +10,7 @@ import { info } from "./info.js";
 import { map } from "./map.js";
 import { measure } from "./measure.js";
 import { resize } from "./resize.js";
+import { snapshot } from "./snapshot.js";
 import type { Verb } from "./verb.js";
 
-export const IMG_VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ bench, bitmap, check, compare, convert, create, dd, info, map, measure, resize }));
+export const IMG_VERBS: ReadonlyMap<string, Verb> = new Map(Object.entries({ bench, bitmap, check, compare, convert, create, dd, info, map, measure, resize, snapshot }));

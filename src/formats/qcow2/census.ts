@@ -272,14 +272,14 @@ export class Census {
           if ((hi & L1_RESERVED_HI) !== 0 || (lo & L1_RESERVED_LO) !== 0) {
             state.corruption("entries", `ERROR found L1 entry with reserved bits set: ${hex64(hi, lo)}`);
           }
-          if (lo % image.clusterSize !== 0) {
+          if ((lo & OFFSET_LO) % image.clusterSize !== 0) {
             state.corruption("entries", `ERROR l2_offset=${hex(offset)}: Table is not cluster aligned; L1 entry corrupted`, offset);
           }
           if (this.isOutside(offset, image.clusterSize)) this.tellOutside(hex64(hi & OFFSET_HI, lo & OFFSET_LO), image.clusterSize, offset);
         }
         // What begins behind the end of the file holds no entries.
         if (offset >= this.fileSize) continue;
-        if (lo % image.clusterSize !== 0) {
+        if ((lo & OFFSET_LO) % image.clusterSize !== 0) {
           this.#patience.tables -= image.clusterSize;
           if (this.#patience.tables < 0) {
             if (this.#patience.tables + image.clusterSize >= 0) state.error("ERROR too many L2 tables are not cluster aligned; not all of them were checked");

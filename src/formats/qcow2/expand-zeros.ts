@@ -4,14 +4,12 @@
  * Tables are read and written where they are; the zeros are on disk, and counted, before an entry says that they are data.
  */
 import { viewOf, writeU64BE } from "../../base/bytes.js";
-
 import { readBytes, writeGrow, zeroGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { Qcow2 } from "./image.js";
 import { COMPRESSED_HI, COPIED_HI, MAX_L1_BYTES, OFFSET_HI, OFFSET_LO, ZERO_LO } from "./layout.js";
 import { readSnapshotTable } from "./snapshot-table.js";
 import { checkSnapshotL1, offsetOf, readTable } from "./snapshot-tables.js";
-
 import type { Progress } from "./replace-refcounts.js";
 
 /** Every L1 table of the image, the active one first. Nothing is dirty; the lock is held. */

@@ -252,7 +252,8 @@ function decodeBackingName(header: Header, bytes: Uint8Array, view: DataView, cl
   if (length > Math.min(MAX_BACKING_NAME, clusterSize - header.backingOffset)) throw bad("Backing file name too long", 16);
   if (length === 0) return;
   if (header.backingOffset + length > bytes.length) throw bad("Backing file name lies outside of the image", 8);
-  header.backingFile = readText(bytes.subarray(header.backingOffset, header.backingOffset + length));
+  const name = readText(bytes.subarray(header.backingOffset, header.backingOffset + length));
+  header.backingFile = name === "" ? null : name;
 }
 
 // ---- encoding -----------------------------------------------------------------------------------------------------

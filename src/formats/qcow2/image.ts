@@ -28,6 +28,9 @@ import { DecompressedClusters } from "./compressed-cache.js";
 import { encodeHeader, type Header } from "./header.js";
 import { Autoclear, COPIED_HI, Incompatible, OFFSET_HI, OFFSET_LO } from "./layout.js";
 import type { Options } from "./options.js";
+import { OverlapGuard, overlapMessage, type MetadataKind } from "./overlap.js";
+
+export type { MetadataKind };
 
 export class Qcow2 {
   readonly node: Node;
@@ -40,6 +43,8 @@ export class Qcow2 {
   /** Serialises everything that changes metadata. */
   readonly lock: Mutex = new Mutex();
   readonly decompressed: DecompressedClusters;
+  /** Keeps writes off metadata. */
+  readonly overlap: OverlapGuard = new OverlapGuard(this);
 
   readonly clusterBits: number;
   readonly clusterSize: number;
@@ -55,7 +60,6 @@ export class Qcow2 {
   readonly sliceEntries: number;
   /** Guest bytes one slice covers. */
   readonly sliceCoverage: number;
-  readonly scanFlags: number;
 
   /** The active L1 table as on disk. */
   l1: Uint8Array;
@@ -95,8 +99,6 @@ export class Qcow2 {
     this.l2Coverage = this.l2Entries * this.clusterSize;
     this.sliceEntries = sliceSize / this.entrySize;
     this.sliceCoverage = this.sliceEntries * this.clusterSize;
-    this.scanFlags =
-      (header.version >= 3 ? L2_VERSION3 : 0) | (this.hasDataFile ? L2_EXTERNAL_DATA : 0) | (this.extended ? L2_EXTENDED : 0);
     this.l1 = l1;
     this.l1View = viewOf(l1);
     this.decompressed = new DecompressedClusters(this.clusterSize);
@@ -107,6 +109,10 @@ export class Qcow2 {
   }
   get file(): Node {
     return this.node.file;
+  }
+  /** What kernels must know to read L2 tables; amend may change the version. */
+  get scanFlags(): number {
+    return (this.header.version >= 3 ? L2_VERSION3 : 0) | (this.hasDataFile ? L2_EXTERNAL_DATA : 0) | (this.extended ? L2_EXTENDED : 0);
   }
   get hasDataFile(): boolean {
     return (this.header.incompatible.lo & Incompatible.dataFile) !== 0;
@@ -143,6 +149,7 @@ export class Qcow2 {
     return (this.l1View.getUint32(index * 8) & COPIED_HI) !== 0;
   }
   setL1(index: number, l2Offset: number, copied: boolean): void {
+    this.overlap.l1Changed(this.l2Offset(index), l2Offset);
     writeU64BE(this.l1View, index * 8, l2Offset);
     if (copied) this.l1View.setUint32(index * 8, (this.l1View.getUint32(index * 8) | COPIED_HI) >>> 0);
     this.markL1Dirty(index, index);
@@ -155,6 +162,7 @@ export class Qcow2 {
   replaceL1(l1: Uint8Array): void {
     this.l1 = l1;
     this.l1View = viewOf(l1);
+    this.overlap.l1Replaced();
     this.#l1DirtyFrom = Infinity;
     this.#l1DirtyTo = -1;
   }
@@ -323,7 +331,10 @@ export class Qcow2 {
 
   /** An error for contradictory metadata. Writable images are marked corrupt on the next occasion that holds the lock. */
   corruption(message: string, offset: number): BlockError {
-    this.corruptionFound ??= { message, offset };
+    if (this.corruptionFound === null) {
+      this.corruptionFound = { message, offset };
+      this.node.environment.imageCorrupted?.({ node: this.node, message, offset, fatal: !this.node.readOnly });
+    }
     return new BlockError("ERR_CORRUPT", message, { errno: "EIO", node: this.node.nodeName, offset });
   }
   corruptionFound: { message: string; offset: number } | null = null;
@@ -342,57 +353,15 @@ export class Qcow2 {
   }
 
   /** Refuses a write that would hit other metadata. `allowed` names the structure that is meant to be there. */
-  // eslint-disable-next-line require-yield
   *checkOverlap(offset: number, length: number, allowed: MetadataKind | null): Op<void> {
-    const hit = findOverlap(this, offset, length, allowed);
+    yield* this.overlap.prepare();
+    const hit = this.overlap.find(offset, length, allowed);
     if (hit !== null) {
-      throw this.corruption(`Preventing invalid write on ${allowed === null ? "data" : "metadata"} (overlaps with ${OVERLAP_NAMES[hit]})`, offset);
+      throw this.corruption(overlapMessage(hit), offset);
     }
   }
 
   readL1Entry(index: number): number {
     return readU64BE(this.l1View, index * 8);
   }
-}
-
-export type MetadataKind = "main-header" | "active-l1" | "active-l2" | "refcount-table" | "refcount-block" | "snapshot-table" | "inactive-l1" | "inactive-l2" | "bitmap-directory";
-
-const OVERLAP_NAMES: Record<MetadataKind, string> = {
-  "main-header": "qcow2_header",
-  "active-l1": "active L1 table",
-  "active-l2": "active L2 table",
-  "refcount-table": "refcount table",
-  "refcount-block": "refcount block",
-  "snapshot-table": "snapshot table",
-  "inactive-l1": "inactive L1 table",
-  "inactive-l2": "inactive L2 table",
-  "bitmap-directory": "bitmap directory",
-};
-
-/** The first metadata structure that [offset, offset+length) would hit, in QEMU's order; null when it is free of them. */
-export function findOverlap(image: Qcow2, offset: number, length: number, allowed: MetadataKind | null): MetadataKind | null {
-  if (length === 0) return null;
-  const { header, options } = image;
-  const checks = options.overlap;
-  const end = offset + length;
-  const hits = (start: number, size: number): boolean => size > 0 && start < end && offset < start + size;
-  if (checks.has("main-header") && allowed !== "main-header" && offset < image.clusterSize) return "main-header";
-  if (checks.has("active-l1") && allowed !== "active-l1" && hits(header.l1Offset, image.l1.length)) return "active-l1";
-  if (checks.has("active-l2") && allowed !== "active-l2") {
-    for (let i = 0; i < image.l1Entries; i++) {
-      const l2 = image.l2Offset(i);
-      if (l2 !== 0 && hits(l2, image.clusterSize)) return "active-l2";
-    }
-  }
-  if (checks.has("refcount-table") && allowed !== "refcount-table" && hits(header.reftableOffset, header.reftableClusters * image.clusterSize)) {
-    return "refcount-table";
-  }
-  if (checks.has("refcount-block") && allowed !== "refcount-block" && image.allocator.blockInRange(offset, end)) return "refcount-block";
-  if (checks.has("bitmap-directory") && allowed !== "bitmap-directory" && header.bitmaps !== null && (header.autoclear.lo & Autoclear.bitmaps) !== 0) {
-    if (hits(header.bitmaps.directoryOffset, header.bitmaps.directorySize)) return "bitmap-directory";
-  }
-  if (checks.has("snapshot-table") && allowed !== "snapshot-table" && hits(header.snapshotsOffset, image.options.snapshotTableSize)) {
-    return "snapshot-table";
-  }
-  return null;
 }

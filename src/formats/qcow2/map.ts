@@ -84,6 +84,13 @@ function scan(image: Qcow2, pointer: number, sliceOffset: number, at: number, st
         out.push(from, to - from, ExtentKind.zero, data, record.host + (from - start));
         break;
       case L.KIND_DATA:
+        if (data !== image.file && record.host !== start) {
+          if (out.count > 0) return from;
+          throw image.corruption(
+            `External data file host cluster offset 0x${record.host.toString(16)} does not match guest cluster offset: 0x${start.toString(16)}, L2 index: 0x${Math.floor((from - base) / image.clusterSize).toString(16)})`,
+            sliceOffset,
+          );
+        }
         out.push(from, to - from, ExtentKind.data, data, record.host + (from - start));
         break;
       case L.KIND_COMPRESSED:

@@ -5,7 +5,7 @@ import type { OpenContext } from "../../block/context.js";
 import { take, takeBool, takeEnum, takeSize } from "../../block/take.js";
 import { Autoclear, Compatible } from "./layout.js";
 import type { Header } from "./header.js";
-import type { MetadataKind } from "./image.js";
+import type { MetadataKind } from "./overlap.js";
 
 export interface Options {
   lazyRefcounts: boolean;

@@ -13,11 +13,13 @@ import { RegionPlan } from "../../kernel/memory.js";
 import type { PayloadCipher } from "../shared/payload-cipher.js";
 import { TableCache } from "../shared/table-cache.js";
 import { Allocator } from "./allocator.js";
+import { AMEND_OPTIONS, amendQcow2 } from "./amend.js";
 import { dropStaleBitmaps, PersistentBitmaps } from "./bitmaps.js";
 import { checkImage } from "./check.js";
 import { writeCompressed } from "./compressed.js";
 import { CREATE_OPTIONS, createQcow2 } from "./create.js";
-import { amendEncryption, ENCRYPT_AMEND_OPTIONS, openEncryption, type Encryption } from "./encryption.js";
+import { makeEmpty } from "./empty.js";
+import { openEncryption, type Encryption } from "./encryption.js";
 import { decodeHeader, headerClusterSize, isQcow2, type Header } from "./header.js";
 import { Qcow2 } from "./image.js";
 import { specificInfo } from "./info.js";
@@ -124,11 +126,11 @@ class Qcow2Impl implements MappedImpl {
     }
   }
 
-  *amend(options: Readonly<Record<string, unknown>>, progress: (done: number, total: number) => void, force: boolean): Op<void> {
-    const other = Object.keys(options).find((name) => !name.startsWith("encrypt."));
-    if (other !== undefined) throw new BlockError("ERR_UNSUPPORTED", `Changing '${other}' of a qcow2 image is not supported`, { errno: "ENOTSUP" });
-    yield* amendEncryption(this.image, this.encryption, options, force);
-    progress(1, 1);
+  amend(options: Readonly<Record<string, unknown>>, progress: (done: number, total: number) => void, force: boolean): Op<void> {
+    return amendQcow2(this.image, this.encryption, options, progress, force);
+  }
+  makeEmpty(): Op<void> {
+    return makeEmpty(this.image);
   }
 
   // eslint-disable-next-line require-yield
@@ -330,7 +332,7 @@ export const qcow2: Driver = {
   supportsBacking: true,
   runtimeOptions: RUNTIME_OPTIONS,
   createOptions: CREATE_OPTIONS,
-  amendOptions: ENCRYPT_AMEND_OPTIONS,
+  amendOptions: AMEND_OPTIONS,
   probe: (head) => (isQcow2(head) ? 100 : 0),
   open: openQcow2,
   create: createQcow2,

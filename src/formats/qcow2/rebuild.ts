@@ -11,7 +11,6 @@ import { divCeil } from "../../base/int.js";
 import { writeGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { Census } from "./census.js";
-import { findOverlap } from "./image.js";
 import { MAX_REFTABLE_BYTES } from "./layout.js";
 
 /** @param used first host cluster (index) behind everything that is in use */
@@ -105,7 +104,7 @@ function clearOf(census: Census, used: number): number {
   const most = blocks + divCeil(blocks * 8, size) + divCeil(blocks, image.allocator.blockEntries) + 1;
   let end = used;
   for (let tries = 0; tries < 4096; tries++) {
-    if (findOverlap(image, end * size, most * size, null) === null) return end;
+    if (image.overlap.find(end * size, most * size, null) === null) return end;
     const table = image.header.reftableOffset / size;
     const behind = table + image.header.reftableClusters;
     end = table <= end + most && behind > end ? behind : end + 1;

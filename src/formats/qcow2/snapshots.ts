@@ -59,6 +59,7 @@ export class Snapshots implements SnapshotVerbs {
   static *open(image: Qcow2): Op<Snapshots> {
     const { snapshots, bytes } = yield* readSnapshotTable(image.file, image.header);
     image.options.snapshotTableSize = bytes;
+    image.overlap.setSnapshots(snapshots);
     return new Snapshots(image, snapshots);
   }
 
@@ -359,6 +360,7 @@ export class Snapshots implements SnapshotVerbs {
     if (outcome.l1 !== null) image.replaceL1(outcome.l1);
     this.#snapshots = outcome.snapshots;
     image.options.snapshotTableSize = outcome.tableBytes;
+    image.overlap.setSnapshots(outcome.snapshots);
     allocator.finishReplacement(oldTable);
     for (const [offset, length] of outcome.free) {
       if (length === 0) continue;

@@ -46,6 +46,7 @@ function* planRange(image: Qcow2, offset: number, end: number, pieces: FreshPiec
     const entry = readEntry(image, pointer, image.sliceIndex(at));
     const stop = Math.min(end, alignDown(at, size) + size);
     if (isOwn(image, entry)) {
+      if (!image.hasDataFile) yield* image.checkOverlap(entry.host, size, null);
       planInPlace(image, entry, at, stop, pieces);
       at = stop;
       continue;

@@ -31,7 +31,8 @@ export const BlockState = {
   partiallyPresent: 7,
 } as const;
 
-export const Guid = {
+type GuidName = "bat" | "metadata" | "fileParameters" | "virtualSize" | "page83" | "logicalSector" | "physicalSector" | "parentLocator" | "vhdxParent";
+export const Guid: Readonly<Record<GuidName, Uint8Array>> = {
   bat: /* @__PURE__ */ guidFromText("2dc27766-f623-4200-9d64-115e9bfd4a08"),
   metadata: /* @__PURE__ */ guidFromText("8b7ca206-4790-4b9a-b8fe-575f050f886e"),
   fileParameters: /* @__PURE__ */ guidFromText("caa16737-fa36-4d43-b3b6-33f0aa44e76b"),
@@ -41,6 +42,6 @@ export const Guid = {
   physicalSector: /* @__PURE__ */ guidFromText("cda348c7-445d-4471-9cc9-e9885251c556"),
   parentLocator: /* @__PURE__ */ guidFromText("a8d35f2d-b30b-454d-abf7-d3d84834ab0c"),
   vhdxParent: /* @__PURE__ */ guidFromText("b04aefb7-d19e-4a81-b789-25b8e9445913"),
-} as const;
+};
 
 export const isNullGuid = (guid: Uint8Array): boolean => guid.every((byte) => byte === 0);

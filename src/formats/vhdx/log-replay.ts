@@ -6,7 +6,7 @@ import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
 import { randomGuid } from "../../codec/guid.js";
 import type { HeaderFields, Headers } from "./headers.js";
-import { MiB, REGION_OFFSETS } from "./layout.js";
+import { HEADER_SECTION_BYTES, MiB, REGION_OFFSETS } from "./layout.js";
 import { changesOf, type Change } from "./log-entry.js";
 import { logOverlay, Overlay } from "./log-overlay.js";
 import { readLog, type FoundEntry } from "./log-search.js";
@@ -21,7 +21,7 @@ function* eachChange(file: Node, header: Readonly<HeaderFields>, entries: readon
     if (entry.flushedSize > file.size) {
       throw new BlockError("ERR_CORRUPT", `The VHDX was ${entry.flushedSize} bytes long when its log was written and has ${file.size} now: it was truncated`);
     }
-    if (entry.lastSize > Math.max(file.size, entry.flushedSize) + MAX_GROWTH) {
+    if (entry.lastSize < HEADER_SECTION_BYTES || entry.lastSize > Math.max(file.size, entry.flushedSize) + MAX_GROWTH) {
       throw new BlockError("ERR_CORRUPT", `The VHDX log says the file has ${entry.lastSize} bytes, but it has ${file.size}`);
     }
     size = Math.max(size, entry.lastSize);

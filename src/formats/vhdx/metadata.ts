@@ -64,7 +64,10 @@ function readTable(bytes: Uint8Array): Map<string, Item> {
 export function* readMetadata(file: Node, region: Region): Op<Metadata> {
   const items = readTable(yield* readBytes(file, region.offset, METADATA_TABLE_BYTES));
   const item = function* (name: string, bytes: number): Op<DataView> {
-    return viewOf(yield* readBytes(file, region.offset + items.get(name)!.offset, bytes));
+    const { offset } = items.get(name)!;
+    // The first 64 KiB are the table itself.
+    if (offset < METADATA_TABLE_BYTES) throw new BlockError("ERR_CORRUPT", `The VHDX ${name} cannot be at offset ${offset} of the metadata`);
+    return viewOf(yield* readBytes(file, region.offset + offset, bytes));
   };
   const parameters = yield* item("file parameters", 8);
   const blockSize = parameters.getUint32(0, true);
