@@ -4,7 +4,7 @@ import { portableDeflate } from "./codec/deflate.js";
 import { portableInflate } from "./codec/inflate.js";
 import { portableZstdDecoder } from "./codec/zstd/decoder.js";
 import { portableCrypto } from "./codec/crypto/portable-crypto.js";
-import { makeLibrary, type Library } from "./library.js";
+import { makeLibrary, member, type Library } from "./library.js";
 import { portableStorage, type PortableSource } from "./sources.js";
 
 export type { PortableSource as Source } from "./sources.js";
@@ -12,17 +12,22 @@ export * from "./exports.js";
 export { qcow2 } from "./formats/qcow2/qcow2.js";
 export { Codecs, type CodecProvider } from "./codec/codec.js";
 export { raw } from "./formats/raw/raw.js";
+export { qcow2Reader } from "./formats/qcow2/reader.js";
+export { rawReader } from "./formats/raw/reader.js";
+export { smallInflate } from "./codec/inflate-small.js";
+export { portableZstdDecoder } from "./codec/zstd/decoder.js";
+export { openReader, type ReaderOptions } from "./open-reader.js";
 
 /** What qcow2 needs; others, like a zstd encoder, come with the `codecs` option. */
-const codecs: Codecs = /* @__PURE__ */ new Codecs(/* @__PURE__ */ [...portableInflate, ...portableDeflate, ...portableZstdDecoder]);
+const codecs: Codecs = /* @__PURE__ */ new Codecs(/* @__PURE__ */ portableInflate.concat(portableDeflate, portableZstdDecoder));
 
 const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({ formats: [], codecs, crypto: portableCrypto, protocols: [], toStorage: portableStorage });
-export const open: Library<PortableSource>["open"] = library.open;
-export const openSync: Library<PortableSource>["openSync"] = library.openSync;
-export const create: Library<PortableSource>["create"] = library.create;
-export const createOverlay: Library<PortableSource>["createOverlay"] = library.createOverlay;
-export const convert: Library<PortableSource>["convert"] = library.convert;
-export const planConvert: Library<PortableSource>["planConvert"] = library.planConvert;
-export const compare: Library<PortableSource>["compare"] = library.compare;
-export const measure: Library<PortableSource>["measure"] = library.measure;
-export const resize: Library<PortableSource>["resize"] = library.resize;
+export const open: Library<PortableSource>["open"] = /* @__PURE__ */ member(library, "open");
+export const openSync: Library<PortableSource>["openSync"] = /* @__PURE__ */ member(library, "openSync");
+export const create: Library<PortableSource>["create"] = /* @__PURE__ */ member(library, "create");
+export const createOverlay: Library<PortableSource>["createOverlay"] = /* @__PURE__ */ member(library, "createOverlay");
+export const convert: Library<PortableSource>["convert"] = /* @__PURE__ */ member(library, "convert");
+export const planConvert: Library<PortableSource>["planConvert"] = /* @__PURE__ */ member(library, "planConvert");
+export const compare: Library<PortableSource>["compare"] = /* @__PURE__ */ member(library, "compare");
+export const measure: Library<PortableSource>["measure"] = /* @__PURE__ */ member(library, "measure");
+export const resize: Library<PortableSource>["resize"] = /* @__PURE__ */ member(library, "resize");

@@ -22,7 +22,7 @@ import { measureImage } from "./image/measure.js";
 import { closeQuietly, imageSize, keySecretOptions } from "./image/open.js";
 import { planConvert as planConvertOp, type ConvertPlan } from "./image/plan.js";
 import { SyncImage } from "./image/sync-image.js";
-import { setKernelModule } from "./kernel/kernel.js";
+import { offerKernelModule } from "./kernel/kernel.js";
 import { kernelModule } from "./kernel/module.inline.js";
 import type { Opt } from "./qapi/options.js";
 import type { Storage } from "./storage/storage.js";
@@ -122,7 +122,7 @@ const textOf = (value: unknown): string => (value === true ? "on" : value === fa
 
 export function makeLibrary<Source>(platform: Platform<Source>): Library<Source> {
   function environmentOf(options: CommonOptions<Source>): Environment {
-    setKernelModule(kernelModule);
+    offerKernelModule(kernelModule);
     const formats = options.formats ?? platform.formats;
     if (formats.length === 0) {
       throw new BlockError("ERR_INVALID_ARGUMENT", "No formats were given", { hint: "This entry knows no format by itself: pass { formats: [qcow2, raw] }." });
@@ -256,6 +256,11 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
   return library;
 }
 
+/** `library[name]`, as a call that bundlers know to leave out when its result is not used. */
+export function member<L, K extends keyof L>(library: L, name: K): L[K] {
+  return library[name];
+}
+
 function pickCommon<Source>(options: CommonOptions<Source>): CommonOptions<Source> {
   const picked: Record<string, unknown> = {};
   for (const name of ["formats", "references", "secrets", "codecs", "memoryBudget", "onWarning"] as const) if (options[name] !== undefined) picked[name] = options[name];
@@ -263,13 +268,13 @@ function pickCommon<Source>(options: CommonOptions<Source>): CommonOptions<Sourc
 }
 
 /** A storage that the caller brought is the caller's to close. */
-function leaveOpen(node: Node): void {
+export function leaveOpen(node: Node): void {
   const impl = node.impl;
   if (impl.shape === "storage") impl.close = () => done(undefined);
 }
 
 /** A value that may be a promise; a promise cannot be waited for where calls are synchronous. */
-function* maybe<T>(what: string, make: () => T | Promise<T>): Op<T> {
+export function* maybe<T>(what: string, make: () => T | Promise<T>): Op<T> {
   const value = make();
   if (!isPromise(value)) return value;
   return yield* foreign(what, null, () => value);

@@ -1,5 +1,6 @@
 /** What Node.js provides to the block layer: files, zlib, the kernel module. Shared by `blockcore/node` and the programs. */
 import { unlinkSync } from "node:fs";
+import { allFilters } from "./all-filters.js";
 import { allFormats } from "./all-formats.js";
 import type { Environment, Gate, GateDecision } from "./block/context.js";
 import type { Driver } from "./block/driver.js";
@@ -7,8 +8,9 @@ import { done, type Op } from "./block/op.js";
 import { protocolDriver } from "./block/protocol.js";
 import { nodeCodecs } from "./codec/node-codecs.js";
 import { nodeCrypto } from "./codec/node-crypto.js";
-import { setKernelModule } from "./kernel/kernel.js";
+import { offerKernelModule } from "./kernel/kernel.js";
 import { kernelModule } from "./kernel/module.inline.js";
+import { nbd } from "./nbd/node-driver.js";
 import { nullDrivers } from "./filters/null.js";
 import { createFileStorage, openFileStorage, openFileStorageAsync } from "./storage/node-fs.js";
 
@@ -19,6 +21,8 @@ export interface NodeEnvironmentOptions {
   gate?: Gate;
   secrets?: (id: string, purpose: string) => Op<Uint8Array | null>;
   warn?: (message: string) => void;
+  /** What blkdebug says when it stops requests and lets them go on. */
+  debugMessage?: (message: string) => void;
   /** Added to, or put in the place of, the formats of this build. */
   formats?: readonly Driver[];
   /** Bytes of table caches per image. */
@@ -44,9 +48,9 @@ export function fileDriver(faces: "both" | "sync"): Driver {
 }
 
 export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {
-  setKernelModule(kernelModule);
+  offerKernelModule(kernelModule);
   const drivers = new Map<string, Driver>();
-  for (const driver of [...allFormats, ...(options.formats ?? []), ...nullDrivers, fileDriver(options.faces ?? "both")]) drivers.set(driver.name, driver);
+  for (const driver of [...allFormats, ...(options.formats ?? []), ...nullDrivers, nbd, fileDriver(options.faces ?? "both")]) drivers.set(driver.name, driver);
   return {
     drivers,
     codecs: nodeCodecs,
@@ -56,5 +60,6 @@ export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environme
     now: () => Date.now(),
     memoryBudget: options.memoryBudget ?? DEFAULT_BUDGET,
     warn: options.warn ?? (() => {}),
+    ...(options.debugMessage === undefined ? {} : { debugMessage: options.debugMessage }),
   };
 }

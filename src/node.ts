@@ -10,6 +10,7 @@ import { portableStorage, type PortableSource } from "./sources.js";
 export type Source = string | PortableSource;
 export * from "./exports.js";
 export { allFormats } from "./all-formats.js";
+export { listOva, writeOva, type OvaContents, type OvaDisk, type OvaResult, type WriteOvaOptions } from "./ova.js";
 export { qcow2 } from "./formats/qcow2/qcow2.js";
 export { raw } from "./formats/raw/raw.js";
 export { createFileStorage, openFileStorage, type FileStorage, type FileStorageOptions } from "./storage/node-fs.js";

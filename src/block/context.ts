@@ -23,6 +23,8 @@ export interface Environment {
   readonly findNode?: (name: string) => Node | null;
   /** Messages that are not errors ("Image is not in qcow2 …"); the CLI prints them on stderr. */
   readonly warn: (message: string) => void;
+  /** What debugging filters tell whoever drives them ("blkdebug: Suspended request 'A'"); qemu-io prints it. */
+  readonly debugMessage?: (message: string) => void;
   /** An image contradicts itself (BLOCK_IMAGE_CORRUPTED); told once per opening. */
   readonly imageCorrupted?: (event: ImageCorrupted) => void;
 }

@@ -87,6 +87,8 @@ export interface CommonImpl {
 
 /** Requests stopped at named events and let go again, for tests of interleavings. */
 export interface DebugEvents {
+  /** A request has come to the named place (`l2_load`): rules take effect, and it may be stopped here. */
+  event(name: string): Op<void>;
   /** The next request that reaches `event` stops and is known as `tag`. Throws EINVAL for an unknown event. */
   addBreakpoint(event: string, tag: string): void;
   /** Forgets a breakpoint and resumes what it stopped; false when there is none. */
@@ -175,6 +177,8 @@ export interface MappedImpl extends CommonImpl {
   abortWrite?(plan: WritePlan): Op<void>;
   /** Stores one cluster compressed (or as is when it does not shrink); `offset` is cluster-aligned, `bytes` a cluster or up to the image's end. */
   writeCompressed?(bytes: Uint8Array, offset: number): Op<void>;
+  /** All writes are compressed ones, of whole clusters (streamOptimized VMDK). */
+  readonly compressedOnly?: boolean;
   /** Range aligned to `zeroUnit` (or reaching the end of the image). ERR_UNSUPPORTED makes the caller write zeros instead. */
   writeZeroes?(offset: number, length: number, flags: WriteFlags): Op<void>;
   readonly zeroUnit?: number;
@@ -260,6 +264,10 @@ export interface InterceptImpl extends CommonImpl {
   truncate?(size: number, options: TruncateOptions): Op<void>;
   /** Appends extents covering a prefix of the range, as `map` does; may wait. */
   status?(offset: number, length: number, out: ExtentList): Op<void>;
+  /** Runs before the node's status is asked for; what it throws is the answer. */
+  beforeStatus?(offset: number, length: number): Op<void>;
   /** Requests must be multiples of this many bytes. */
   readonly alignment?: number;
+  /** `write` takes ranges behind the end, too: the node grows. */
+  readonly grows?: boolean;
 }

@@ -185,12 +185,20 @@ function* readExtent(node: Node, impl: MappedImpl, extent: Extent, part: Uint8Ar
     case ExtentKind.unallocated: {
       const backing = node.backing;
       if (backing === null) part.fill(0);
-      else yield* readPadded(backing, part, extent.start);
+      else {
+        const { start } = extent;
+        const debug = node.child("file")?.impl.debug;
+        if (debug !== undefined) yield* debug.event("read_backing_aio");
+        yield* readPadded(backing, part, start);
+      }
       return;
     }
     case ExtentKind.data: {
       const { start, host } = extent;
-      yield* readPadded(extent.file!, part, host);
+      const file = extent.file!;
+      const debug = file.impl.debug;
+      if (debug !== undefined) yield* debug.event("read_aio");
+      yield* readPadded(file, part, host);
       if (impl.decrypt !== undefined) yield* impl.decrypt(part, start, host);
       return;
     }
@@ -241,12 +249,23 @@ export function* writeGrow(node: Node, from: Uint8Array, offset: number): Op<voi
 function* extend(node: Node, size: number): Op<void> {
   const impl = node.impl;
   // A plain storage grows by the write itself.
-  if (impl.shape === "storage" && !impl.storage.fixedSize) return;
+  if (impl.shape === "storage" ? !impl.storage.fixedSize : impl.shape === "intercept" && impl.grows === true) return;
   if (impl.shape !== "storage" && impl.truncate !== undefined) {
-    yield* truncate(node, size, { preallocation: "off" });
+    yield* growTo(node, impl, size);
     return;
   }
   throw new BlockError("ERR_NO_SPACE", `'${node.filename}' cannot grow beyond ${node.size} bytes`, { node: node.nodeName, offset: size });
+}
+
+/** Grows a node that may be growing already for another writer: it never shrinks what that one made. */
+function* growTo(node: Node, impl: MappedImpl | InterceptImpl, size: number): Op<void> {
+  const lease = yield* node.requests.acquire(Math.min(node.size, size), Number.MAX_SAFE_INTEGER - size, 1);
+  try {
+    if (node.size < size) yield* impl.truncate!(size, { preallocation: "off" });
+  } finally {
+    node.requests.release(lease);
+    for (const bitmap of node.bitmaps) bitmap.resize(node.size);
+  }
 }
 
 function* writeUnchecked(node: Node, from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
@@ -259,26 +278,44 @@ function* writeUnchecked(node: Node, from: Uint8Array, offset: number, flags: Wr
     case "intercept": {
       if (impl.write === undefined) throw errnoError("ENOTSUP", undefined, { node: node.nodeName });
       const unit = impl.alignment ?? 1;
-      if (unit > 1 && (offset % unit !== 0 || from.length % unit !== 0)) {
-        yield* readModifyWrite(node, unit, from, offset, (bytes, at) => impl.write!(bytes, at, flags));
-      } else {
-        yield* impl.write(from, offset, flags);
-      }
+      if (unit > 1) yield* writeInUnits(node, unit, from, offset, (bytes, at) => impl.write!(bytes, at, flags));
+      else yield* impl.write(from, offset, flags);
       return;
     }
     case "mapped":
-      if (flags.compressed) yield* writeCompressed(node, impl, from, offset);
+      if (flags.compressed === true || impl.compressedOnly === true) yield* writeCompressed(node, impl, from, offset);
       else yield* writeMapped(node, impl, from, offset);
       return;
   }
 }
 
-function* readModifyWrite(node: Node, unit: number, from: Uint8Array, offset: number, work: (bytes: Uint8Array, at: number) => Op<void>): Op<void> {
+/**
+ * A write to a medium that takes whole units only. What the first and the last unit hold besides is read and written back, while
+ * no other write to these units is under way.
+ */
+function* writeInUnits(node: Node, unit: number, from: Uint8Array, offset: number, work: (bytes: Uint8Array, at: number) => Op<void>): Op<void> {
   const start = alignDown(offset, unit);
-  const end = Math.min(alignUp(offset + from.length, unit), Math.max(node.size, offset + from.length));
+  const dataEnd = offset + from.length;
+  const end = Math.min(alignUp(dataEnd, unit), Math.max(node.size, dataEnd));
   const lease = yield* node.requests.acquire(offset, from.length, unit);
   try {
-    const bounce = yield* readBytes(node, start, end - start);
+    if (start === offset && end === dataEnd) {
+      yield* work(from, offset);
+      return;
+    }
+    const { debug } = node.impl;
+    const bounce = new Uint8Array(end - start);
+    if (start < offset) {
+      if (debug !== undefined) yield* debug.event("pwritev_rmw_head");
+      yield* readPadded(node, bounce.subarray(0, Math.min(unit, bounce.length)), start);
+      if (debug !== undefined) yield* debug.event("pwritev_rmw_after_head");
+    }
+    const last = alignDown(dataEnd, unit);
+    if (end > dataEnd && (last > start || start === offset)) {
+      if (debug !== undefined) yield* debug.event("pwritev_rmw_tail");
+      yield* readPadded(node, bounce.subarray(last - start), last);
+      if (debug !== undefined) yield* debug.event("pwritev_rmw_after_tail");
+    }
     bounce.set(from, offset - start);
     yield* work(bounce, start);
   } finally {
@@ -288,11 +325,8 @@ function* readModifyWrite(node: Node, unit: number, from: Uint8Array, offset: nu
 
 function* writeStorage(node: Node, impl: StorageImpl, from: Uint8Array, offset: number): Op<void> {
   const alignment = impl.storage.alignment;
-  if (alignment > 1 && (offset % alignment !== 0 || from.length % alignment !== 0)) {
-    yield* readModifyWrite(node, alignment, from, offset, (bytes, at) => putToStorage(impl, bytes, at));
-    return;
-  }
-  yield* putToStorage(impl, from, offset);
+  if (alignment > 1) yield* writeInUnits(node, alignment, from, offset, (bytes, at) => putToStorage(impl, bytes, at));
+  else yield* putToStorage(impl, from, offset);
 }
 
 function* putToStorage(impl: StorageImpl, from: Uint8Array, offset: number): Op<void> {
@@ -356,6 +390,8 @@ function* writePiece(node: Node, impl: MappedImpl, piece: WritePiece, bytes: Uin
     yield* writeHost(impl, piece.file, bytes.subarray(start - base, end - base), start, piece.host, true);
     return;
   }
+  const debug = piece.file.impl.debug;
+  if (debug !== undefined) yield* debug.event("cow_read");
   if (piece.length <= MERGE_LIMIT) {
     const merged = new Uint8Array(piece.length);
     yield* readOld(node, merged, start, dataStart, dataEnd);
@@ -366,13 +402,13 @@ function* writePiece(node: Node, impl: MappedImpl, piece: WritePiece, bytes: Uin
   if (dataStart > start) {
     const head = new Uint8Array(dataStart - start);
     yield* readOld(node, head, start, dataStart, dataStart);
-    yield* writeHost(impl, piece.file, head, start, piece.host, false);
+    yield* writeHost(impl, piece.file, head, start, piece.host, false, "cow_write");
   }
   yield* writeHost(impl, piece.file, bytes.subarray(dataStart - base, dataEnd - base), dataStart, piece.host + (dataStart - start), true);
   if (dataEnd < end) {
     const tail = new Uint8Array(end - dataEnd);
     yield* readOld(node, tail, dataEnd, end, end);
-    yield* writeHost(impl, piece.file, tail, dataEnd, piece.host + (dataEnd - start), false);
+    yield* writeHost(impl, piece.file, tail, dataEnd, piece.host + (dataEnd - start), false, "cow_write");
   }
 }
 
@@ -383,7 +419,9 @@ function* readOld(node: Node, into: Uint8Array, start: number, skipFrom: number,
   if (skipTo < end) yield* readPadded(node, into.subarray(skipTo - start), skipTo);
 }
 
-function* writeHost(impl: MappedImpl, file: Node, bytes: Uint8Array, guest: number, host: number, isCallers: boolean): Op<void> {
+function* writeHost(impl: MappedImpl, file: Node, bytes: Uint8Array, guest: number, host: number, isCallers: boolean, event = "write_aio"): Op<void> {
+  const debug = file.impl.debug;
+  if (debug !== undefined) yield* debug.event(event);
   if (impl.encrypt !== undefined) {
     const copy = isCallers ? bytes.slice() : bytes;
     yield* impl.encrypt(copy, guest, host);
@@ -610,6 +648,8 @@ export function* flush(node: Node): Op<void> {
     if (!node.flags.noFlush) yield new StorageRequest(impl.storage, "flush");
     return;
   }
+  const debug = node.child("file")?.impl.debug;
+  if (debug !== undefined) yield* debug.event("flush_to_os");
   yield* impl.flush();
 }
 

@@ -86,7 +86,7 @@ export class StorageRequest extends Request {
       case "allocate":
         return face.allocate!(this.offset, this.length);
       case "extents":
-        return face.extents!(this.offset, this.length);
+        return face.extents!(this.offset, this.length, 1);
       case "allocatedSize":
         return face.allocatedSize!();
       case "close":
@@ -358,6 +358,7 @@ type Optional = "writeZeroes" | "discard" | "allocate" | "extents" | "allocatedS
 export function storageCan(storage: Storage, verb: Optional): boolean {
   return (storage.async ?? storage.sync)?.[verb] !== undefined;
 }
+/** The first data or hole run of a range; storages may tell more of them. */
 export function* storageExtents(storage: Storage, offset: number, length: number): Op<StorageExtent[]> {
   return (yield new StorageRequest(storage, "extents", offset, length)) as StorageExtent[];
 }

@@ -41,7 +41,15 @@ function findDriver(environment: Environment, name: string): Driver {
   return driver;
 }
 
-function* openSpec(environment: Environment, filename: string | undefined, given: BlockdevOptions, flags: OpenFlags, chain: Chain): Op<Node> {
+/** @param protocol the node is to be the file below a format: nothing is probed on the way down through filters */
+function* openSpec(
+  environment: Environment,
+  filename: string | undefined,
+  given: BlockdevOptions,
+  flags: OpenFlags,
+  chain: Chain,
+  protocol = false,
+): Op<Node> {
   if (chain.length >= MAX_CHAIN_DEPTH) {
     throw new BlockError("ERR_TOO_LARGE", `The chain of images is deeper than ${MAX_CHAIN_DEPTH} layers`, { errno: "EINVAL" });
   }
@@ -57,12 +65,16 @@ function* openSpec(environment: Environment, filename: string | undefined, given
   const driverName = takeString(options, "driver");
   if (driverName !== undefined) {
     const driver = findDriver(environment, driverName);
-    if (driver.category === "protocol") {
+    if (driver.category === "protocol" || driver.parseFilename !== undefined) {
       if (filename !== undefined) options = { ...protocolOptions(environment, driver, filename), ...options };
-      return yield* construct(environment, driver, options, flags, chain);
+      return yield* construct(environment, driver, options, flags, chain, protocol);
     }
-    if (filename !== undefined) options["file"] = mergeFile(filenameToOptions(filename, environment.drivers), options["file"]);
-    return yield* construct(environment, driver, options, flags, chain);
+    if (filename !== undefined) {
+      const file = addFilename(environment, options["file"], filename);
+      // A filter on top shows the image, not the bytes of its file.
+      options["file"] = driver.category === "filter" && !protocol && options["file"] === undefined ? { filename } : file;
+    }
+    return yield* construct(environment, driver, options, flags, chain, protocol);
   }
   if (filename === undefined && options["file"] === undefined) {
     throw new BlockError("ERR_INVALID_ARGUMENT", "Must specify either driver or file", { errno: "EINVAL" });
@@ -72,7 +84,7 @@ function* openSpec(environment: Environment, filename: string | undefined, given
   const file = yield* openChildSpec(environment, fileOptions, imageFileFlags(flags), chain, false);
   try {
     const driver = yield* probeFormat(environment, file);
-    const node = yield* construct(environment, driver, options, flags, chain, file);
+    const node = yield* construct(environment, driver, options, flags, chain, protocol, file);
     node.probed = true;
     return node;
   } catch (error) {
@@ -87,8 +99,19 @@ function mergeFile(fromName: BlockdevOptions, given: unknown): unknown {
   throw new BlockError("ERR_INVALID_ARGUMENT", "Cannot specify a file name and a 'file' node at the same time");
 }
 
+/** The options of a child, given or not, with the file name it is to have: below its format, where they name one. */
+export function addFilename(environment: Environment, given: unknown, filename: string): unknown {
+  const named = filenameToOptions(filename, environment.drivers);
+  if (typeof given !== "object" || given === null || given instanceof Node) return mergeFile(named, given);
+  const bag = given as BlockdevOptions;
+  const driver = typeof bag["driver"] === "string" ? environment.drivers.get(bag["driver"]) : undefined;
+  if (driver === undefined || driver.category === "protocol") return mergeFile(named, bag);
+  if (driver.parseFilename !== undefined) return { ...protocolOptions(environment, driver, filename), ...bag };
+  return { ...bag, file: addFilename(environment, bag["file"], filename) };
+}
+
 function protocolOptions(environment: Environment, driver: Driver, filename: string): BlockdevOptions {
-  if (protocolOf(filename) === null) return { filename };
+  if (protocolOf(filename) === null) return driver.category === "filter" ? driver.parseFilename!(filename) : { filename };
   const { driver: named, ...rest } = filenameToOptions(filename, environment.drivers);
   return named === driver.name ? rest : { filename };
 }
@@ -137,10 +160,13 @@ function* openChildSpec(environment: Environment, given: unknown, flags: OpenFla
     if (typeof filename !== "string") throw new BlockError("ERR_INVALID_ARGUMENT", "The 'file' block driver requires a file name");
     Object.assign(options, { ...filenameToOptions(filename, environment.drivers), ...options });
   }
-  return yield* openSpec(environment, undefined, options, childFlags, chain);
+  // A name beside a filter is that of what is filtered.
+  const driver = typeof options["driver"] === "string" ? environment.drivers.get(options["driver"]) : undefined;
+  const named = driver?.category === "filter" && typeof options["filename"] === "string" ? (take(options, "filename") as string) : undefined;
+  return yield* openSpec(environment, named, options, childFlags, chain, !probe);
 }
 
-function* construct(environment: Environment, driver: Driver, options: BlockdevOptions, flags: OpenFlags, chain: Chain, file?: Node): Op<Node> {
+function* construct(environment: Environment, driver: Driver, options: BlockdevOptions, flags: OpenFlags, chain: Chain, protocol: boolean, file?: Node): Op<Node> {
   const node = new Node(environment, driver, { driver: driver.name, ...options }, flags);
   const rest: BlockdevOptions = { ...options };
   delete rest["node-name"];
@@ -169,7 +195,7 @@ function* construct(environment: Environment, driver: Driver, options: BlockdevO
         throw new BlockError("ERR_INVALID_ARGUMENT", `A block device must be specified for "${name}"`);
       }
       const childFlags = { ...imageFileFlags(flags), ...extra.flags };
-      return node.attach(name, role, yield* openChildSpec(environment, given, childFlags, chain, extra.format === true));
+      return node.attach(name, role, yield* openChildSpec(environment, given, childFlags, chain, extra.format ?? (role === "filtered" && !protocol)));
     },
     *openReference(name, role, reference, more = {}) {
       return yield* openReference(node, name, role, { ...reference, image: imageName(node) }, { ...imageFileFlags(flags), ...more }, chain, {});
@@ -207,7 +233,7 @@ function refuseLeftovers(driver: Driver, rest: BlockdevOptions): void {
 export function imageName(node: Node): string {
   const file = node.child("file") ?? node.child("image");
   // A description has no directory: the file below does.
-  return file !== null && (node.filename === "" || node.filename.startsWith("json:")) ? imageName(file) : node.filename;
+  return file !== null && (node.filename === "" || node.filename.startsWith("json:") || node.driver.category === "filter") ? imageName(file) : node.filename;
 }
 
 /** The node's name for people: the plain file name where that says enough, else a `json:` description. */

@@ -3,7 +3,7 @@
  * and the jobs.
  */
 import type { Node } from "./node.js";
-import { skipFilters } from "./graph.js";
+import { below, skipFilters } from "./graph.js";
 import { ExtentKind, ExtentList } from "./extent.js";
 import { storageCan, storageExtents, type Op } from "./op.js";
 
@@ -68,7 +68,8 @@ export function* layerStatus(node: Node, offset: number, length: number, wantZer
     case "storage":
       return yield* storageStatus(node, offset, length, wantZero);
     case "intercept":
-      if (impl.status === undefined && node !== skipFilters(node)) return yield* layerStatus(skipFilters(node), offset, length, wantZero);
+      if (impl.beforeStatus !== undefined) yield* impl.beforeStatus(offset, length);
+      if (impl.status === undefined && node !== skipFilters(node)) return yield* layerStatus(below(node)!, offset, length, wantZero);
       if (impl.status === undefined) return status(offset, length, true, false, true, false, null, -1);
       yield* impl.status(offset, length, list);
       break;

@@ -10,5 +10,6 @@ process.exitCode = await ioMain(process.argv.slice(2), {
   version: "7.2.0 (Blockcore)",
   output,
   readLine: stdinLines(),
-  environment: (objects) => cliEnvironment({ objects, warn: (message) => output.writeError(`${message}\n`) }),
+  environment: (objects) =>
+    cliEnvironment({ objects, warn: (message) => output.writeError(`${message}\n`), debugMessage: (message) => output.write(`${message}\n`) }),
 });

@@ -175,7 +175,7 @@ export class Progress {
   report(percent: number): void {
     if (this.#print === null || Number.isNaN(percent)) return;
     const current = Math.min(100, Math.max(0, percent));
-    if (current > this.#last + this.#minStep || current === 100 || current === 0) {
+    if (Math.abs(current - this.#last) > this.#minStep || current === 100 || current === 0) {
       this.#last = current;
       this.#print(`    (${fixed(current, 2)}/100%)\r`);
     }

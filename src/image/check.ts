@@ -3,7 +3,7 @@ import { BlockError, errnoError } from "../base/error.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import { imageName } from "../block/open.js";
-import type { CheckFix, CheckProblem, ImageCheck } from "../block/types.js";
+import type { CheckFix, CheckProblem, ImageCheck, RepairStep } from "../block/types.js";
 import type { OperationOptions } from "./signal.js";
 import { throwIfAborted } from "./signal.js";
 
@@ -12,6 +12,10 @@ export interface CheckImageOptions extends OperationOptions {
   fix?: CheckFix;
   /** Every finding, worded as qemu-img words it. */
   onProblem?: (problem: CheckProblem) => void;
+  /** Only find and plan: nothing is written, and the image may be open read-only. */
+  dryRun?: boolean;
+  /** Every step of the repair, before the first one is taken. */
+  onPlan?: (step: RepairStep) => void;
   /** Called between a repair and the second check that proves it. */
   onRepaired?: (first: ImageCheck) => void;
 }
@@ -36,11 +40,13 @@ function* checkOnce(node: Node, fix: CheckFix, options: CheckImageOptions): Op<I
   if (impl.shape !== "mapped" || impl.check === undefined) {
     throw new BlockError("ERR_UNSUPPORTED", "This image format does not support checks", { errno: "ENOTSUP", node: node.nodeName });
   }
-  if (fix !== "none" && node.readOnly) throw errnoError("EACCES", "The image must be open read-write to be repaired");
+  if (fix !== "none" && options.dryRun !== true && node.readOnly) throw errnoError("EACCES", "The image must be open read-write to be repaired");
   throwIfAborted(options.signal);
   const found = yield* impl.check({
     fix,
     report: (problem) => options.onProblem?.(problem),
+    ...(options.dryRun === true ? { dryRun: true } : {}),
+    ...(options.onPlan === undefined ? {} : { plan: options.onPlan }),
     progress: (done, total) => {
       throwIfAborted(options.signal);
       options.onProgress?.({ phase: fix === "none" ? "check" : "repair", done, total });

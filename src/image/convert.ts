@@ -43,7 +43,7 @@ const COMPRESS_CHUNK = 1 * MiB;
  */
 export function* convertInto(sources: readonly Node[], target: Node, options: ConvertOptions): Op<void> {
   const overBacking = options.overBacking ?? false;
-  const compress = options.compress ?? false;
+  const compress = options.compress === true || (target.impl.shape === "mapped" && target.impl.compressedOnly === true);
   const sparse = options.sparseSize ?? DEFAULT_SPARSE;
   const source = new ConcatenatedSource(sources, {
     overBacking,

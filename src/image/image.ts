@@ -1,16 +1,13 @@
 /** An open image, for callers with promises: what `open` of every entry returns. */
-import { BlockError } from "../base/error.js";
-import { discard, flush, read, write, writeZeroes } from "../block/io.js";
-import type { Node } from "../block/node.js";
+import { discard, flush, write, writeZeroes } from "../block/io.js";
 import { runAsync } from "../block/op.js";
-import type { CheckFix, CheckProblem, ImageCheck, ImageInfo, MapEntry, SnapshotInfo } from "../block/types.js";
+import type { CheckFix, CheckProblem, ImageCheck, SnapshotInfo } from "../block/types.js";
 import type { Preallocation } from "../storage/storage.js";
 import { camelize, type Camelized } from "./camel.js";
 import { checkImage } from "./check.js";
-import { imageInfo } from "./info.js";
-import { mapImage } from "./map.js";
+import { ImageReader } from "./reader.js";
 import { resizeImage } from "./resize.js";
-import { throwIfAborted, type AbortLike, type OperationOptions } from "./signal.js";
+import type { OperationOptions } from "./signal.js";
 
 export interface ImageCheckOptions extends OperationOptions {
   /** false: look only; "leaks": free lost clusters; true or "all": repair what can be repaired. */
@@ -24,50 +21,9 @@ export interface ImageCheckReport extends Camelized<ImageCheck> {
 }
 
 const MAX_PROBLEMS = 1000;
-const STREAM_CHUNK = 1024 * 1024;
-/** Entries of one batch of `extents`. */
-const EXTENT_WINDOW = 1024 * 1024 * 1024;
 
 /** Offsets and lengths are bytes; everything throws `BlockError`. */
-export class Image {
-  /** The node behind it, for what this class has no method for. */
-  readonly node: Node;
-  #closing: Promise<void> | null = null;
-
-  constructor(node: Node) {
-    this.node = node;
-  }
-
-  /** "qcow2", "raw", … */
-  get format(): string {
-    return this.node.driver.name;
-  }
-  /** Virtual size in bytes. */
-  get size(): number {
-    return this.node.size;
-  }
-  get name(): string {
-    return this.node.filename;
-  }
-  get readOnly(): boolean {
-    return this.node.readOnly;
-  }
-
-  /** `length` bytes from `offset`; the range must lie inside the image. */
-  async read(offset: number, length: number): Promise<Uint8Array> {
-    if (!Number.isSafeInteger(length) || length < 0 || offset + length > this.size) {
-      throw new BlockError("ERR_OUT_OF_RANGE", `read of ${length} bytes at offset ${offset} is outside '${this.name}' (${this.size} bytes)`, { errno: "EIO", offset });
-    }
-    const bytes = new Uint8Array(length);
-    await runAsync(read(this.node, bytes, offset));
-    return bytes;
-  }
-
-  /** Fills `into` from `offset`. */
-  readInto(into: Uint8Array, offset: number): Promise<void> {
-    return runAsync(read(this.node, into, offset));
-  }
-
+export class Image extends ImageReader {
   write(from: Uint8Array, offset: number): Promise<void> {
     return runAsync(write(this.node, from, offset));
   }
@@ -90,38 +46,9 @@ export class Image {
     return runAsync(resizeImage(this.node, size, options));
   }
 
-  /** What the image is; the members of QAPI's ImageInfo in camelCase. */
-  async info(): Promise<Camelized<ImageInfo>> {
-    return camelize(await this.imageInfo());
-  }
-
-  /** The same in QAPI's spelling, as `qemu-img info --output=json` prints it. */
-  imageInfo(): Promise<ImageInfo> {
-    return runAsync(imageInfo(this.node));
-  }
-
   get snapshots(): readonly SnapshotInfo[] {
     const impl = this.node.impl;
     return impl.shape === "mapped" ? (impl.snapshots?.list() ?? []) : [];
-  }
-
-  /** Where the data is, in order; adjacent runs of one kind come as one. */
-  async *extents(options: { from?: number; to?: number; signal?: AbortLike } = {}): AsyncGenerator<MapEntry, void, undefined> {
-    const to = Math.min(options.to ?? this.size, this.size);
-    let held: MapEntry | null = null;
-    for (let at = options.from ?? 0; at < to; at += EXTENT_WINDOW) {
-      const batch: MapEntry[] = [];
-      await runAsync(mapImage(this.node, (entry) => batch.push(entry), { start: at, length: Math.min(EXTENT_WINDOW, to - at), signal: options.signal }));
-      for (const entry of batch) {
-        if (held !== null && continues(held, entry)) {
-          held.length += entry.length;
-        } else {
-          if (held !== null) yield held;
-          held = entry;
-        }
-      }
-    }
-    if (held !== null) yield held;
   }
 
   /** Consistency of the image's metadata. @throws BlockError ERR_UNSUPPORTED for formats that have no checks */
@@ -141,40 +68,4 @@ export class Image {
     );
     return { ...camelize(result), problems };
   }
-
-  /** The guest's bytes [start, end) as a stream, read as it is consumed. */
-  stream(options: { start?: number; end?: number; signal?: AbortLike } = {}): ReadableStream<Uint8Array> {
-    let at = options.start ?? 0;
-    const end = Math.min(options.end ?? this.size, this.size);
-    return new ReadableStream<Uint8Array>(
-      {
-        pull: async (controller) => {
-          throwIfAborted(options.signal);
-          if (at >= end) {
-            controller.close();
-            return;
-          }
-          const bytes = await this.read(at, Math.min(STREAM_CHUNK, end - at));
-          at += bytes.length;
-          controller.enqueue(bytes);
-        },
-      },
-      { highWaterMark: 1 },
-    );
-  }
-
-  /** Writes everything out and lets go of the files. Closing twice is fine. */
-  close(): Promise<void> {
-    this.#closing ??= runAsync(this.node.unref());
-    return this.#closing;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-}
-
-function continues(a: MapEntry, b: MapEntry): boolean {
-  if (a.zero !== b.zero || a.data !== b.data || a.present !== b.present || a.depth !== b.depth || a.filename !== b.filename) return false;
-  return a.offset === undefined ? b.offset === undefined : b.offset === a.offset + a.length;
 }

@@ -21,14 +21,25 @@ export const MAX_KERNEL_BYTES: number = 0x1_0000_0000 - 0x1_0000;
 
 const PAGE = 65536;
 let source: KernelModuleSource | null = null;
+let chosen = false;
 let compiled: WebAssembly.Module | null = null;
 let failure: unknown = "no kernel module was given";
 
 /**
- * Says where the WebAssembly module comes from; entries call it once, before any image is opened. `null` forces the twin.
+ * Says where the WebAssembly module comes from, before any image is opened; entries bring their own. `null` forces the twin.
  * Kernels that exist keep their flavour.
  */
 export function setKernelModule(next: KernelModuleSource | null): void {
+  chosen = true;
+  use(next);
+}
+
+/** The module an entry brings along: used unless `setKernelModule` said otherwise. */
+export function offerKernelModule(next: KernelModuleSource): void {
+  if (!chosen && source !== next) use(next);
+}
+
+function use(next: KernelModuleSource | null): void {
   source = next;
   compiled = null;
   failure = next === null ? "no kernel module was given" : undefined;

@@ -182,7 +182,7 @@ class NodeFile implements FileStorage {
         const native = this.allocateWith(offset, length);
         if (length > 0) this.allocateDone(native.reserve(this.fd, offset, length), offset);
       },
-      extents: (offset, length) => this.extents(offset, length),
+      extents: (offset, length, limit) => this.extents(offset, length, limit),
       allocatedSize: () => this.allocatedSize(),
       close: () => {
         if (this.closed) return;
@@ -236,7 +236,7 @@ class NodeFile implements FileStorage {
           const native = this.allocateWith(offset, length);
           if (length > 0) this.allocateDone(await native.reserveAsync(this.fd, offset, length), offset);
         }),
-      extents: (offset, length) => this.tracked(async () => this.extents(offset, length)),
+      extents: (offset, length, limit) => this.tracked(async () => this.extents(offset, length, limit)),
       allocatedSize: () => this.tracked(async () => this.allocatedSize()),
       close: async () => {
         if (this.closed) return;
@@ -401,7 +401,7 @@ class NodeFile implements FileStorage {
     if (from < this.dataTo && to > this.dataFrom) this.dataFrom = this.dataTo = 0;
   }
 
-  private extents(offset: number, length: number): StorageExtent[] {
+  private extents(offset: number, length: number, limit = MAX_EXTENTS): StorageExtent[] {
     this.check("extents", offset, length);
     const size = this.size();
     checkInside(this, "extents", offset, length, size);
@@ -415,7 +415,7 @@ class NodeFile implements FileStorage {
       const hole = !this.device && this.stat("extents").blocks === 0;
       return [{ offset, length, data: !hole }];
     }
-    for (let at = offset; at < end && list.length < MAX_EXTENTS; ) {
+    for (let at = offset; at < end && list.length < limit; ) {
       if (at >= this.dataFrom && at < this.dataTo) {
         const next = Math.min(end, this.dataTo);
         pushExtent(list, at, next - at, true);

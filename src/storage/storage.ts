@@ -49,8 +49,11 @@ export interface StorageFace<Read, Done, Size, Extents, Maybe> {
   discard?(offset: number, length: number): Done;
   /** Reserves space (posix_fallocate): the range exists, reads as before or zeros. */
   allocate?(offset: number, length: number): Done;
-  /** Data/hole runs that cover [offset, offset+length) in order, at least the first; never empty unless length is 0. */
-  extents?(offset: number, length: number): Extents;
+  /**
+   * Data/hole runs that cover [offset, offset+length) in order, at least the first; never empty unless length is 0. More than
+   * `limit` of them need not be looked for.
+   */
+  extents?(offset: number, length: number, limit?: number): Extents;
   /** Bytes really occupied on the medium; null when unknown. */
   allocatedSize?(): Maybe;
   close(): Done;

@@ -26,9 +26,9 @@ const hasQemu = ((): boolean => {
 })();
 
 const common: Omit<JudgeOptions, "stale"> = {
-  perEpoch: long ? 1500 : 60,
+  perEpoch: long ? 300 : 60,
   seed: first,
-  continueEvery: long ? 23 : 17,
+  continueEvery: long ? 29 : 17,
   qemuEvery: hasQemu ? (long ? 997 : 499) : 0,
 };
 let count = 0;

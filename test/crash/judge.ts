@@ -12,7 +12,7 @@ import { qcow2 } from "../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../src/formats/raw/raw.js";
 import { memoryStorage } from "../../src/storage/memory.js";
 import { makeWorld } from "../support/world.js";
-import { Machine } from "./machine.js";
+import { BACKING_NAMES, Machine } from "./machine.js";
 import type { Analyse, Analysed } from "./oracle.js";
 import { Promises, type Mark } from "./promises.js";
 import type { Scenario } from "./scenarios.js";
@@ -51,7 +51,7 @@ export async function judge(scenario: Scenario, analyseWith: (backing: Buffer | 
   const analyse = analyseWith(machine.backing);
   const base = analyse(machine.base);
   if (!base.open) throw new Error(`${scenario.name}: the image is not sound to begin with: ${base.err}`);
-  const promises = new Promises(base);
+  const promises = new Promises(base, machine.backing);
   const verdict: Verdict = { name: scenario.name, epochs: 0, distinct: 0, withLeaks: 0, dirty: 0, continued: 0, qemuChecked: 0, violations: [] };
   const bad = (text: string, label: string): void => {
     if (verdict.violations.length < 10) verdict.violations.push(`${text} (${label})`);
@@ -167,7 +167,8 @@ class Afterlife {
     const world = makeWorld({ mode: "sync", drivers: [raw, qcow2] });
     const medium = memoryStorage(state, { name: "image" });
     world.files.set("image", medium);
-    if (this.#machine.backing !== null) world.files.set("backing", memoryStorage(this.#machine.backing, { name: "backing" }));
+    const { backing } = this.#machine;
+    if (backing !== null) for (const name of BACKING_NAMES) world.files.set(name, memoryStorage(backing, { name }));
     const plan = this.#plan(before);
     const { environment } = world;
     try {
@@ -188,7 +189,7 @@ class Afterlife {
     const cwd = this.#folder;
     const file = join(cwd, "image");
     writeFileSync(file, state);
-    if (this.#machine.backing !== null) writeFileSync(join(cwd, "backing"), this.#machine.backing);
+    if (this.#machine.backing !== null) for (const name of BACKING_NAMES) if (name.length < 200) writeFileSync(join(cwd, name), this.#machine.backing);
     const run = (program: string, ...args: string[]): { status: number | null; text: string } => {
       const { status, stdout, stderr } = spawnSync(program, args, { cwd });
       return { status, text: `${stdout.toString()}${stderr.toString()}`.trim() };

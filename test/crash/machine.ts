@@ -1,11 +1,13 @@
 /** A guest whose disk is an image on a recorded medium: runs our driver and notes what it asked for and what it was told. */
-import { discard, flush, truncate, write, writeZeroes } from "../../src/block/io.js";
+import { BlockError } from "../../src/base/error.js";
+import { discard, flush, read, truncate, write, writeZeroes } from "../../src/block/io.js";
 import type { MappedImpl } from "../../src/block/driver.js";
 import type { Node } from "../../src/block/node.js";
 import { runSync, type Op } from "../../src/block/op.js";
 import { qcow2 } from "../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../src/formats/raw/raw.js";
 import { memoryStorage, type MemoryStorage } from "../../src/storage/memory.js";
+import { faultyStorage, type FaultyStorage } from "../support/faulty.js";
 import { random, type Random } from "../support/random.js";
 import { recordingStorage, type LogLine, type RecordingStorage } from "../support/recording.js";
 import { runInterleaved } from "../support/scheduler.js";
@@ -29,6 +31,8 @@ export interface MachineOptions {
 
 const IMAGE = "image";
 const BACKING = "backing";
+/** Names the backing file goes by: all of them are the same file. The long one reaches over several sectors. */
+export const BACKING_NAMES: readonly string[] = [BACKING, "b", `a/rather/long/path/to/the/${"same-".repeat(120)}backing`];
 
 export class Machine {
   readonly options: MachineOptions;
@@ -39,6 +43,12 @@ export class Machine {
   #node: Node | null = null;
   #requests = 0;
   readonly #acknowledged = new Set<number>();
+  /** What the recorded medium can be told to fail at. */
+  faults: FaultyStorage | null = null;
+  /** Errors that the guest was told, when it goes on after them. */
+  readonly errors: Error[] = [];
+  /** Go on after errors: they are noted. Operations on the whole image that fail end the workload. */
+  patient = false;
   /** The medium when recording began. */
   base: Buffer = Buffer.alloc(0);
   backing: Buffer | null = null;
@@ -70,7 +80,7 @@ export class Machine {
     if (backing !== undefined) {
       const bytes = Buffer.alloc(backing);
       for (let at = 0; at < backing; at += SECTOR) this.pattern(0, at / SECTOR, 1).copy(bytes, at);
-      this.#world.files.set(BACKING, memoryStorage(bytes, { name: BACKING }));
+      for (const name of BACKING_NAMES) this.#world.files.set(name, memoryStorage(bytes, { name }));
       this.backing = bytes;
     }
     const options = backing === undefined ? create : { ...create, backing_file: BACKING, backing_fmt: "raw" };
@@ -95,8 +105,9 @@ export class Machine {
     this.base = medium;
     this.#medium = memoryStorage(medium, { name: IMAGE });
     this.#recorder = recordingStorage(this.#medium);
+    this.faults = faultyStorage(this.#recorder);
     // The world takes the media's faces only.
-    this.#world.files.set(IMAGE, this.#recorder as unknown as MemoryStorage);
+    this.#world.files.set(IMAGE, this.faults as unknown as MemoryStorage);
     await this.open();
   }
   /** The medium as it is now. */
@@ -119,6 +130,13 @@ export class Machine {
     return bytes;
   }
 
+  /** What the guest reads at present. */
+  content(): Buffer {
+    const bytes = Buffer.alloc(this.size);
+    runSync(read(this.node, bytes, 0));
+    return bytes;
+  }
+
   // ---- requests -----------------------------------------------------------------------------------------------------
 
   #log(line: LogLine): void {
@@ -129,9 +147,20 @@ export class Machine {
   }
   *#request(line: LogLine & { id: number }, op: Op<void>): Op<void> {
     this.#log(line);
-    yield* op;
+    if (!(yield* this.#attempt(op))) return;
     this.#log({ op: "ga", id: line.id });
     this.#acknowledged.add(line.id);
+  }
+
+  *#attempt(op: Op<void>): Op<boolean> {
+    try {
+      yield* op;
+      return true;
+    } catch (error) {
+      if (!this.patient || !(error instanceof BlockError)) throw error;
+      this.errors.push(error);
+      return false;
+    }
   }
 
   writing(offset: number, length: number, flags: { compressed?: boolean } = {}): Op<void> {
@@ -149,7 +178,7 @@ export class Machine {
   }
   *flushing(): Op<void> {
     const covers = [...this.#acknowledged];
-    yield* flush(this.node);
+    if (!(yield* this.#attempt(flush(this.node)))) return;
     this.#mark({ what: "flush-begins", covers });
     this.#log({ op: "gf" });
   }
@@ -178,6 +207,17 @@ export class Machine {
     this.#mark({ what: "resize", size });
     runSync(truncate(this.node, size, { preallocation, exact: true }));
     this.#mark({ what: "resized", size });
+  }
+
+  /** Anything that leaves the disk's content as it is. */
+  perform(op: Op<unknown>): void {
+    runSync(op);
+  }
+  empty(): void {
+    this.flush();
+    this.#mark({ what: "empty" });
+    runSync(this.impl.makeEmpty!());
+    this.#mark({ what: "emptied" });
   }
 
   #snapshot(name: string): ReturnType<NonNullable<MappedImpl["snapshots"]>["list"]>[number] {

@@ -13,7 +13,9 @@ export type Mark =
   | { what: "flush-begins"; covers: number[] }
   | { what: "snapshot-create" | "snapshot-created" | "snapshot-remove" | "snapshot-removed"; name: string }
   | { what: "snapshot-apply" | "snapshot-applied"; name: string }
-  | { what: "resize" | "resized"; size: number };
+  | { what: "resize" | "resized"; size: number }
+  /** The disk becomes its backing file, or zeros where there is none. */
+  | { what: "empty" | "emptied" };
 
 interface Change {
   id: number;
@@ -37,8 +39,10 @@ export class Promises {
   /** The content of the other outcome of an operation on the whole image. */
   #other: Buffer | null = null;
   #covers: number[] | null = null;
+  readonly #backing: Buffer | null;
 
-  constructor(image: Analysed) {
+  constructor(image: Analysed, backing: Buffer | null = null) {
+    this.#backing = backing;
     this.#content = image.read(0, image.vsize);
     this.#sizes = new Set([image.vsize]);
     for (const snapshot of image.snapshots) {
@@ -106,6 +110,15 @@ export class Promises {
       case "snapshot-applied":
         this.#content = this.#other!;
         this.#sizes = new Set([this.#content.length]);
+        this.#pending.clear();
+        this.#other = null;
+        return;
+      case "empty":
+        this.#other = Buffer.alloc(this.#content.length);
+        this.#backing?.copy(this.#other);
+        return;
+      case "emptied":
+        this.#content = this.#other!;
         this.#pending.clear();
         this.#other = null;
         return;

@@ -1,8 +1,9 @@
 /** What happens to an image while the power may fail. */
 import { random, type Random } from "../support/random.js";
 import { between, weighted } from "../support/choices.js";
+import { addBitmap, removeBitmap } from "../../src/block/named-bitmap.js";
 import type { Op } from "../../src/block/op.js";
-import type { Machine, MachineOptions } from "./machine.js";
+import { BACKING_NAMES, type Machine, type MachineOptions } from "./machine.js";
 
 export interface Scenario {
   name: string;
@@ -424,6 +425,83 @@ scenario("a full snapshot table", { size: 64 * KiB, create: { cluster_size: 512 
     m.createSnapshot(`before ${i}`);
   }
 });
+
+// ---- the image as a whole ------------------------------------------------------------------------------------------
+
+for (const [label, create] of [["64k", { cluster_size: 65536 }], ["4k", { cluster_size: 4096 }], ["version 2", { cluster_size: 4096, compat: "0.10" }]] as const) {
+  scenario(`another backing file name, ${label}`, { size: 256 * KiB, backing: 256 * KiB, create }, (m) => {
+    m.perform(m.impl.changeBackingFile!(BACKING_NAMES[2]!, "raw"));
+    m.write(1024, 512);
+    m.flush();
+    m.perform(m.impl.changeBackingFile!("b", null));
+    m.perform(m.impl.changeBackingFile!(BACKING_NAMES[2]!, null));
+    m.perform(m.impl.changeBackingFile!(BACKING_NAMES[0]!, "raw"));
+  }, (m) => m.write(2048, 8 * KiB));
+}
+for (const backing of [undefined, 256 * KiB]) {
+  scenario(`emptied after a commit${backing === undefined ? "" : ", with a backing file"}`, { size: 256 * KiB, ...(backing === undefined ? {} : { backing }), create: { cluster_size: 4096 } }, (m) => {
+    m.write(200 * KiB, 4096);
+    m.empty();
+    m.write(1024, 8 * KiB);
+    m.flush();
+  }, (m) => fill(m, 0, 64 * KiB));
+}
+scenario("emptied beside a snapshot", { size: 128 * KiB, create: { cluster_size: 512 } }, (m) => {
+  m.empty();
+  m.write(1024, 8 * KiB);
+  m.flush();
+}, (m) => {
+  fill(m, 0, 32 * KiB);
+  m.createSnapshot("kept");
+  m.write(0, 4096);
+});
+for (const [label, create, options] of [
+  ["wider refcounts", { cluster_size: 4096 }, { refcount_bits: 64 }],
+  ["narrower refcounts", { cluster_size: 512 }, { refcount_bits: 1 }],
+  ["upgrade", { cluster_size: 4096, compat: "0.10" }, { compat: "1.1" }],
+  ["downgrade", { cluster_size: 4096 }, { compat: "0.10" }],
+  ["lazy refcounts", { cluster_size: 4096 }, { lazy_refcounts: true }],
+  ["no lazy refcounts", { cluster_size: 4096, lazy_refcounts: true }, { lazy_refcounts: false }],
+] as const) {
+  scenario(`amend, ${label}`, { size: 128 * KiB, create }, (m) => {
+    m.write(100 * KiB, 4096);
+    m.perform(m.impl.amend!(options, () => {}, false));
+    m.write(1024, 2048);
+    m.flush();
+  }, (m) => {
+    fill(m, 0, 32 * KiB);
+    if (!("compat" in create)) m.zero(4096, 8192);
+  });
+}
+scenario("amend between snapshots", { size: 128 * KiB, create: { cluster_size: 4096, compat: "0.10" } }, (m) => {
+  m.perform(m.impl.amend!({ compat: "1.1" }, () => {}, false));
+  m.perform(m.impl.amend!({ refcount_bits: 8 }, () => {}, false));
+  m.createSnapshot("two");
+  m.write(1024, 2048);
+  m.removeSnapshot("one");
+}, (m) => {
+  fill(m, 0, 32 * KiB);
+  m.createSnapshot("one");
+  m.write(0, 4096);
+});
+for (const cluster of [512, 4096]) {
+  scenario(`persistent bitmaps, ${cluster} bytes`, { size: 256 * KiB, create: { cluster_size: cluster } }, async (m) => {
+    m.write(64 * KiB, 4096);
+    m.flush();
+    addBitmap(m.node, { name: "second", granularity: 4096, persistent: true });
+    m.write(0, 2048);
+    await m.close();
+    await m.open();
+    m.write(128 * KiB, 2048);
+    m.flush();
+    await m.close();
+    await m.open();
+    m.perform(removeBitmap(m.node, "first"));
+  }, (m) => {
+    fill(m, 0, 16 * KiB);
+    addBitmap(m.node, { name: "first", granularity: 4096, persistent: true });
+  });
+}
 
 export const SCENARIOS: readonly Scenario[] = list;
 

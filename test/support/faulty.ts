@@ -19,6 +19,8 @@ export interface Fault {
   forever?: boolean;
   /** Let this share (0..1) of the failing write's bytes through first. */
   partial?: number;
+  /** What gets through is a multiple of this many bytes (1 when absent): media write whole sectors. */
+  partialUnit?: number;
 }
 
 export interface FaultyStorage extends Storage {
@@ -57,7 +59,10 @@ export function faultyStorage(base: Storage, options: FaultyOptions = {}): Fault
   };
   const error = (fault: Fault, operation: string, offset?: number): Error =>
     errnoError(fault.errno, undefined, offset === undefined ? { node: base.name, operation } : { node: base.name, operation, offset });
-  const through = (fault: Fault, from: Uint8Array): Uint8Array => from.subarray(0, Math.floor(from.length * (fault.partial ?? 0)));
+  const through = (fault: Fault, from: Uint8Array): Uint8Array => {
+    const { partial = 0, partialUnit = 1 } = fault;
+    return from.subarray(0, Math.floor((from.length * partial) / partialUnit) * partialUnit);
+  };
 
   const wait = async (): Promise<void> => {
     if (options.delay === undefined) return;

@@ -507,14 +507,37 @@ export class Allocator {
     for (const offset of copies) yield* this.undo(offset, size);
   }
 
-  /** The refcount of a host cluster when it is in memory; -1 when it has to be loaded (`refcount`). */
-  refcountInMemory(cluster: number): number {
-    const index = Math.floor(cluster / this.blockEntries);
-    const block = this.#checkedBlock(index);
-    if (block === 0) return 0;
-    const slice = Math.floor((cluster % this.blockEntries) / this.#sliceEntries);
-    const pointer = this.#image.refblocks.find(block + slice * this.#image.options.sliceSize);
-    return pointer < 0 ? -1 : this.#image.kernel.refGet(pointer, cluster % this.#sliceEntries, this.#order);
+  /** Host clusters whose refcounts are in one cached slice. */
+  get sliceClusters(): number {
+    return this.#sliceEntries;
+  }
+  /** Pointer to the slice with the refcount of `cluster` (entry `cluster % sliceClusters`), good until the next yield; -1: there is none. */
+  *sliceOf(cluster: number): Op<number> {
+    const block = this.#checkedBlock(Math.floor(cluster / this.blockEntries));
+    if (block === 0) return -1;
+    const offset = block + Math.floor((cluster % this.blockEntries) / this.#sliceEntries) * this.#image.options.sliceSize;
+    const pointer = this.#image.refblocks.find(offset);
+    return pointer >= 0 ? pointer : yield* this.#image.refblocks.get(offset, true);
+  }
+
+  /** Tells the runs of clusters in [first, first+count) that have no reference. */
+  *freeRuns(first: number, count: number, tell: (first: number, count: number) => void): Op<void> {
+    const { kernel } = this.#image;
+    const end = first + count;
+    for (let at = first; at < end; ) {
+      const stop = Math.min(end, at - (at % this.#sliceEntries) + this.#sliceEntries);
+      const pointer = yield* this.sliceOf(at);
+      const base = at - (at % this.#sliceEntries);
+      while (pointer >= 0 && at < stop) {
+        const free = kernel.refFindFree(pointer, at - base, stop - at, this.#order);
+        if (free < 0) break;
+        const used = kernel.refFindUsed(pointer, free, stop - base - free, this.#order);
+        const to = used < 0 ? stop : base + used;
+        tell(base + free, to - base - free);
+        at = to;
+      }
+      at = stop;
+    }
   }
 
   /** Replaces table and blocks after a rebuild (repair, refcount width change). */

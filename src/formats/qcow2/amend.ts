@@ -82,7 +82,7 @@ export function* amendQcow2(
     steps.end();
   }
   if (changes.refcountOrder !== header.refcountOrder) {
-    if (changes.version < 3) throw invalid("Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)");
+    if (changes.version < 3 && changes.refcountOrder !== 4) throw invalid("Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)");
     yield* exclusively(image, () => replaceRefcounts(image, changes.refcountOrder, steps.progress));
     steps.end();
   }

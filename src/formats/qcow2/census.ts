@@ -78,6 +78,8 @@ export class Census {
   readonly statistics = { allocated: 0, compressed: 0, fragmented: 0 };
   window: Window = { base: 0, count: 0, first: true, last: true };
   readonly windows: readonly Window[];
+  /** Refcounts on disk that do not fit into a counter. */
+  readonly #large = new Map<number, number>();
   /** Entries that can be mended without loss are. */
   mendEntries = false;
   /** Bytes of misaligned tables and of overlapping L1 tables still to be followed: only in corrupt images are there any. */
@@ -128,7 +130,13 @@ export class Census {
     return this.kernel.view.getUint32(this.counters + (cluster - this.window.base) * 4, true);
   }
   setCounter(cluster: number, value: number): void {
+    if (value > 0xffffffff && this.#large.size < 4096) this.#large.set(cluster, value);
     this.kernel.view.setUint32(this.counters + (cluster - this.window.base) * 4, Math.min(value, 0xffffffff), true);
+  }
+  /** A refcount as text, given what the counter says: some do not fit into one. */
+  refcountText(cluster: number, counter: number): string {
+    const value = counter === 0xffffffff ? (this.#large.get(cluster) ?? counter) : counter;
+    return Number.isFinite(value) ? String(value) : "> 2^53";
   }
   inWindow(cluster: number): boolean {
     return cluster >= this.window.base && cluster < this.window.base + this.window.count;

@@ -16,6 +16,8 @@ export function* checkCopied(census: Census, repair: boolean): Op<number> {
   const counters = countersOf(kernel, census.counters, window.count);
   let wrong = yield* checkL1(census, repair);
   yield* census.eachActiveTable((table) => {
+    // Offset 0 with flags is counted, but never used.
+    if (table.offset === 0) return false;
     const found = checkTable(census, table, counters, repair);
     wrong += found;
     return repair && found > 0;
@@ -43,7 +45,7 @@ function* checkL1(census: Census, repair: boolean): Op<number> {
     const refcount = refcountOf(census, Math.floor(offset / image.clusterSize));
     if (refcount < 0 || (refcount === 1) === ((hi & COPIED_HI) < 0)) continue;
     wrong++;
-    const text = `OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hex64(hi, lo)} refcount=${refcount}`;
+    const text = `OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hex64(hi, lo)} refcount=${census.refcountText(Math.floor(offset / image.clusterSize), refcount)}`;
     if (!repair) {
       state.corruption("copied", `ERROR ${text}`, image.header.l1Offset + i * 8);
       continue;
@@ -90,7 +92,7 @@ function checkTable(census: Census, table: LoadedTable, counters: Uint32Array | 
     if ((refcount === 1) === (hi < 0)) continue;
     if (external && !window.first) continue;
     wrong++;
-    const text = `OFLAG_COPIED data cluster: l2_entry=${hex64(hi, lo)} refcount=${refcount}`;
+    const text = `OFLAG_COPIED data cluster: l2_entry=${hex64(hi, lo)} refcount=${census.refcountText(cluster, refcount)}`;
     if (!repair) {
       state.corruption("copied", `ERROR ${text}`, table.offset + (at - table.pointer));
       continue;

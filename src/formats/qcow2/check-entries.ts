@@ -5,6 +5,8 @@ import { hex64 } from "./check-state.js";
 
 const RESERVED_HI = 0x3f000000;
 const RESERVED_LO = 0x1fe;
+/** A finding in a table that is shared is told once per reference, up to this many times. */
+const MOST_TIMES = 16;
 
 /**
  * The kernel has counted the table once, what lies outside of the file included as far as a counter exists for it. This
@@ -16,16 +18,21 @@ export function explainTable(census: Census, table: LoadedTable, references: num
   const view = kernel.view;
   const size = image.clusterSize;
   let changed = false;
+  // As often as the table is referenced, like qemu-img, within reason.
+  const times = Math.min(references, MOST_TIMES);
   const bad = (text: string): void => {
-    if (window.first) state.corruption("entries", text, table.offset);
+    if (window.first) for (let n = 0; n < times; n++) state.corruption("entries", text, table.offset);
+  };
+  const outside = (host: string, length: number): void => {
+    if (window.first) for (let n = 0; n < times; n++) census.tellOutside(host, length, table.offset);
   };
 
   /** Counts what the kernel could not judge. */
   const settle = (host: number, length: number, text: string): void => {
     if (!Number.isSafeInteger(host + length)) {
-      if (window.first) census.tellOutside(text, length);
+      outside(text, length);
     } else if (census.isOutside(host, length)) {
-      if (window.first) census.tellOutside(text, length, table.offset);
+      outside(text, length);
       census.add(host, length, -1);
     } else if (references > 1) census.add(host, length, references - 1);
   };
@@ -70,7 +77,7 @@ export function explainTable(census: Census, table: LoadedTable, references: num
         // Nothing is lost: the cluster reads as zeros.
         state.repair(`Repairing offset=${text}: Preallocated cluster is not properly aligned; L2 entry corrupted.`, table.offset);
         state.corruptionsFixed++;
-        state.corruptions.entries--;
+        state.corruptions.entries -= times;
         state.zeroable--;
         if (Number.isSafeInteger(host + size) && !image.hasDataFile) census.add(host, size, -1);
         view.setUint32(at, 0);

@@ -5,6 +5,9 @@ import { parallel, type Op } from "../../block/op.js";
 import type { CheckFix } from "../../block/types.js";
 import type { Census } from "./census.js";
 
+const WIDEN =
+  "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the image cannot be opened for writing";
+
 export interface Comparison {
   /** Host clusters up to the last one that is referenced or has a refcount. */
   end: number;
@@ -15,6 +18,8 @@ export interface Mending {
   readonly fix: CheckFix;
   /** The counters become what the disk says in the end: what the check of COPIED flags goes by. */
   readonly adoptDisk: boolean;
+  /** The refcounts are new: what no refcount can hold is counted again. */
+  readonly afresh?: boolean;
 }
 
 /** Compares all refcounts of the census's window. */
@@ -132,12 +137,9 @@ function differs(census: Census, cluster: number, disk: number, references: numb
   const at = cluster * image.clusterSize;
   let counted = references;
   if (counted > image.allocator.maxRefcount) {
-    if (!mending.adoptDisk || mending.fix === "none") {
+    if (!mending.adoptDisk || mending.fix === "none" || mending.afresh === true) {
       state.corruption("entries", `ERROR: overflow cluster offset=0x${at.toString(16)}`, at);
-      if (!state.quiet) state.tell(
-        "error",
-        "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the image cannot be opened for writing",
-      );
+      if (!state.quiet) state.tell("error", WIDEN);
     }
     counted = image.allocator.maxRefcount;
   }

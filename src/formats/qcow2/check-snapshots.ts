@@ -65,7 +65,7 @@ export function* readSnapshots(state: CheckState): Op<CheckedSnapshots> {
       l1Entries: view.getUint32(entry.at + 8),
     };
     const label = `snapshot ${snapshot.id} (${snapshot.name})`;
-    if (snapshot.l1Offset % image.clusterSize !== 0 || !Number.isFinite(snapshot.l1Offset)) {
+    if (view.getUint32(entry.at + 4) % image.clusterSize !== 0) {
       state.corruption("entries", `ERROR ${label} l1_offset=0x${hexAt(view, entry.at)}: L1 table is not cluster aligned; snapshot table entry corrupted`);
     } else if (snapshot.l1Entries * 8 > MAX_L1_BYTES) {
       state.corruption("entries", `ERROR ${label} l1_size=0x${snapshot.l1Entries.toString(16)}: L1 table is too large; snapshot table entry corrupted`);

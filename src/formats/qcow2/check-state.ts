@@ -28,6 +28,8 @@ export class CheckState {
   rebuild = false;
   /** Findings are neither counted nor told: a pass is done again. */
   quiet = false;
+  /** Findings are counted, but they were told before: the image is looked at anew after a rebuild. */
+  muted = false;
   /** Entries (among `corruptions.entries`) that a repair turns into plain zeros. */
   zeroable = 0;
   /** Errors (among `errors`) that go away when the refcount structures are rebuilt. */
@@ -62,7 +64,7 @@ export class CheckState {
     this.tell("repair", text, offset);
   }
   tell(severity: CheckProblem["severity"], text: string, offset?: number): void {
-    this.options.report({ severity, text, ...(offset === undefined ? {} : { offset }) });
+    if (!this.muted || severity === "repair") this.options.report({ severity, text, ...(offset === undefined ? {} : { offset }) });
   }
   /** For what makes going on pointless. */
   fail(text: string, offset?: number): BlockError {

@@ -123,6 +123,8 @@ function* repair(state: CheckState, census: Census, snapshots: CheckedSnapshots,
       state.corruptionsFixed += corruptions.blocks + corruptions.refcounts;
       state.leaksFixed += state.leaks;
       state.errors -= state.unreadableBlocks;
+      state.corruptionsFixed += corruptions.entries;
+      corruptions.entries = 0;
       census = grown(census);
     }
     corruptions.blocks = 0;
@@ -131,16 +133,19 @@ function* repair(state: CheckState, census: Census, snapshots: CheckedSnapshots,
     compared.end = 0;
     for (const window of census.windows) {
       if (again) {
-        state.quiet = true;
+        state.quiet = !rebuilt;
+        state.muted = rebuilt;
         yield* census.count(window, true);
         state.quiet = false;
+        state.muted = false;
       }
-      yield* compareRefcounts(census, compared, { fix: options.fix, adoptDisk: true });
+      yield* compareRefcounts(census, compared, { fix: options.fix, adoptDisk: true, afresh: rebuilt });
       // Flags follow the refcounts: those are on disk first.
       if (image.barrierNeeded) yield* image.barrier();
       const safe = state.errors === 0 && state.totalCorruptions === 0 && state.leaks === 0;
       yield* checkCopied(census, all || safe);
     }
+    if (rebuilt) state.corruptionsFixed -= Math.min(state.corruptionsFixed, corruptions.entries);
     yield* image.barrier();
   } finally {
     image.l2.dropAll();

@@ -260,9 +260,10 @@ function decodeBackingName(header: Header, bytes: Uint8Array, view: DataView, cl
 
 /**
  * The bytes of header, extensions and backing file name. Throws when they do not fit into one cluster
- * ("Not enough space…"): nothing else may be overwritten by them.
+ * ("Not enough space…"): nothing else may be overwritten by them. `compact`: without the feature names, which nobody needs, and with
+ * the backing file name at (or behind) a given place.
  */
-export function encodeHeader(header: Header): Uint8Array {
+export function encodeHeader(header: Header, compact?: { backingAt: number }): Uint8Array {
   const clusterSize = 2 ** header.clusterBits;
   const headerLength = header.version === 2 ? V2_HEADER_LENGTH : V3_HEADER_LENGTH + header.unknownFields.length;
   const parts: HeaderExtension[] = [];
@@ -277,7 +278,7 @@ export function encodeHeader(header: Header): Uint8Array {
     parts.push({ type: Extension.cryptoHeader, data });
   }
   // As QEMU: small clusters keep their room for the backing file name.
-  if (header.version === 3 && clusterSize >= 4096) parts.push({ type: Extension.featureNames, data: encodeFeatureNames() });
+  if (header.version === 3 && clusterSize >= 4096 && compact === undefined) parts.push({ type: Extension.featureNames, data: encodeFeatureNames() });
   if (header.bitmaps !== null && header.bitmaps.count > 0) {
     const data = new Uint8Array(24);
     const view = viewOf(data);
@@ -291,6 +292,7 @@ export function encodeHeader(header: Header): Uint8Array {
   const backing = header.backingFile === null ? new Uint8Array(0) : encodeText(header.backingFile);
   let length = headerLength;
   for (const part of parts) length += 8 + alignUp(part.data.length, 8);
+  if (compact !== undefined && backing.length > 0) length = Math.max(length, compact.backingAt);
   const total = length + backing.length;
   if (backing.length > MAX_BACKING_NAME || total > clusterSize) {
     throw new BlockError("ERR_NO_SPACE", "The header and backing file name do not fit into the first cluster", { errno: "ENOSPC" });
@@ -329,7 +331,7 @@ export function encodeHeader(header: Header): Uint8Array {
     bytes.set(part.data, at + 8);
     at += 8 + alignUp(part.data.length, 8);
   }
-  bytes.set(backing, at);
+  bytes.set(backing, length);
   return bytes;
 }
 

@@ -25,8 +25,9 @@ import type { TableCache } from "../shared/table-cache.js";
 import type { Allocator } from "./allocator.js";
 import type { PersistentBitmaps } from "./bitmaps.js";
 import { DecompressedClusters } from "./compressed-cache.js";
-import { encodeHeader, type Header } from "./header.js";
-import { Autoclear, COPIED_HI, Incompatible, OFFSET_HI, OFFSET_LO } from "./layout.js";
+import type { Header } from "./header.js";
+import { writeHeader } from "./write-header.js";
+import { COPIED_HI, Incompatible, OFFSET_HI, OFFSET_LO } from "./layout.js";
 import type { Options } from "./options.js";
 import { OverlapGuard, overlapMessage, type MetadataKind } from "./overlap.js";
 
@@ -251,12 +252,9 @@ export class Qcow2 {
 
   // ---- header -----------------------------------------------------------------------------------------------------
 
-  /** Rewrites header, extensions and backing file name. */
+  /** Rewrites header, extensions and backing file name, so that a crash leaves the old or the new ones. */
   *writeHeader(): Op<void> {
-    const bytes = encodeHeader(this.header);
-    const cluster = new Uint8Array(Math.min(this.clusterSize, Math.max(bytes.length, 4096)));
-    cluster.set(bytes);
-    yield* writeGrow(this.file, cluster, 0);
+    yield* writeHeader(this.file, this.header, () => this.barrier());
   }
 
   /**

@@ -3,10 +3,43 @@ import { BlockError } from "../../base/error.js";
 import type { Miss, SpecialExtent } from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
 import { readPadded } from "../../block/io.js";
+import type { Node } from "../../block/node.js";
 import { foreign, type Op } from "../../block/op.js";
 import { newExtentRecord, readExtent } from "../../kernel/extent.js";
 import * as L from "../../kernel/layout.js";
-import type { Qcow2 } from "./image.js";
+import type { Codecs } from "../../codec/codec.js";
+import type { Region } from "../../kernel/memory.js";
+import type { Kernel } from "../../kernel/types.js";
+import type { TableCache } from "../shared/table-cache.js";
+import type { DecompressedClusters } from "./compressed-cache.js";
+import type { Header } from "./header.js";
+
+/** What finding and reading guest data takes: a `Qcow2`, or the slimmer state of a reader. */
+export interface MapState {
+  readonly node: Node;
+  readonly file: Node;
+  /** The file that guest data is in. */
+  readonly dataFile: Node;
+  readonly header: Header;
+  readonly codecs: Codecs;
+  readonly kernel: Kernel;
+  /** Where scans put their extent records. */
+  readonly scan: Region;
+  readonly decompressed: DecompressedClusters;
+  readonly l2: TableCache;
+  readonly clusterBits: number;
+  readonly clusterSize: number;
+  readonly subclusterSize: number;
+  readonly extended: boolean;
+  readonly scanFlags: number;
+  /** Guest bytes that one L2 table, one cached slice of it covers. */
+  readonly l2Coverage: number;
+  readonly sliceCoverage: number;
+  l1Index(guest: number): number;
+  l2Offset(index: number): number;
+  sliceOffset(l2Offset: number, guest: number): number;
+  corruption(message: string, offset: number): BlockError;
+}
 
 /** A slice of an L2 table that is not in the cache. */
 class L2Miss implements Miss {
@@ -21,7 +54,7 @@ export const SCAN_RECORDS = 512;
 const record = newExtentRecord();
 
 /** Appends the extents of [offset, offset+length); offsets behind the guest disk are those of saved VM state. */
-export function mapRange(image: Qcow2, offset: number, length: number, out: ExtentList): Miss | null {
+export function mapRange(image: MapState, offset: number, length: number, out: ExtentList): Miss | null {
   const end = offset + length;
   let at = offset;
   while (at < end) {
@@ -47,12 +80,12 @@ export function mapRange(image: Qcow2, offset: number, length: number, out: Exte
   return null;
 }
 
-export function* loadMiss(image: Qcow2, miss: Miss): Op<void> {
+export function* loadMiss(image: MapState, miss: Miss): Op<void> {
   yield* image.l2.load(miss.offset, false);
 }
 
 /** Scans one slice and appends what it says of [at, stop). Returns how far it came. */
-function scan(image: Qcow2, pointer: number, sliceOffset: number, at: number, stop: number, out: ExtentList): number {
+function scan(image: MapState, pointer: number, sliceOffset: number, at: number, stop: number, out: ExtentList): number {
   const { kernel, clusterBits } = image;
   const unit = image.subclusterSize;
   const base = at - (at % image.sliceCoverage);
@@ -105,7 +138,7 @@ function scan(image: Qcow2, pointer: number, sliceOffset: number, at: number, st
   return reached;
 }
 
-function invalidEntry(image: Qcow2, sliceOffset: number, index: number, reason: number, host: number): BlockError {
+function invalidEntry(image: MapState, sliceOffset: number, index: number, reason: number, host: number): BlockError {
   const where = `(L2 offset: 0x${sliceOffset.toString(16)}, L2 index: 0x${index.toString(16)})`;
   switch (reason) {
     case L.INVALID_UNALIGNED:
@@ -122,7 +155,7 @@ function invalidEntry(image: Qcow2, sliceOffset: number, index: number, reason: 
 }
 
 /** Reads part of a compressed cluster. */
-export function* readCompressed(image: Qcow2, extent: SpecialExtent, at: number, into: Uint8Array): Op<void> {
+export function* readCompressed(image: MapState, extent: SpecialExtent, at: number, into: Uint8Array): Op<void> {
   const within = at % image.clusterSize;
   const kept = image.decompressed.find(extent.host);
   if (kept !== null) {
@@ -146,7 +179,7 @@ export function* readCompressed(image: Qcow2, extent: SpecialExtent, at: number,
   into.set(plain.subarray(within, within + into.length));
 }
 
-function* decompress(image: Qcow2, packed: Uint8Array, plain: Uint8Array, host: number): Op<void> {
+function* decompress(image: MapState, packed: Uint8Array, plain: Uint8Array, host: number): Op<void> {
   const codec = image.codecs.decompressor(image.header.compressionType === "zstd" ? "zstd" : "deflate");
   try {
     yield* foreign(

@@ -35,10 +35,10 @@ const TEMPLATES: Record<string, readonly MetadataKind[]> = {
   all: OVERLAP_KINDS,
 };
 
-export const RUNTIME_OPTIONS: readonly string[] = [
+export const CACHE_OPTIONS: readonly string[] = ["cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size", "cache-clean-interval"];
+export const RUNTIME_OPTIONS: readonly string[] = /* @__PURE__ */ [
   "encrypt", "lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref", "overlap-check",
-  ...OVERLAP_KINDS.map((kind) => `overlap-check.${kind}`), "cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size", "cache-clean-interval",
-];
+].concat(/* @__PURE__ */ OVERLAP_KINDS.map((kind) => `overlap-check.${kind}`), CACHE_OPTIONS);
 
 const MAX_L2_CACHE = 32 * MiB;
 const MIN_REFCOUNT_CLUSTERS = 4;
@@ -86,7 +86,8 @@ function takeOverlap(bag: Record<string, unknown>): ReadonlySet<MetadataKind> {
   return chosen;
 }
 
-function takeCacheSizes(bag: Record<string, unknown>, header: Header, clusterSize: number, budget: number): { l2CacheSize: number; refcountCacheSize: number; sliceSize: number } {
+/** Bytes of the caches: as asked for, else what it takes to map the whole image, within limits. */
+export function takeCacheSizes(bag: Record<string, unknown>, header: Header, clusterSize: number, budget: number): { l2CacheSize: number; refcountCacheSize: number; sliceSize: number } {
   const both = takeSize(bag, "cache-size");
   let l2 = takeSize(bag, "l2-cache-size");
   let refcount = takeSize(bag, "refcount-cache-size");

@@ -1,10 +1,9 @@
 /** The qcow2 driver. */
 import { BlockError, prefixError } from "../../base/error.js";
-import { alignUp, divCeil } from "../../base/int.js";
 import type { OpenContext } from "../../block/context.js";
 import type { BackingLink, BitmapStore, BlockDriverInfo, Driver, MappedImpl, Miss, SnapshotVerbs, SpecialExtent, TruncateOptions, WriteFlags, WritePlan } from "../../block/driver.js";
 import type { ExtentList } from "../../block/extent.js";
-import { readBytes } from "../../block/io.js";
+import { readBytes, writeGrow } from "../../block/io.js";
 import { imageName } from "../../block/open.js";
 import type { Op } from "../../block/op.js";
 import type { CheckOptions, ImageCheck, ImageInfoSpecific } from "../../block/types.js";
@@ -20,12 +19,13 @@ import { writeCompressed } from "./compressed.js";
 import { CREATE_OPTIONS, createQcow2 } from "./create.js";
 import { makeEmpty } from "./empty.js";
 import { openEncryption, type Encryption } from "./encryption.js";
-import { decodeHeader, headerClusterSize, isQcow2, type Header } from "./header.js";
+import { isQcow2, type Header } from "./header.js";
 import { Qcow2 } from "./image.js";
 import { specificInfo } from "./info.js";
-import { Autoclear, CryptMethod, Incompatible, MAX_L1_BYTES, MAX_REFTABLE_BYTES, V2_HEADER_LENGTH } from "./layout.js";
+import { CryptMethod, Incompatible } from "./layout.js";
 import { loadMiss, mapRange, readCompressed, SCAN_RECORDS } from "./map.js";
 import { measureQcow2 } from "./measure.js";
+import { checkTables, openData, readHeader } from "./open.js";
 import { RUNTIME_OPTIONS, takeOptions } from "./options.js";
 import { resize } from "./resize.js";
 import { Snapshots } from "./snapshots.js";
@@ -190,23 +190,10 @@ export function imageOf(impl: unknown): Qcow2 {
 
 function* openQcow2(context: OpenContext): Op<MappedImpl> {
   const { node, flags } = context;
-  yield* context.openChild("file", "image");
-  const file = node.file;
-  // A file that ends inside its first cluster goes on with zeros, as everywhere else.
-  const whole = file.size >= V2_HEADER_LENGTH;
-  const first = yield* readBytes(file, 0, whole ? 4096 : file.size);
-  const clusterSize = whole ? headerClusterSize(first) : 0;
-  const head = clusterSize > first.length ? yield* readBytes(file, 0, clusterSize) : first;
-  const header = decodeHeader(clusterSize > 0 && clusterSize < head.length ? head.subarray(0, clusterSize) : head);
+  const header = yield* readHeader(context);
   refuseWhatCannotBeServed(header, context);
   checkTables(header, flags.check);
-  if (header.autoclear.lo & Autoclear.rawDataFile && !(header.incompatible.lo & Incompatible.dataFile) && !flags.noIO) {
-    throw new BlockError("ERR_CORRUPT", "data-file-raw requires a data file", { errno: "EINVAL", offset: 88 });
-  }
-  if (header.incompatible.lo & Incompatible.dataFile) yield* openDataFile(context, header);
-  else if (context.options["data-file"] !== undefined) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "'data-file' can only be set for images with an external data file");
-  }
+  yield* openData(context, header);
   dropStaleBitmaps(header, context.environment.warn);
   const encryption = yield* openEncryption(context, header);
   const options = takeOptions(context, header);
@@ -240,36 +227,6 @@ function refuseWhatCannotBeServed(header: Header, context: OpenContext): void {
   }
 }
 
-/** Sizes and places of the tables, before any of them is read: no allocation follows an unchecked field. */
-function checkTables(header: Header, check: boolean): void {
-  const clusterSize = 2 ** header.clusterBits;
-  const bad = (message: string, offset: number): BlockError => new BlockError("ERR_CORRUPT", message, { offset });
-  if (header.reftableClusters * clusterSize > MAX_REFTABLE_BYTES) throw bad("Reference count table too large", 56);
-  if (header.reftableClusters === 0 && !check) throw bad("Image does not contain a reference count table", 56);
-  if (header.reftableOffset % clusterSize !== 0 || !Number.isFinite(header.reftableOffset)) throw bad("Reference count table offset invalid", 48);
-  const l1Bytes = header.l1Entries * 8;
-  if (l1Bytes > MAX_L1_BYTES) throw bad("Active L1 table too large", 36);
-  if (header.l1Offset % clusterSize !== 0 || !Number.isFinite(header.l1Offset)) throw bad("Active L1 table offset invalid", 40);
-  const entry = header.incompatible.lo & Incompatible.extendedL2 ? 16 : 8;
-  const needed = divCeil(header.size, (clusterSize / entry) * clusterSize);
-  if (needed * 8 > MAX_L1_BYTES) throw new BlockError("ERR_TOO_LARGE", "Image is too big", { errno: "EFBIG", offset: 24 });
-  if (header.l1Entries < needed) throw bad("L1 table is too small", 36);
-  if (!check && (header.snapshotsOffset % clusterSize !== 0 || !Number.isFinite(header.snapshotsOffset))) {
-    throw bad("Snapshot table offset invalid", 64);
-  }
-  // Tables behind the end of the file read as zeros.
-}
-
-function* openDataFile(context: OpenContext, header: Header): Op<void> {
-  if (context.options["data-file"] !== undefined) {
-    yield* context.openChild("data-file", "data");
-  } else if (header.dataFile !== null && header.dataFile !== "") {
-    yield* context.openReference("data-file", "data", { kind: "data-file", filename: header.dataFile, format: null });
-  } else {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "'data-file' is required for this image");
-  }
-}
-
 function* assemble(context: OpenContext, header: Header, options: ReturnType<typeof takeOptions>): Op<Qcow2> {
   const { node } = context;
   const plan = new RegionPlan();
@@ -292,11 +249,13 @@ function* assemble(context: OpenContext, header: Header, options: ReturnType<typ
       }
     };
   image.l2 = new TableCache(image.kernel, l2Region, options.sliceSize, getFile, {
+    write: writeGrow,
     beforeWrite: () => image.beforeL2Write(),
     makeRoom: makeRoom(() => image.l2),
     checkWrite: (offset, length) => image.checkOverlap(offset, length, "active-l2"),
   });
   image.refblocks = new TableCache(image.kernel, refRegion, options.sliceSize, getFile, {
+    write: writeGrow,
     // eslint-disable-next-line require-yield
     *beforeWrite() {
       image.barrierNeeded = true;

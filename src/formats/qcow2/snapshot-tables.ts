@@ -84,11 +84,7 @@ export function* updateRun(image: Qcow2, first: number, count: number, delta: 1 
   }
   yield* allocator.update(first, count, delta);
   if (delta > 0 || freed === null || freed.runs.length === FreedRuns.MAX) return;
-  for (let cluster = first; cluster < first + count; cluster++) {
-    let left = allocator.refcountInMemory(cluster);
-    if (left < 0) left = yield* allocator.refcount(cluster);
-    if (left === 0) freed.add(cluster, 1);
-  }
+  yield* allocator.freeRuns(first, count, (from, clusters) => freed.add(from, clusters));
 }
 
 /** Takes the COPIED flags out of an L2 table; true when there were any. */
@@ -105,16 +101,24 @@ export function clearFlags(image: Qcow2, table: DataView): boolean {
 
 /** Makes the COPIED flags of an L2 table agree with the refcounts; true when any changed. */
 export function* adjustFlags(image: Qcow2, table: DataView): Op<boolean> {
-  const { allocator } = image;
+  const { allocator, kernel, clusterSize, entrySize } = image;
+  const { sliceClusters, order } = allocator;
   let changed = false;
-  for (let at = 0; at < image.clusterSize; at += image.entrySize) {
+  // Neighbouring entries mostly have their refcounts in one slice.
+  let base = -1;
+  let pointer = -1;
+  for (let at = 0; at < clusterSize; at += entrySize) {
     const hi = table.getUint32(at);
     if ((hi & COMPRESSED_HI) !== 0) continue;
     const host = offsetOf(hi, table.getUint32(at + 4));
     if (host === 0) continue;
-    let references = allocator.refcountInMemory(host / image.clusterSize);
-    if (references < 0) references = yield* allocator.refcount(host / image.clusterSize);
-    const alone = references === 1;
+    const cluster = host / clusterSize;
+    const index = cluster % sliceClusters;
+    if (cluster - index !== base) {
+      base = cluster - index;
+      pointer = yield* allocator.sliceOf(cluster);
+    }
+    const alone = pointer >= 0 && kernel.refGet(pointer, index, order) === 1;
     if (alone === ((hi & COPIED_HI) !== 0)) continue;
     table.setUint32(at, (alone ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0);
     changed = true;

@@ -381,11 +381,13 @@ export class Snapshots implements SnapshotVerbs {
     const release = yield* image.lock.acquire();
     try {
       for (const [first, count] of freed.runs) {
-        let free = 0;
-        while (free < count && (yield* image.allocator.refcount(first + free)) === 0) free++;
-        const offset = first * image.clusterSize;
-        const length = Math.min(free * image.clusterSize, image.file.size - offset);
-        if (length > 0) yield* discard(image.file, offset, length);
+        const free: [number, number][] = [];
+        yield* image.allocator.freeRuns(first, count, (from, clusters) => free.push([from, clusters]));
+        for (const [from, clusters] of free) {
+          const offset = from * image.clusterSize;
+          const length = Math.min(clusters * image.clusterSize, image.file.size - offset);
+          if (length > 0) yield* discard(image.file, offset, length);
+        }
       }
     } catch (error) {
       if (!(error instanceof BlockError)) throw error;

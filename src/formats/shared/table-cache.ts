@@ -10,7 +10,7 @@
  */
 import { assert } from "../../base/error.js";
 import { alignDown, alignUp } from "../../base/int.js";
-import { readPadded, writeGrow } from "../../block/io.js";
+import { readPadded } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { WaitQueue, WaitRequest, type Op } from "../../block/op.js";
 import type { Region } from "../../kernel/memory.js";
@@ -20,6 +20,8 @@ import type { Kernel } from "../../kernel/types.js";
 const SECTOR = 512;
 
 export interface TableCacheHooks {
+  /** How a slot gets to the file (`writeGrow`); a cache that is only read has no use for it. */
+  write(file: Node, bytes: Uint8Array, offset: number): Op<void>;
   /** Runs before dirty slots are written; the metadata lock is held. */
   beforeWrite(): Op<void>;
   /** Called when every slot is dirty: write some back, taking the metadata lock unless `locked`. */
@@ -143,7 +145,7 @@ export class TableCache {
     if (this.#hooks.checkWrite !== undefined) yield* this.#hooks.checkWrite(offset + from, to - from);
     this.#busy[slot] = WRITING;
     try {
-      yield* writeGrow(this.#file(), this.#kernel.memory.subarray(at + from, at + to), offset + from);
+      yield* this.#hooks.write(this.#file(), this.#kernel.memory.subarray(at + from, at + to), offset + from);
     } finally {
       this.#busy[slot] = 0;
       this.#ready.wakeAll();

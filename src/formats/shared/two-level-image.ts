@@ -6,7 +6,7 @@
  * them are written, and L2 tables before the L1 entries that point to those (`flush`). A crash therefore loses at most writes
  * that were not flushed, and leaks the clusters they had.
  */
-import { BlockError } from "../../base/error.js";
+import { BlockError, type Errno } from "../../base/error.js";
 import { alignDown, alignUp } from "../../base/int.js";
 import type { MappedImpl, Miss, WritePiece, WritePlan } from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
@@ -51,7 +51,7 @@ export abstract class TwoLevelImage implements MappedImpl {
   readonly shape = "mapped";
   readonly allocationUnit: number;
   readonly clusterSize: number;
-  protected readonly node: Node;
+  readonly node: Node;
   protected readonly pages: EntryPages;
   protected readonly l1: EntryTable;
   protected readonly l2Entries: number;
@@ -103,8 +103,11 @@ export abstract class TwoLevelImage implements MappedImpl {
   /** Refuses to write in place where that would hit the image's own metadata. */
   protected abstract checkWritable(host: number): void;
 
+  /** What QEMU reports for damaged tables of the format. */
+  protected readonly corruptErrno: Errno = "EIO";
+
   protected error(message: string, offset: number): BlockError {
-    return new BlockError("ERR_CORRUPT", message, { errno: "EIO", node: this.node.nodeName, offset });
+    return new BlockError("ERR_CORRUPT", message, { errno: this.corruptErrno, node: this.node.nodeName, offset });
   }
 
   // ---- reading ----
@@ -236,6 +239,11 @@ export abstract class TwoLevelImage implements MappedImpl {
     if (!Number.isSafeInteger(host + bytes)) throw new BlockError("ERR_NO_SPACE", "The image cannot grow any more", { node: this.node.nodeName });
     this.#end = host + bytes;
     return host;
+  }
+
+  /** The file ends at its metadata again. */
+  protected resetAllocation(): void {
+    this.#end = -1;
   }
 
   *commitWrite(plan: WritePlan): Op<void> {

@@ -1,19 +1,25 @@
 // time-limit: 240 s
 /**
- * Random sequences of operations on the block formats (VDI, Parallels, VHD) against a flat model, in each way of driving Ops; some with
+ * Random sequences of operations on the block formats (VDI, Parallels, VHD, VMDK, VHDX, QED, qcow, encrypted qcow2) against a flat model, in each way of driving Ops; some with
  * failing writes. SEED=n starts at another seed, BLOCKCORE_SEEDS=n runs that many sequences a format.
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { BlockError, errnoError } from "../../../../src/base/error.js";
+import type { BlockdevOptions } from "../../../../src/block/context.js";
 import type { Driver } from "../../../../src/block/driver.js";
 import { discard, flush, read, truncate, write, writeZeroes } from "../../../../src/block/io.js";
 import type { Node } from "../../../../src/block/node.js";
 import { StorageRequest, type Op } from "../../../../src/block/op.js";
 import { blockStatus } from "../../../../src/block/status.js";
 import { parallels } from "../../../../src/formats/parallels/parallels.js";
+import { qcow } from "../../../../src/formats/qcow/qcow.js";
+import { qcow2 } from "../../../../src/formats/qcow2/qcow2.js";
+import { qed } from "../../../../src/formats/qed/qed.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
 import { vdi } from "../../../../src/formats/vdi/vdi.js";
+import { vhdx } from "../../../../src/formats/vhdx/vhdx.js";
+import { vmdk } from "../../../../src/formats/vmdk/vmdk.js";
 import { vpc } from "../../../../src/formats/vpc/vpc.js";
 import { chooseSeed, random, type Random } from "../../../support/random.js";
 import { makeWorld, MODES, type Mode, type World } from "../../../support/world.js";
@@ -29,6 +35,8 @@ interface Format {
   /** The unit of allocation, for interesting places. */
   unit(options: Record<string, unknown>): number;
   canCheck: boolean;
+  /** Options to open it with. */
+  open?: BlockdevOptions;
 }
 
 const formats: readonly Format[] = [
@@ -44,6 +52,31 @@ const formats: readonly Format[] = [
     options: (chance) => ({ force_size: true, subformat: chance.chance(0.25) ? "fixed" : "dynamic" }),
     unit: () => 2 << 20,
     canCheck: false,
+  },
+  {
+    driver: vmdk,
+    options: (chance) => ({
+      subformat: chance.pick(["monolithicSparse", "monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat"]),
+      ...(chance.chance(0.3) ? { subformat: "monolithicSparse", zeroed_grain: true } : {}),
+    }),
+    unit: () => 65536,
+    canCheck: true,
+  },
+  {
+    driver: vhdx,
+    options: (chance) => ({ block_size: chance.pick([1 << 20, 1 << 20, 8 << 20]), subformat: chance.chance(0.2) ? "fixed" : "dynamic", block_state_zero: chance.chance(0.5) }),
+    unit: () => 1 << 20,
+    canCheck: true,
+  },
+  { driver: qed, options: (chance) => chance.pick([{}, { cluster_size: 4096, table_size: 2 }, { cluster_size: 1 << 20 }]), unit: (options) => (options["cluster_size"] as number | undefined) ?? 65536, canCheck: true },
+  { driver: qcow, options: () => ({}), unit: () => 4096, canCheck: false },
+  { driver: qcow, options: () => ({ "encrypt.format": "aes", "encrypt.key-secret": "sec0" }), unit: () => 4096, canCheck: false, open: { encrypt: { "key-secret": "sec0" } } },
+  {
+    driver: qcow2,
+    options: (chance) => ({ "encrypt.format": "aes", "encrypt.key-secret": "sec0", cluster_size: chance.pick([512, 4096, 65536]) }),
+    unit: (options) => options["cluster_size"] as number,
+    canCheck: true,
+    open: { encrypt: { "key-secret": "sec0" } },
   },
 ];
 
@@ -67,7 +100,8 @@ class Sequence {
     this.#canFail = mode === "seeded" && this.#random.chance(0.4);
     this.#world = makeWorld({
       mode,
-      drivers: [raw, vdi, vpc, parallels],
+      drivers: [raw, vdi, vpc, parallels, vmdk, vhdx, qed, qcow, qcow2],
+      secrets: { sec0: "a passphrase" },
       seed: seed ^ 0x2545f491,
       plain: this.#random.chance(0.2),
       before: (request) => {
@@ -107,7 +141,7 @@ class Sequence {
   }
 
   async #open(): Promise<void> {
-    this.#node = await this.#world.open(this.#format.driver.name, "image", { write: true, unmap: this.#random.chance(0.8) });
+    this.#node = await this.#world.open(this.#format.driver.name, "image", { write: true, unmap: this.#random.chance(0.8) }, this.#format.open);
   }
 
   async #step(): Promise<void> {

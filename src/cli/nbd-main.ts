@@ -1,0 +1,5 @@
+/** The drop-in `qemu-nbd`. */
+import { nbdMain } from "./nbd/program.js";
+import { runProgram } from "./process.js";
+
+await runProgram("qemu-nbd", (argv, output, signal) => nbdMain(argv, { program: "qemu-nbd", version: "7.2.0 (Blockcore)", output, signal }));

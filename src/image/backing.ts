@@ -1,0 +1,83 @@
+/** Finding layers of a backing chain by name, and changing what an image names as its backing file. */
+import { BlockError, strerror, toBlockError } from "../base/error.js";
+import { isAbsolutePath, protocolOf, resolveReference } from "../block/filename.js";
+import { below, skipFilters } from "../block/graph.js";
+import type { Node } from "../block/node.js";
+import { imageName } from "../block/open.js";
+import type { Op } from "../block/op.js";
+
+/** The one spelling of a path that names a file, links followed where the platform can; null: there is no such file. */
+export type RealPath = (path: string) => string | null;
+
+/** Without a file system: "./a" and "b/../a" are one path. */
+export const lexicalPath: RealPath = (path) => {
+  const parts: string[] = [];
+  for (const part of path.split("/")) {
+    if (part === "" || part === ".") continue;
+    const last = parts[parts.length - 1];
+    if (part === ".." && last !== undefined && last !== "..") parts.pop();
+    else parts.push(part);
+  }
+  return (isAbsolutePath(path) ? "/" : "") + parts.join("/");
+};
+
+/** The layer below `node` that a user means by `name`: a path, relative to the image above the layer; other names as they are. */
+export function findBackingImage(node: Node, name: string, realPath: RealPath = lexicalPath): Node | null {
+  for (let above: Node = skipFilters(node); ; ) {
+    const next = below(above);
+    if (next === null) return null;
+    const layer = skipFilters(next);
+    const impl = above.impl;
+    const stored = impl.shape === "mapped" ? impl.backingFile?.filename : undefined;
+    if (above.options["backing"] !== undefined || stored === undefined) {
+      if (name === layer.filename) return layer;
+    } else if (!isPath(name) || !isPath(stored)) {
+      if (name === stored || name === layer.filename) return layer;
+    } else {
+      const wanted = realPath(resolved(above, name));
+      if (wanted !== null && wanted === realPath(resolved(above, stored))) return layer;
+    }
+    above = layer;
+  }
+}
+
+const isPath = (name: string): boolean => protocolOf(name) === null && !name.startsWith("json:");
+
+function resolved(above: Node, name: string): string {
+  try {
+    return resolveReference(imageName(above), name);
+  } catch {
+    return name;
+  }
+}
+
+/** The layer below `node` that is the file `filename`. */
+export function findLayer(node: Node, filename: string, realPath: RealPath = lexicalPath): Node | null {
+  const same = (other: string): boolean => {
+    if (filename === other) return true;
+    return isPath(filename) && isPath(other) && realPath(filename) === realPath(other) && realPath(other) !== null;
+  };
+  for (let next = below(skipFilters(node)); next !== null; next = below(skipFilters(next))) {
+    const layer = skipFilters(next);
+    if (same(imageName(layer))) return layer;
+  }
+  return null;
+}
+
+/**
+ * Rewrites the backing file an image names; null: none.
+ * @throws BlockError "Could not change the backing file to 'x': …"
+ */
+export function* changeBackingFile(node: Node, filename: string | null, format: string | null): Op<void> {
+  const fail = (what: string, errno: BlockError["errno"], cause?: unknown): BlockError =>
+    new BlockError(toBlockError(cause).code, `Could not change the backing file to '${filename ?? ""}': ${what}`, { errno, cause });
+  const impl = skipFilters(node).impl;
+  if (impl.shape !== "mapped" || impl.changeBackingFile === undefined) throw fail(strerror("ENOTSUP"), "ENOTSUP", new BlockError("ERR_UNSUPPORTED", ""));
+  if (filename !== null && format === null) throw fail("backing format must be specified", "EINVAL", new BlockError("ERR_INVALID_ARGUMENT", ""));
+  try {
+    yield* impl.changeBackingFile(filename, format);
+  } catch (error) {
+    const { errno } = toBlockError(error);
+    throw fail(errno === "ENOSPC" ? "No space left in the file header" : strerror(errno), errno, error);
+  }
+}

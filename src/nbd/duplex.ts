@@ -1,0 +1,182 @@
+/** A connection: bytes in, bytes out. Sockets, WebSockets, MessagePorts and pairs of web streams all become one. */
+
+export interface Duplex {
+  /** Chunks as they arrive; ends when the other side has closed. */
+  readonly incoming: AsyncIterable<Uint8Array>;
+  /** Writes all parts in order; resolves when the medium takes more (back-pressure). Parts must not change until then. */
+  write(parts: readonly Uint8Array[]): Promise<void>;
+  /** Closes both directions; pending reads end. */
+  close(): void;
+  /** Continues with TLS on the same connection, where the medium can. */
+  startTls?(): Promise<Duplex>;
+}
+
+/** The connection ended where more bytes were needed. */
+export class ConnectionEnded extends Error {
+  constructor() {
+    super("The connection was closed by the other side");
+  }
+}
+
+/** Reads exact numbers of bytes from a connection. */
+export class ByteReader {
+  readonly #iterator: AsyncIterator<Uint8Array>;
+  #chunk: Uint8Array = new Uint8Array(0);
+
+  constructor(duplex: Duplex) {
+    this.#iterator = duplex.incoming[Symbol.asyncIterator]();
+  }
+
+  /** The next `length` bytes; a view where one chunk holds them, good until the next call. */
+  async read(length: number): Promise<Uint8Array> {
+    if (this.#chunk.length >= length) return this.#take(length);
+    const bytes = new Uint8Array(length);
+    await this.readInto(bytes);
+    return bytes;
+  }
+
+  async readInto(into: Uint8Array): Promise<void> {
+    let at = 0;
+    while (at < into.length) {
+      if (this.#chunk.length === 0) await this.#next();
+      const part = this.#take(Math.min(this.#chunk.length, into.length - at));
+      into.set(part, at);
+      at += part.length;
+    }
+  }
+
+  /** Reads and forgets. */
+  async skip(length: number): Promise<void> {
+    let left = length;
+    while (left > 0) {
+      if (this.#chunk.length === 0) await this.#next();
+      left -= this.#take(Math.min(this.#chunk.length, left)).length;
+    }
+  }
+
+  #take(length: number): Uint8Array {
+    const part = this.#chunk.subarray(0, length);
+    this.#chunk = this.#chunk.subarray(length);
+    return part;
+  }
+
+  async #next(): Promise<void> {
+    const next = await this.#iterator.next();
+    if (next.done === true) throw new ConnectionEnded();
+    this.#chunk = next.value;
+  }
+}
+
+/** One writer at a time: replies of concurrent requests must not mix. */
+export class MessageWriter {
+  readonly #duplex: Duplex;
+  #last: Promise<void> = Promise.resolve();
+  #failed: unknown;
+
+  constructor(duplex: Duplex) {
+    this.#duplex = duplex;
+  }
+
+  send(parts: readonly Uint8Array[]): Promise<void> {
+    const turn = this.#last.then(async () => {
+      if (this.#failed !== undefined) throw this.#failed;
+      await this.#duplex.write(parts);
+    });
+    this.#last = turn.catch((error: unknown) => {
+      this.#failed ??= error;
+    });
+    return turn;
+  }
+}
+
+/** A connection over a pair of web streams (WebSocketStream, fetch, TransformStreams in tests). */
+export function webDuplex(pair: { readable: ReadableStream<Uint8Array>; writable: WritableStream<Uint8Array> }): Duplex {
+  const reader = pair.readable.getReader();
+  const writer = pair.writable.getWriter();
+  let closed = false;
+  return {
+    incoming: {
+      async *[Symbol.asyncIterator]() {
+        for (;;) {
+          const { done, value } = await reader.read();
+          if (done) return;
+          if (value.length > 0) yield value;
+        }
+      },
+    },
+    async write(parts) {
+      for (const part of parts) {
+        await writer.ready;
+        await writer.write(part.slice());
+      }
+    },
+    close() {
+      if (closed) return;
+      closed = true;
+      reader.cancel().catch(() => {});
+      writer.close().catch(() => {});
+    },
+  };
+}
+
+/** The structural part of a MessagePort or a WebSocket that matters here. */
+export interface MessageChannelLike {
+  postMessage?(message: unknown): void;
+  send?(message: Uint8Array): void;
+  close(): void;
+  addEventListener(type: string, listener: (event: { data?: unknown }) => void): void;
+  start?(): void;
+  binaryType?: string;
+  readonly bufferedAmount?: number;
+}
+
+/** Outgoing bytes a WebSocket may hold before writers wait. */
+const SOCKET_BUFFER = 4 * 1024 * 1024;
+
+/** A connection over messages: each message is a chunk of bytes; an empty one, or a close event, ends it. */
+export function messageDuplex(channel: MessageChannelLike): Duplex {
+  const queue: Uint8Array[] = [];
+  let wake: (() => void) | null = null;
+  let ended = false;
+  const end = (): void => {
+    ended = true;
+    wake?.();
+  };
+  if (channel.binaryType !== undefined) channel.binaryType = "arraybuffer";
+  channel.addEventListener("message", ({ data }) => {
+    const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : data instanceof Uint8Array ? data : null;
+    if (bytes === null || bytes.length === 0) end();
+    else queue.push(bytes);
+    wake?.();
+  });
+  channel.addEventListener("close", end);
+  channel.addEventListener("error", end);
+  channel.start?.();
+  return {
+    incoming: {
+      async *[Symbol.asyncIterator]() {
+        for (;;) {
+          const chunk = queue.shift();
+          if (chunk !== undefined) yield chunk;
+          else if (ended) return;
+          else await new Promise<void>((resolve) => (wake = resolve));
+        }
+      },
+    },
+    async write(parts) {
+      for (const part of parts) {
+        const copy = part.slice();
+        if (channel.send !== undefined) channel.send(copy);
+        else channel.postMessage!(copy);
+      }
+      while ((channel.bufferedAmount ?? 0) > SOCKET_BUFFER && !ended) await new Promise<void>((resolve) => setTimeout(resolve, 5));
+    },
+    close() {
+      if (!ended) {
+        if (channel.postMessage !== undefined) channel.postMessage(new Uint8Array(0));
+        end();
+      }
+      channel.close();
+    },
+  };
+}

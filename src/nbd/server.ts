@@ -1,0 +1,121 @@
+/** An NBD server: exports by name, and connections handed to it by whoever listens (`node-listen.ts`, a MessagePort, …). */
+import { BlockError } from "../base/error.js";
+import type { Duplex } from "./duplex.js";
+import type { NbdExport } from "./export.js";
+import { serverHandshake, type Agreement, type HandshakeHost } from "./handshake-server.js";
+import { Transmission } from "./transmission-server.js";
+
+export interface NbdServerOptions {
+  /** Time a client has for the negotiation, in ms; 10 s as QEMU. */
+  handshakeTimeout?: number;
+  /** Connections at a time, those in negotiation not counted; 0: no limit. */
+  maxConnections?: number;
+  /** Upgrades a connection to TLS; clients must use it then. */
+  startTls?: (duplex: Duplex) => Promise<Duplex>;
+  /** Negotiations at a time: half-open connections beyond that make the oldest one go. */
+  maxHandshakes?: number;
+}
+
+const HANDSHAKE_TIMEOUT = 10_000;
+const MAX_HANDSHAKES = 256;
+
+interface Session {
+  duplex: Duplex;
+  agreement: Agreement | null;
+  transmission: Transmission | null;
+  ended: Promise<void>;
+}
+
+export class NbdServer {
+  readonly #options: NbdServerOptions;
+  readonly #exports = new Map<string, NbdExport>();
+  readonly #sessions = new Set<Session>();
+  /** Called when the last client of the server has gone. */
+  onIdle: (() => void) | null = null;
+
+  constructor(options: NbdServerOptions = {}) {
+    this.#options = options;
+  }
+
+  /** Clients that have entered an export. */
+  get clients(): number {
+    let count = 0;
+    for (const session of this.#sessions) if (session.transmission !== null) count++;
+    return count;
+  }
+
+  add(added: NbdExport): void {
+    if (this.#exports.has(added.name)) throw new BlockError("ERR_EXISTS", `NBD server already has export named '${added.name}'`, { errno: "EEXIST" });
+    this.#exports.set(added.name, added);
+  }
+
+  /** Takes an export away. Its clients are disconnected; without `hard` it must have none. */
+  async remove(name: string, hard: boolean): Promise<void> {
+    const found = this.#exports.get(name);
+    if (found === undefined) throw new BlockError("ERR_NOT_FOUND", `Export '${name}' is not found`);
+    const using = [...this.#sessions].filter((session) => session.agreement?.export === found);
+    if (using.length > 0 && !hard) {
+      throw new BlockError("ERR_BUSY", `export '${name}' still in use`, { hint: "Use mode='hard' to force client disconnect" });
+    }
+    this.#exports.delete(name);
+    await Promise.all(using.map((session) => this.#end(session)));
+  }
+
+  /** Serves one connection until it ends. Never throws: what goes wrong with one client is that client's end. */
+  async accept(duplex: Duplex): Promise<void> {
+    let settle = (): void => {};
+    const session: Session = { duplex, agreement: null, transmission: null, ended: new Promise((resolve) => (settle = resolve)) };
+    this.#makeRoom();
+    this.#sessions.add(session);
+    try {
+      await this.#serve(session);
+    } catch {
+      // A client that vanished or broke the protocol.
+    } finally {
+      session.duplex.close();
+      this.#sessions.delete(session);
+      settle();
+      if (this.clients === 0 && session.transmission !== null) this.onIdle?.();
+    }
+  }
+
+  /** Half-open connections may not lock others out. */
+  #makeRoom(): void {
+    const waiting = [...this.#sessions].filter((session) => session.agreement === null);
+    if (waiting.length >= (this.#options.maxHandshakes ?? MAX_HANDSHAKES)) waiting[0]!.duplex.close();
+  }
+
+  async #serve(session: Session): Promise<void> {
+    const timer = setTimeout(() => session.duplex.close(), this.#options.handshakeTimeout ?? HANDSHAKE_TIMEOUT);
+    const { startTls } = this.#options;
+    const host: HandshakeHost = {
+      find: (name) => this.#exports.get(name) ?? null,
+      list: () => [...this.#exports.values()],
+      tlsRequired: startTls !== undefined,
+      startTls: startTls === undefined ? null : async (duplex) => (session.duplex = await startTls(duplex)),
+    };
+    let agreement: Agreement;
+    try {
+      agreement = await serverHandshake(session.duplex, host);
+    } finally {
+      clearTimeout(timer);
+    }
+    const limit = this.#options.maxConnections ?? 0;
+    if (limit > 0 && this.clients >= limit) return;
+    session.agreement = agreement;
+    session.transmission = new Transmission(agreement);
+    await session.transmission.run();
+  }
+
+  async #end(session: Session): Promise<void> {
+    session.transmission?.stop();
+    session.duplex.close();
+    await session.ended;
+  }
+
+  /** Disconnects everybody; requests under way are finished first. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#sessions].map((session) => this.#end(session)));
+    this.#exports.clear();
+  }
+}

@@ -1,0 +1,256 @@
+// time-limit: 240 s
+/** VMDK and VHDX images with the real qemu-img and qemu-io, in both directions. */
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { createImage } from "../../src/block/create.js";
+import { flush, read, write, writeZeroes } from "../../src/block/io.js";
+import type { Node } from "../../src/block/node.js";
+import { openNode } from "../../src/block/open.js";
+import { runAsync, runSync, type Op } from "../../src/block/op.js";
+import { convertImage } from "../../src/image/convert-image.js";
+import { allowAll, nodeEnvironment } from "../../src/node-environment.js";
+import { chooseSeed, random, type Random } from "../support/random.js";
+import { skip } from "../support/skip.js";
+import { tempPath } from "../support/temp.js";
+
+const MiB = 1024 * 1024;
+const hasQemu = spawnSync("qemu-img", ["--version"]).status === 0;
+const environment = nodeEnvironment({ faces: "sync", gate: allowAll });
+const seed = chooseSeed();
+
+function qemu(program: string, ...args: string[]): string {
+  const run = spawnSync(program, args, { encoding: "utf8" });
+  if (run.status !== 0) throw new Error(`${program} ${args.join(" ")}: ${run.stdout}${run.stderr}`);
+  return run.stdout;
+}
+const go = <T>(op: Op<T>): T => runSync(op);
+
+function openImage(driver: string, filename: string, writable: boolean): Node {
+  return go(openNode(environment, { driver, filename, flags: { write: writable, unmap: writable } }));
+}
+function create(driver: string, filename: string, size: number, options: Record<string, unknown>): void {
+  go(createImage(environment, { driver: environment.drivers.get(driver)!, filename, size, options }));
+}
+function optionText(options: Record<string, unknown>): string[] {
+  const text = Object.entries(options).map(([name, value]) => `${name}=${value === true ? "on" : value === false ? "off" : String(value)}`);
+  return text.length === 0 ? [] : ["-o", text.join(",")];
+}
+/** A new folder, so that images of several files have the same names everywhere. */
+function folder(): string {
+  const path = tempPath("image");
+  mkdirSync(path);
+  return path;
+}
+
+interface Kind {
+  driver: string;
+  options: Record<string, unknown>;
+}
+const kinds: Kind[] = [
+  { driver: "vmdk", options: {} },
+  { driver: "vmdk", options: { zeroed_grain: true, adapter_type: "lsilogic", hwversion: "12", toolsversion: "9" } },
+  { driver: "vmdk", options: { subformat: "monolithicFlat", compat6: true } },
+  { driver: "vmdk", options: { subformat: "twoGbMaxExtentSparse" } },
+  { driver: "vmdk", options: { subformat: "twoGbMaxExtentFlat", adapter_type: "buslogic" } },
+  { driver: "vhdx", options: {} },
+  { driver: "vhdx", options: { block_size: MiB, block_state_zero: false } },
+  { driver: "vhdx", options: { subformat: "fixed", block_size: 2 * MiB } },
+];
+const streamOptimized: Kind = { driver: "vmdk", options: { subformat: "streamOptimized" } };
+
+for (const { driver, options } of [...kinds.filter((kind) => kind.driver === "vmdk"), streamOptimized]) {
+  for (const size of [0, 512, 5 * MiB + 1536, 5 * 1024 * MiB]) {
+    test(`${driver} ${JSON.stringify(options)} of ${size} bytes is created as qemu-img creates it`, () => {
+      if (!hasQemu) return skip("qemu-img is not installed");
+      const [ours, theirs] = [folder(), folder()];
+      create(driver, join(ours, "image.vmdk"), size, options);
+      qemu("qemu-img", "create", "-q", "-f", driver, ...optionText(options), join(theirs, "image.vmdk"), String(size));
+      assert.equal(readdirSync(ours).sort(), readdirSync(theirs).sort());
+      for (const name of readdirSync(ours)) {
+        if (size > 64 * MiB && name.includes("-f")) continue;
+        // Content IDs are random, and may have any number of digits; in embedded descriptors zeros follow.
+        const blank = (path: string): string => readFileSync(join(path, name)).toString("latin1").replace(/\nCID=[0-9a-f]+/, "\nCID=?").replace(/\0+/g, "\0");
+        assert.is(blank(ours), blank(theirs), name);
+      }
+    });
+  }
+}
+
+for (const options of [{}, { block_size: MiB, log_size: 2 * MiB }, { block_size: 256 * MiB, block_state_zero: false }, { subformat: "fixed" }]) {
+  test(`vhdx ${JSON.stringify(options)}: qemu-img sees what it would have made`, () => {
+    if (!hasQemu) return skip("qemu-img is not installed");
+    for (const size of [512, 40 * MiB, 3 * 1024 * MiB + 512]) {
+      if (size > 100 * MiB && "subformat" in options) continue;
+      const path = folder();
+      const [ours, theirs] = [join(path, "ours.vhdx"), join(path, "theirs.vhdx")];
+      create("vhdx", ours, size, options);
+      qemu("qemu-img", "create", "-q", "-f", "vhdx", ...optionText(options), theirs, String(size));
+      const info = (image: string): Record<string, unknown> => {
+        const { filename: _, "actual-size": __, ...rest } = JSON.parse(qemu("qemu-img", "info", "--output=json", image)) as Record<string, unknown>;
+        return rest;
+      };
+      assert.equal(info(ours), info(theirs));
+    }
+  });
+}
+
+/** Random writes and zeros through our own code. */
+function change(node: Node, model: Uint8Array, chance: Random, count: number): void {
+  for (let i = 0; i < count; i++) {
+    const length = 1 + chance.int(Math.min(model.length, chance.pick([600, 70_000, 3 * MiB])));
+    const offset = chance.int(model.length - length + 1);
+    if (chance.chance(0.2)) {
+      go(writeZeroes(node, offset, length, { mayUnmap: chance.chance(0.5) }));
+      model.fill(0, offset, offset + length);
+      continue;
+    }
+    const tile = chance.bytes(Math.min(length, 509));
+    const whole = new Uint8Array(length);
+    for (let at = 0; at < length; at += tile.length) whole.set(tile.subarray(0, Math.min(tile.length, length - at)), at);
+    go(write(node, whole, offset));
+    model.set(whole, offset);
+    if (chance.chance(0.1)) go(flush(node));
+  }
+}
+
+function judge(driver: string, image: string, model: Uint8Array): void {
+  const flat = tempPath("model.raw");
+  writeFileSync(flat, model);
+  qemu("qemu-img", "check", "-q", "-f", driver, image);
+  qemu("qemu-img", "compare", "-q", "-f", driver, "-F", "raw", image, flat);
+}
+
+for (const { driver, options } of kinds) {
+  test(`${driver} ${JSON.stringify(options)}: what we write qemu reads, what qemu writes we read`, () => {
+    if (!hasQemu) return skip("qemu-img is not installed");
+    console.log(`SEED=${seed}`);
+    const chance = random(seed);
+    for (let round = 0; round < 4; round++) {
+      const image = join(folder(), `image.${driver}`);
+      const asked = 512 * (1 + chance.int(24_000));
+      if (round % 2 === 0) create(driver, image, asked, options);
+      else qemu("qemu-img", "create", "-q", "-f", driver, ...optionText(options), image, String(asked));
+      let node = openImage(driver, image, true);
+      assert.is(node.size, asked);
+      const model = new Uint8Array(node.size);
+      change(node, model, chance, 20);
+      go(node.unref());
+      judge(driver, image, model);
+      const commands: string[] = [];
+      for (let i = 0; i < 8; i++) {
+        const length = 512 * (1 + chance.int(Math.min(4000, Math.floor(model.length / 512))));
+        const offset = 512 * chance.int((model.length - length) / 512 + 1);
+        const value = chance.int(255) + 1;
+        commands.push("-c", `write -P ${value} ${offset} ${length}`);
+        model.fill(value, offset, offset + length);
+      }
+      qemu("qemu-io", "-f", driver, ...commands, image);
+      node = openImage(driver, image, true);
+      const bytes = new Uint8Array(model.length);
+      go(read(node, bytes, 0));
+      assert.is(Buffer.compare(bytes, model), 0, "what qemu-io wrote");
+      change(node, model, chance, 10);
+      go(node.unref());
+      judge(driver, image, model);
+    }
+  });
+}
+
+test("an image that qemu-img converted reads as its source", () => {
+  if (!hasQemu) return skip("qemu-img is not installed");
+  const chance = random(seed + 1);
+  const path = folder();
+  const source = join(path, "source.raw");
+  const content = new Uint8Array(9 * MiB + 512);
+  for (let i = 0; i < 6; i++) content.set(chance.bytes(50_000), chance.int(content.length - 50_000));
+  writeFileSync(source, content);
+  for (const { driver, options } of [...kinds, streamOptimized]) {
+    const image = join(folder(), `image.${driver}`);
+    qemu("qemu-img", "convert", "-O", driver, ...optionText(options), source, image);
+    const node = openImage(driver, image, false);
+    const bytes = new Uint8Array(node.size);
+    go(read(node, bytes, 0));
+    assert.is(Buffer.compare(bytes, content), 0, driver);
+    go(node.unref());
+  }
+});
+
+test("qemu-img reads the streamOptimized images we write, compressed in parallel", async () => {
+  if (!hasQemu) return skip("qemu-img is not installed");
+  const both = nodeEnvironment({ gate: allowAll });
+  const chance = random(seed + 2);
+  const image = join(folder(), "image.vmdk");
+  const size = 7 * MiB + 1024;
+  const model = new Uint8Array(size);
+  for (let i = 0; i < 5; i++) model.set(chance.bytes(100_000), chance.int(size - 100_000));
+  await runAsync(createImage(both, { driver: both.drivers.get("vmdk")!, filename: image, size, options: streamOptimized.options }));
+  const node = await runAsync(openNode(both, { driver: "vmdk", filename: image, flags: { write: true } }));
+  const step = 16 * 65536;
+  for (let at = 0; at < size; at += step) await runAsync(write(node, model.subarray(at, Math.min(size, at + step)), at, { compressed: true }));
+  await runAsync(node.unref());
+  judge("vmdk", image, model);
+  const again = await runAsync(openNode(both, { driver: "vmdk", filename: image }));
+  const bytes = new Uint8Array(size);
+  await runAsync(read(again, bytes, 0));
+  assert.is(Buffer.compare(bytes, model), 0);
+  await runAsync(again.unref());
+});
+
+test("convert to every subformat, also to streamOptimized without being asked to compress", () => {
+  if (!hasQemu) return skip("qemu-img is not installed");
+  const chance = random(seed + 4);
+  const path = folder();
+  const source = join(path, "source.raw");
+  const content = new Uint8Array(9 * MiB + 1536);
+  for (let i = 0; i < 6; i++) content.set(chance.bytes(50_000), chance.int(content.length - 50_000));
+  writeFileSync(source, content);
+  for (const { driver, options } of [...kinds, streamOptimized]) {
+    const target = join(folder(), `image.${driver}`);
+    const opts = Object.entries(options).map(([name, value]) => ({ name, value: value === true ? "on" : value === false ? "off" : String(value) }));
+    go(convertImage(environment, { sources: [{ filename: source, format: "raw" }], target: { filename: target, format: driver }, options: opts }));
+    judge(driver, target, content);
+  }
+});
+
+test("overlays: qemu's over ours and ours over qemu's; a parent that changed is refused by both", () => {
+  if (!hasQemu) return skip("qemu-img is not installed");
+  const chance = random(seed + 3);
+  for (const theirs of [true, false]) {
+    const path = folder();
+    const [base, top] = [join(path, "base.vmdk"), join(path, "top.vmdk")];
+    const size = 4 * MiB;
+    const model = new Uint8Array(size);
+    create("vmdk", base, size, {});
+    let node = openImage("vmdk", base, true);
+    change(node, model, chance, 10);
+    go(node.unref());
+    if (theirs) qemu("qemu-img", "create", "-q", "-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", top);
+    else create("vmdk", top, size, { backing_file: "base.vmdk", backing_fmt: "vmdk" });
+    node = openImage("vmdk", top, true);
+    assert.is(node.backing?.driver.name, "vmdk");
+    // The last MiB stays that of the parent.
+    change(node, model.subarray(0, 3 * MiB), chance, 10);
+    go(node.unref());
+    judge("vmdk", top, model);
+    qemu("qemu-io", "-f", "vmdk", "-c", "write -P 7 0 1000k", top);
+    model.fill(7, 0, 1000 * 1024);
+    node = openImage("vmdk", top, false);
+    const bytes = new Uint8Array(size);
+    go(read(node, bytes, 0));
+    assert.is(Buffer.compare(bytes, model), 0);
+    go(node.unref());
+    // A write to the parent gives it another content ID.
+    node = openImage("vmdk", base, true);
+    go(write(node, bytes.subarray(0, 512), 0));
+    go(node.unref());
+    assert.is.not(spawnSync("qemu-io", ["-f", "vmdk", "-r", "-c", "read 3M 1M", top]).stdout.toString().includes("read 1048576/1048576"), true);
+    node = openImage("vmdk", top, false);
+    assert.throws(() => go(read(node, bytes, 0)), /content ID/);
+    go(node.unref());
+  }
+});
+
+test.run();
