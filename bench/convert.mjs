@@ -1,16 +1,13 @@
-// How fast is convert, against the real qemu-img? Page cache warm; a mixed image of 2 GiB (or the MiB given as argument).
+// How fast are convert and compare, and how much memory do they take, against the real qemu-img? Page cache warm.
 //   node bench/convert.mjs [MiB] [rounds]
 import { spawnSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
-import { closeSync, mkdtempSync, openSync, rmSync, ftruncateSync, writeSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { inTemporary, MiB, OURS, paired, QEMU_IMG, record, timed } from "./lib/bench.mjs";
 
-const MiB = 1 << 20;
-const size = Number(process.argv[2] ?? 2048);
-const rounds = Number(process.argv[3] ?? 3);
-const ours = resolve("build/qemu/qemu-img");
-const dir = mkdtempSync(join(tmpdir(), "bench-convert-"));
+const size = Number(process.argv[2] ?? 1024);
+const rounds = Number(process.argv[3] ?? 5);
 
 /** A third holes, a third noise, a third text-like data, some in fragments of 64 KiB. Always the same shape. */
 function makeImage(file) {
@@ -31,37 +28,31 @@ function makeImage(file) {
   closeSync(fd);
 }
 
-function once(program, args, out) {
-  rmSync(join(dir, out), { force: true });
-  spawnSync("sync");
-  const start = performance.now();
-  const done = spawnSync("/usr/bin/time", ["-f", "%e %U %S %M", program, ...args, out], { cwd: dir, encoding: "utf8" });
-  const wall = (performance.now() - start) / 1000;
-  if (done.status !== 0) throw new Error(done.stderr);
-  const [, user, system, memory] = done.stderr.trim().split("\n").at(-1).split(" ").map(Number);
-  return { wall, cpu: user + system, memory: memory / 1024 };
-}
-
 const cases = [
-  ["raw to qcow2", ["convert", "-f", "raw", "-O", "qcow2", "mix.raw"]],
-  ["qcow2 to raw", ["convert", "-f", "qcow2", "-O", "raw", "mix.qcow2"]],
-  ["raw to compressed qcow2", ["convert", "-c", "-f", "raw", "-O", "qcow2", "mix.raw"]],
+  ["raw to qcow2", ["convert", "-f", "raw", "-O", "qcow2", "mix.raw", "out"], 1],
+  ["qcow2 to raw", ["convert", "-f", "qcow2", "-O", "raw", "mix.qcow2", "out"], 1],
+  ["qcow2 to qcow2", ["convert", "-f", "qcow2", "-O", "qcow2", "mix.qcow2", "out"], 1],
+  ["raw to compressed qcow2", ["convert", "-c", "-f", "raw", "-O", "qcow2", "mix.raw", "out"], 0.6],
+  ["compressed qcow2 to raw", ["convert", "-f", "qcow2", "-O", "raw", "packed.qcow2", "out"], 1],
+  ["compare qcow2 with raw", ["compare", "-f", "qcow2", "-F", "raw", "mix.qcow2", "mix.raw"], 1],
 ];
-try {
+
+await inTemporary(async (dir) => {
   makeImage(join(dir, "mix.raw"));
-  spawnSync("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", "mix.raw", "mix.qcow2"], { cwd: dir });
-  console.log(`${size} MiB, best of ${rounds}, ${cpus().length} cpus, node ${process.version}`);
-  for (const [name, args] of cases) {
-    const best = { real: null, ours: null };
-    for (let round = 0; round < rounds; round++) {
-      for (const [who, program] of [["real", "qemu-img"], ["ours", ours]]) {
-        const result = once(program, args, "out");
-        if (best[who] === null || result.wall < best[who].wall) best[who] = result;
-      }
-    }
-    const show = ({ wall, cpu, memory }) => `${wall.toFixed(2)} s, cpu ${cpu.toFixed(2)} s, ${memory.toFixed(0)} MiB`;
-    console.log(`${name}: real ${show(best.real)}; ours ${show(best.ours)}; ratio ${(best.ours.wall / best.real.wall).toFixed(2)}`);
+  spawnSync(QEMU_IMG, ["convert", "-f", "raw", "-O", "qcow2", "mix.raw", "mix.qcow2"], { cwd: dir });
+  spawnSync(QEMU_IMG, ["convert", "-c", "-f", "raw", "-O", "qcow2", "mix.raw", "packed.qcow2"], { cwd: dir });
+  const idle = await paired(5, { node: () => timed(process.execPath, ["-e", "0"], dir) });
+  let peak = 0;
+  for (const [name, args, target] of cases) {
+    const once = (program) => () => {
+      rmSync(join(dir, "out"), { force: true });
+      spawnSync("sync");
+      return timed(program, args, dir);
+    };
+    const { ours, theirs } = await paired(rounds, { ours: once(OURS), theirs: once(QEMU_IMG) });
+    const note = `${size} MiB; CPU ${ours.cpu.toFixed(2)} s and ${theirs.cpu.toFixed(2)} s; memory ${ours.memory.toFixed(0)} and ${theirs.memory.toFixed(0)} MiB`;
+    record({ bench: "convert", name, unit: "s", ours: ours.wall, theirs: theirs.wall, ratio: ours.wall / theirs.wall, target, note });
+    peak = Math.max(peak, ours.memory);
   }
-} finally {
-  rmSync(dir, { recursive: true, force: true });
-}
+  record({ bench: "convert", name: "peak memory over idle Node", unit: "MiB", ours: peak - idle.node.memory, target: 150, note: `idle Node: ${idle.node.memory.toFixed(0)} MiB; the largest of the cases above` });
+});

@@ -45,7 +45,7 @@ const kernelInput = exists(kernel) ? [kernel] : [];
 
 // -- 2. the package -------------------------------------------------------------------------------------------------
 /** Entries of the package, and those that also exist in a workerd flavour. */
-const entries = ["index", "node", "browser", "worker", "edge"];
+const entries = ["index", "node", "browser", "worker", "edge", "reader"];
 const workerdEntries = ["index", "edge"];
 const present = (names) => {
   const found = {};

@@ -7,7 +7,7 @@ export type { CheckProblem, ImageCheck, ImageInfo, MapEntry, SnapshotInfo } from
 export type { Camelized } from "./image/camel.js";
 export type { CompareOptions, CompareResult } from "./image/compare.js";
 export { Image, type ImageCheckOptions, type ImageCheckReport } from "./image/image.js";
-export { ImageReader } from "./image/reader.js";
+export type { ImageReader } from "./image/reader.js";
 export type { ConvertPlan, LostFeature } from "./image/plan.js";
 export { SyncImage } from "./image/sync-image.js";
 export type { CommonOptions, ConvertTo, CreateOptions, Library, OpenOptions, ReferenceAnswer, References, SecretSource } from "./library.js";

@@ -12,11 +12,6 @@ export * from "./exports.js";
 export { qcow2 } from "./formats/qcow2/qcow2.js";
 export { Codecs, type CodecProvider } from "./codec/codec.js";
 export { raw } from "./formats/raw/raw.js";
-export { qcow2Reader } from "./formats/qcow2/reader.js";
-export { rawReader } from "./formats/raw/reader.js";
-export { smallInflate } from "./codec/inflate-small.js";
-export { portableZstdDecoder } from "./codec/zstd/decoder.js";
-export { openReader, type ReaderOptions } from "./open-reader.js";
 
 /** What qcow2 needs; others, like a zstd encoder, come with the `codecs` option. */
 const codecs: Codecs = /* @__PURE__ */ new Codecs(/* @__PURE__ */ portableInflate.concat(portableDeflate, portableZstdDecoder));

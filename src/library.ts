@@ -147,11 +147,15 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
     if (typeof answer === "boolean") return answer as boolean;
     if (answer === null || answer === undefined) return false;
     const source = platform.toStorage(answer as Source, false);
-    if (typeof source === "string") return { filename: source } as GateDecision;
+    // A backing file is an image, the others are plain bytes.
+    const isImage = reference.kind === "backing" || reference.kind === "parent";
+    if (typeof source === "string") {
+      const file = { driver: "file", filename: source };
+      return (isImage ? { file } : file) as GateDecision;
+    }
     const node = yield* storageNode(environment, yield* maybe("Opening a reference", () => source), { write: false });
     if (source === (answer as unknown)) leaveOpen(node);
-    // A backing file is an image, the others are plain bytes.
-    return reference.kind === "backing" || reference.kind === "parent" ? { file: node } : node;
+    return isImage ? { file: node } : node;
   }
 
   /** Opens the file of an image: by name through the protocols, or over a storage. */

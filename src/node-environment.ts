@@ -50,7 +50,7 @@ export function fileDriver(faces: "both" | "sync"): Driver {
 export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {
   offerKernelModule(kernelModule);
   const drivers = new Map<string, Driver>();
-  for (const driver of [...allFormats, ...(options.formats ?? []), ...nullDrivers, nbd, fileDriver(options.faces ?? "both")]) drivers.set(driver.name, driver);
+  for (const driver of [...allFormats, ...(options.formats ?? []), ...nullDrivers, ...allFilters, nbd, fileDriver(options.faces ?? "both")]) drivers.set(driver.name, driver);
   return {
     drivers,
     codecs: nodeCodecs,

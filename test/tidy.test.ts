@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { importsOf, tokenize, type Import, type Token } from "./support/scan.js";
 
 const MAX_LINES = 700;
-const ENTRIES = ["index", "node", "browser", "edge", "worker"];
+const ENTRIES = ["index", "node", "browser", "edge", "worker", "reader"];
 const PROGRAMS = ["main", "img-main", "io-main", "nbd-main", "daemon-main"];
 
 interface Source {

@@ -694,8 +694,7 @@ function* truncateStorage(node: Node, impl: StorageImpl, size: number, options: 
       break;
     case "falloc":
       if (size > old) {
-        if (storageCan(impl.storage, "allocate")) yield new StorageRequest(impl.storage, "allocate", old, size - old);
-        else yield* zeroGrow(node, old, size - old);
+        yield* allocateGrow(node, impl, old, size - old);
       }
       break;
     case "full":
@@ -706,6 +705,19 @@ function* truncateStorage(node: Node, impl: StorageImpl, size: number, options: 
       throw new BlockError("ERR_UNSUPPORTED", "Unsupported preallocation mode 'metadata'", { errno: "ENOTSUP" });
   }
   impl.size = size;
+}
+
+/** Reserves space behind the end; where a file system or platform cannot, zeros are written there. */
+function* allocateGrow(node: Node, impl: StorageImpl, offset: number, length: number): Op<void> {
+  if (storageCan(impl.storage, "allocate")) {
+    try {
+      yield new StorageRequest(impl.storage, "allocate", offset, length);
+      return;
+    } catch (error) {
+      if (!(error instanceof BlockError) || error.code !== "ERR_UNSUPPORTED") throw error;
+    }
+  }
+  yield* zeroGrow(node, offset, length);
 }
 
 function isAllZero(bytes: Uint8Array): boolean {

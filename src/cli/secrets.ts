@@ -1,5 +1,4 @@
 /** `--object secret,id=…`: passphrases for encrypted images, given in the open, in base64, in a file, or wrapped by another secret. */
-import { createDecipheriv } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { BlockError, prefixError } from "../base/error.js";
 import { isJsonObject, parseJson, type JsonObject } from "../qapi/json.js";
@@ -77,7 +76,7 @@ function unwrap(bytes: Uint8Array, keyId: string, iv: string | undefined, others
   const start = fromBase64(Buffer.from(iv));
   if (start.length !== 16) throw fail(`IV should be 16 bytes in length not ${start.length}`);
   try {
-    const decipher = createDecipheriv("aes-256-cbc", key, start);
+    const decipher = process.getBuiltinModule("node:crypto").createDecipheriv("aes-256-cbc", key, start);
     return Buffer.concat([decipher.update(bytes), decipher.final()]);
   } catch (error) {
     throw new BlockError("ERR_INVALID_ARGUMENT", "Could not decrypt secret data", { cause: error });

@@ -3,7 +3,7 @@
  *
  * The asynchronous faces run in libuv's thread pool: with several calls in flight they use every core.
  */
-import { deflate, deflateRaw, deflateRawSync, deflateSync, inflate, inflateRaw, inflateRawSync, inflateSync, type ZlibOptions } from "node:zlib";
+import type { ZlibOptions } from "node:zlib";
 import { codecOption, type CodecProvider, type Compressor, type CompressorOptions, type Decompressor, type DecompressSync } from "./codec.js";
 import { inflateRaw as portableRaw, inflateZlib as portableZlib } from "./inflate.js";
 
@@ -11,6 +11,9 @@ import { inflateRaw as portableRaw, inflateZlib as portableZlib } from "./inflat
 const PARALLEL = 8;
 /** zlib's buffers for tiny units still have to be at least this large. */
 const MIN_CHUNK = 64;
+
+/** Loaded with the first compressed unit. */
+const zlib = (): typeof import("node:zlib") => process.getBuiltinModule("node:zlib");
 
 type Whole = (from: Uint8Array, options: ZlibOptions) => Uint8Array;
 type WholeAsync = (from: Uint8Array, options: ZlibOptions, done: (error: Error | null, result: Uint8Array) => void) => void;
@@ -70,12 +73,12 @@ function compressor(name: "deflate" | "zlib", whole: Whole, wholeAsync: WholeAsy
 export const nodeZlib: readonly CodecProvider[] = [
   {
     name: "deflate",
-    decompressor: decompressor("deflate", inflateRawSync, inflateRaw, portableRaw),
-    compressor: (options) => compressor("deflate", deflateRawSync, deflateRaw, options),
+    decompressor: decompressor("deflate", (...call) => zlib().inflateRawSync(...call), (...call) => zlib().inflateRaw(...call), portableRaw),
+    compressor: (options) => compressor("deflate", zlib().deflateRawSync, zlib().deflateRaw, options),
   },
   {
     name: "zlib",
-    decompressor: decompressor("zlib", inflateSync, inflate, portableZlib),
-    compressor: (options) => compressor("zlib", deflateSync, deflate, options),
+    decompressor: decompressor("zlib", (...call) => zlib().inflateSync(...call), (...call) => zlib().inflate(...call), portableZlib),
+    compressor: (options) => compressor("zlib", zlib().deflateSync, zlib().deflate, options),
   },
 ];

@@ -3,7 +3,6 @@
  * the optional prebuilt package `@toondepauw/node-zstd`, whose asynchronous calls run in libuv's thread pool.
  */
 import { createRequire } from "node:module";
-import * as zlib from "node:zlib";
 import { codecOption, type CodecProvider, type Compressor, type Decompressor } from "./codec.js";
 import { decompressZstd } from "./zstd/decoder.js";
 import { boundedFrame, withContentSize } from "./zstd/frame.js";
@@ -58,7 +57,7 @@ function decompressor(
 
 /** The runtime's own zstd, if it has one. */
 function builtin(): CodecProvider | null {
-  const { zstdCompressSync, zstdCompress, zstdDecompressSync, zstdDecompress, constants } = zlib as unknown as ZlibWithZstd;
+  const { zstdCompressSync, zstdCompress, zstdDecompressSync, zstdDecompress, constants } = process.getBuiltinModule("node:zlib") as unknown as ZlibWithZstd;
   if (!zstdCompressSync || !zstdCompress || !zstdDecompressSync || !zstdDecompress) return null;
   const LEVEL = constants.ZSTD_c_compressionLevel ?? 100;
   const WINDOW_LOG_MAX = constants.ZSTD_d_windowLogMax ?? 100;
@@ -140,23 +139,32 @@ function nativeCompressor(found: NativePackage, level: number): Compressor {
   };
 }
 
+let runtimes: CodecProvider | null | undefined;
+/** Looked for when zstd is first needed: loading node:zlib takes a while. */
+const own = (): CodecProvider | null => (runtimes === undefined ? (runtimes = builtin()) : runtimes);
+
 /**
  * zstd for runtimes with node:zlib. The decoder always works; the encoder is the runtime's, else the optional native
  * package's, else that of `fallback` (the WebAssembly encoder).
  */
 export function nodeZstd(fallback: CodecProvider): CodecProvider {
-  const own = builtin();
-  if (own !== null) return own;
+  const decoder = (): Decompressor => own()?.decompressor ?? nativeDecompressor;
   return {
     name: "zstd",
-    decompressor: nativeDecompressor,
+    decompressor: {
+      name: "zstd",
+      sync: (from, into) => decoder().sync!(from, into),
+      async: (from, into) => decoder().async!(from, into),
+    },
     compressor: (options) => {
+      const builtIn = own()?.compressor;
+      if (builtIn !== undefined) return builtIn(options);
       const found = nativePackage();
       if (found !== null) return nativeCompressor(found, codecOption("level", options.level, DEFAULT_LEVEL, 1, 22));
       return fallback.compressor!(options);
     },
     load: async () => {
-      if (nativePackage() === null) await fallback.load?.();
+      if (own() === null && nativePackage() === null) await fallback.load?.();
     },
   };
 }

@@ -40,8 +40,14 @@ export function* commitImage(node: Node, options: CommitOptions = {}): Op<void> 
   if (wasReadOnly) yield* setWritable(base, true);
   try {
     if (base.size < top.size) yield* truncate(base, top.size, { preallocation: "off" });
-    yield* copyDown(node, base, options);
-    yield* flush(base);
+    try {
+      yield* copyDown(node, base, options);
+      yield* flush(base);
+    } catch (error) {
+      const { code, errno } = toBlockError(error);
+      if (code === "ERR_ABORTED") throw error;
+      throw new BlockError(code, `Block job failed: ${strerror(errno)}`, { errno, cause: error });
+    }
     const impl = top.impl;
     if (options.drop !== true && immediate && impl.shape === "mapped" && impl.makeEmpty !== undefined) {
       yield* emptied(top, impl.makeEmpty.bind(impl));

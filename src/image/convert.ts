@@ -3,6 +3,8 @@ import { BlockError, strerror, toBlockError } from "../base/error.js";
 import { RateLimit } from "../base/rate-limit.js";
 import { KiB, MiB } from "../base/int.js";
 import { flush, write, writeZeroes } from "../block/io.js";
+import type { MappedImpl } from "../block/driver.js";
+import { ExtentKind, ExtentList } from "../block/extent.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import { blockCopy } from "../jobs/block-copy.js";
@@ -107,13 +109,21 @@ export function clusterSize(node: Node): number {
   return size;
 }
 
+/** Whether the image's tables say at first sight that nothing is stored in it. */
+function hasNothing(node: Node, impl: MappedImpl): boolean {
+  const list = new ExtentList();
+  if (node.size === 0) return true;
+  return impl.map(0, node.size, list) === null && list.count === 1 && list.at(0).kind === ExtentKind.unallocated && list.end === node.size;
+}
+
 /** Whether a node that was just made by `create` reads as zeros: not on a device, whose old content stays. */
 export function startsZeroed(node: Node): boolean {
   const impl = node.impl;
   if (node.backing !== null) return false;
   if (impl.shape === "storage") return !impl.storage.fixedSize;
   if (node.driver.name === "luks") return false;
-  if (impl.shape === "mapped" && impl.encrypt !== undefined) return false;
+  // What was preallocated reads as zeros decrypted: as noise.
+  if (impl.shape === "mapped" && impl.encrypt !== undefined && node.driver.name === "qcow2" && !hasNothing(node, impl)) return false;
   for (const child of node.children) if (child.role === "data" && !startsZeroed(child.node)) return false;
   return true;
 }

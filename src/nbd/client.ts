@@ -215,7 +215,7 @@ export class NbdClient {
   readonly #contextIds: ReadonlyMap<number, string>;
   readonly #pending = new Map<number, Pending>();
   #cookie = 0;
-  #closed: unknown = null;
+  #closed: Error | null = null;
   /** Resolves when the connection has ended, with why. */
   readonly ended: Promise<unknown>;
 
@@ -342,14 +342,14 @@ export class NbdClient {
 
   #end(error: unknown): void {
     if (this.#closed !== null) return;
-    this.#closed = error;
+    this.#closed = error instanceof Error ? error : new Error("the connection was closed");
     this.#duplex.close();
     const lost = this.#lost();
     for (const pending of this.#pending.values()) pending.reject(lost);
     this.#pending.clear();
   }
   #lost(): BlockError {
-    return new BlockError("ERR_IO", `The NBD connection is lost: ${(this.#closed as Error).message}`, { errno: "EIO", cause: this.#closed });
+    return new BlockError("ERR_IO", `The NBD connection is lost: ${this.#closed!.message}`, { errno: "EIO", cause: this.#closed });
   }
 
   async #reply(): Promise<void> {

@@ -106,6 +106,7 @@ export function webDuplex(pair: { readable: ReadableStream<Uint8Array>; writable
     },
     async write(parts) {
       for (const part of parts) {
+        if (part.length === 0) continue;
         await writer.ready;
         await writer.write(part.slice());
       }
@@ -165,6 +166,7 @@ export function messageDuplex(channel: MessageChannelLike): Duplex {
     },
     async write(parts) {
       for (const part of parts) {
+        if (part.length === 0) continue;
         const copy = part.slice();
         if (channel.send !== undefined) channel.send(copy);
         else channel.postMessage!(copy);

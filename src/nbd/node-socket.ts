@@ -1,7 +1,11 @@
 /** Node's sockets as connections: TCP and Unix sockets, listening and connecting, TLS. */
-import { createServer, connect, type ListenOptions, type Server, type Socket } from "node:net";
-import { TLSSocket, connect as connectTls, type SecureContext, type ConnectionOptions } from "node:tls";
+import type { ListenOptions, Server, Socket } from "node:net";
+import type { SecureContext, ConnectionOptions } from "node:tls";
 import type { Duplex } from "./duplex.js";
+
+/** Loaded with the first connection: programs that know NBD but do not use it start faster. */
+const net = (): typeof import("node:net") => process.getBuiltinModule("node:net");
+const tls = (): typeof import("node:tls") => process.getBuiltinModule("node:tls");
 
 export function socketDuplex(socket: Socket, tls?: (socket: Socket) => Promise<Socket>): Duplex {
   socket.on("error", () => socket.destroy());
@@ -46,7 +50,7 @@ export function socketDuplex(socket: Socket, tls?: (socket: Socket) => Promise<S
 export function serverTls(context: SecureContext, requestCert: boolean): (socket: Socket) => Promise<Socket> {
   return (socket) =>
     new Promise((resolve, reject) => {
-      const secure = new TLSSocket(socket, { isServer: true, secureContext: context, requestCert, rejectUnauthorized: requestCert });
+      const secure = new (tls().TLSSocket)(socket, { isServer: true, secureContext: context, requestCert, rejectUnauthorized: requestCert });
       secure.once("secure", () => resolve(secure));
       secure.once("error", reject);
       secure.once("close", () => reject(new Error("The TLS handshake failed")));
@@ -57,7 +61,7 @@ export function serverTls(context: SecureContext, requestCert: boolean): (socket
 export function clientTls(options: ConnectionOptions): (socket: Socket) => Promise<Socket> {
   return (socket) =>
     new Promise((resolve, reject) => {
-      const secure = connectTls({ ...options, socket }, () => resolve(secure));
+      const secure = tls().connect({ ...options, socket }, () => resolve(secure));
       secure.once("error", reject);
     });
 }
@@ -67,7 +71,7 @@ export type SocketAddress = { path: string } | { host: string; port: number };
 /** Listens and hands every connection to `accept`. Resolves when listening. */
 export function listen(address: SocketAddress | { fd: number }, accept: (socket: Socket) => void): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = createServer({ allowHalfOpen: false, noDelay: true }, accept);
+    const server = net().createServer({ allowHalfOpen: false, noDelay: true }, accept);
     server.once("error", reject);
     server.listen(address as ListenOptions, () => {
       server.off("error", reject);
@@ -78,7 +82,7 @@ export function listen(address: SocketAddress | { fd: number }, accept: (socket:
 
 export function connectSocket(address: SocketAddress, timeout?: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect(address);
+    const socket = net().connect(address);
     if (timeout !== undefined) socket.setTimeout(timeout, () => socket.destroy(new Error("Connection timed out")));
     socket.once("connect", () => {
       socket.setTimeout(0);

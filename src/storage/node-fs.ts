@@ -403,12 +403,12 @@ class NodeFile implements FileStorage {
 
   private extents(offset: number, length: number, limit = MAX_EXTENTS): StorageExtent[] {
     this.check("extents", offset, length);
+    const end = offset + length;
+    if (length > 0 && offset >= this.dataFrom && end <= this.dataTo) return [{ offset, length, data: true }];
     const size = this.size();
     checkInside(this, "extents", offset, length, size);
     const list: StorageExtent[] = [];
     if (length === 0) return list;
-    const end = offset + length;
-    if (offset >= this.dataFrom && end <= this.dataTo) return [{ offset, length, data: true }];
     const native = this.device || !this.canSeek ? null : this.native();
     if (native === null) {
       // A device occupies no blocks of the file system it has its name on.

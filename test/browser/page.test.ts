@@ -13,7 +13,8 @@ import { withBrowser } from "./harness.js";
 
 /** Runs in the page; sends back what it saw. */
 const SCRIPT = `
-import { compare, convert, create, memoryStorage, open } from "./build/dist/browser.js";
+import { compare, convert, create, kernelStatus, memoryStorage, open } from "./build/dist/browser.js";
+import { blobStorage, openReader, qcow2Reader, rawReader } from "./build/dist/reader.js";
 globalThis.run = async () => {
   const made = memoryStorage(0);
   await create(made, { format: "qcow2", size: 8 * 1024 * 1024 });
@@ -44,6 +45,10 @@ globalThis.run = async () => {
     }
     await opened.close();
   }
+  const reader = await openReader(blobStorage(file), { formats: [qcow2Reader, rawReader] });
+  seen.reader = { format: reader.format, size: reader.size, part: [...await reader.read(1000000, 16)] };
+  await reader.close();
+  seen.kernel = kernelStatus().flavour;
   let wasm = true;
   try { new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0)); } catch { wasm = false; }
   seen.wasm = wasm;
@@ -55,6 +60,8 @@ interface Seen {
   file: { format: string; size: number; part: number[] };
   blob: { format: string; size: number; part: number[] };
   url: { format: string; size: number; part: number[] };
+  reader: { format: string; size: number; part: number[] };
+  kernel: string;
   check: number[];
   data: number[][];
   identical: boolean;
@@ -84,7 +91,7 @@ for (const [title, policy] of [
         // Not evaluate(): a policy without 'unsafe-eval' refuses strings, and functions of the page are all that is needed.
         const seen = await tab.evaluate(() => (globalThis as unknown as { run(): Promise<unknown> }).run()) as Seen;
         const expected = Array.from({ length: 16 }, (_, i) => i);
-        for (const name of ["file", "blob"] as const) assert.equal(seen[name], { format: "qcow2", size: 8 * 1024 * 1024, part: expected }, name);
+        for (const name of ["file", "blob", "reader"] as const) assert.equal(seen[name], { format: "qcow2", size: 8 * 1024 * 1024, part: expected }, name);
         assert.equal(seen.url, { format: "raw", size: 1048589, part: Array.from({ length: 16 }, (_, i) => ((65530 + i) % 251) ^ (Math.floor((65530 + i) / 65536) & 255)) });
         assert.equal(seen.check, [0, 0, 0]);
         assert.ok(seen.data.every(([start, length]) => start! <= 1_000_000 + 200_000 && start! + length! >= 1_000_000), JSON.stringify(seen.data));
@@ -93,6 +100,7 @@ for (const [title, policy] of [
         assert.is(seen.smaller, true);
         assert.is(seen.streamed, 8 * 1024 * 1024);
         assert.is(seen.wasm, policy === null, "whether the page may compile WebAssembly");
+        assert.is(seen.kernel, policy === null ? "wasm" : "js");
       });
     } catch (error) {
       if (error instanceof Unavailable) skip(error.message);

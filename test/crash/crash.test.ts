@@ -26,10 +26,10 @@ const hasQemu = ((): boolean => {
 })();
 
 const common: Omit<JudgeOptions, "stale"> = {
-  perEpoch: long ? 300 : 60,
+  perEpoch: long ? 500 : 40,
   seed: first,
   continueEvery: long ? 29 : 17,
-  qemuEvery: hasQemu ? (long ? 997 : 499) : 0,
+  qemuEvery: hasQemu ? (long ? 997 : Number(process.env["BLOCKCORE_QEMU_EVERY"] ?? 499)) : 0,
 };
 let count = 0;
 const total = { scenarios: 0, distinct: 0, leaks: 0, dirty: 0, continued: 0, qemu: 0, violations: 0 };

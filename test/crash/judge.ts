@@ -1,8 +1,8 @@
 /** Runs a scenario and judges every crash state of it. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { write } from "../../src/block/io.js";
 import type { Environment } from "../../src/block/context.js";
 import type { Node } from "../../src/block/node.js";
@@ -75,7 +75,7 @@ export async function judge(scenario: Scenario, analyseWith: (backing: Buffer | 
           bad("a table points to where no file can be", label);
           return;
         }
-        const wrong = judgeState(image, promises);
+        const wrong = judgeState(image, promises) ?? judgeName(state, machine);
         if (wrong !== null) bad(wrong, label);
         if (image.leaks > 0) verdict.withLeaks++;
         if (image.dirty) verdict.dirty++;
@@ -127,6 +127,14 @@ function judgeState(image: Analysed, promises: Promises): string | null {
   } catch (error) {
     return `reading failed: ${(error as Error).message}`;
   }
+}
+
+/** The backing file's name is one that was given, not half of one and half of another. */
+function judgeName(state: Buffer, machine: Machine): string | null {
+  if (machine.backing === null) return null;
+  const offset = Number(state.readBigUInt64BE(8));
+  const name = state.toString("latin1", offset, offset + state.readUInt32BE(16));
+  return BACKING_NAMES.includes(name) ? null : `the backing file's name is '${name.slice(0, 80)}'`;
 }
 
 /** Life after the crash. */
@@ -189,7 +197,11 @@ class Afterlife {
     const cwd = this.#folder;
     const file = join(cwd, "image");
     writeFileSync(file, state);
-    if (this.#machine.backing !== null) for (const name of BACKING_NAMES) if (name.length < 200) writeFileSync(join(cwd, name), this.#machine.backing);
+    const { backing } = this.#machine;
+    for (const name of backing === null ? [] : BACKING_NAMES) {
+      mkdirSync(dirname(join(cwd, name)), { recursive: true });
+      writeFileSync(join(cwd, name), backing!);
+    }
     const run = (program: string, ...args: string[]): { status: number | null; text: string } => {
       const { status, stdout, stderr } = spawnSync(program, args, { cwd });
       return { status, text: `${stdout.toString()}${stderr.toString()}`.trim() };

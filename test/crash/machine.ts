@@ -32,7 +32,7 @@ export interface MachineOptions {
 const IMAGE = "image";
 const BACKING = "backing";
 /** Names the backing file goes by: all of them are the same file. The long one reaches over several sectors. */
-export const BACKING_NAMES: readonly string[] = [BACKING, "b", `a/rather/long/path/to/the/${"same-".repeat(120)}backing`];
+export const BACKING_NAMES: readonly string[] = [BACKING, "b", `a/rather/long/path/to/the/${"very/".repeat(120)}backing`];
 
 export class Machine {
   readonly options: MachineOptions;

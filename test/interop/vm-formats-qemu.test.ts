@@ -10,6 +10,9 @@ import { flush, read, write, writeZeroes } from "../../src/block/io.js";
 import type { Node } from "../../src/block/node.js";
 import { openNode } from "../../src/block/open.js";
 import { runAsync, runSync, type Op } from "../../src/block/op.js";
+import { writeOva } from "../../src/ova.js";
+import { createFileStorage } from "../../src/storage/node-fs.js";
+import { ImageReader } from "../../src/image/reader.js";
 import { convertImage } from "../../src/image/convert-image.js";
 import { allowAll, nodeEnvironment } from "../../src/node-environment.js";
 import { chooseSeed, random, type Random } from "../support/random.js";
@@ -197,6 +200,30 @@ test("qemu-img reads the streamOptimized images we write, compressed in parallel
   await runAsync(read(again, bytes, 0));
   assert.is(Buffer.compare(bytes, model), 0);
   await runAsync(again.unref());
+});
+
+test("qemu-img reads the streams we write in one pass, and tar unpacks our OVAs", async () => {
+  if (!hasQemu) return skip("qemu-img is not installed");
+  const both = nodeEnvironment({ gate: allowAll });
+  const chance = random(seed + 5);
+  const path = folder();
+  const model = new Uint8Array(40 * MiB + 512);
+  for (let i = 0; i < 5; i++) model.set(chance.bytes(100_000), chance.int(model.length - 100_000));
+  writeFileSync(join(path, "source.raw"), model);
+  const source = await runAsync(openNode(both, { driver: "raw", filename: join(path, "source.raw") }));
+  const ova = join(path, "vm.ova");
+  const target = createFileStorage(ova, {});
+  await writeOva(new ImageReader(source), target, { name: "vm" });
+  await target.async!.close();
+  await runAsync(source.unref());
+  qemu("tar", "-xf", ova, "-C", path);
+  judge("vmdk", join(path, "vm-disk1.vmdk"), model);
+  const info = JSON.parse(qemu("qemu-img", "info", "--output=json", join(path, "vm-disk1.vmdk"))) as { "format-specific": { data: Record<string, unknown> } };
+  assert.is(info["format-specific"].data["create-type"], "streamOptimized");
+  qemu("sha256sum", "--version");
+  const sums = readFileSync(join(path, "vm.mf"), "utf8").replace(/SHA256\((.*)\)= (.*)/g, "$2  $1");
+  const check = spawnSync("sha256sum", ["-c", "--status", "-"], { cwd: path, input: sums });
+  assert.is(check.status, 0, "the manifest");
 });
 
 test("convert to every subformat, also to streamOptimized without being asked to compress", () => {

@@ -29,9 +29,10 @@ export const bitmap: Verb = {
     if (sourceFile !== undefined && !args.has("merge")) throw refuse("Merge bitmap source file only supported with --merge");
     if (filename === undefined || name === undefined || rest.length > 0) throw refuse("Expecting filename and bitmap name");
     const environment = context.environment(args, "sync");
-    const node = await run(openImage(environment, imageSpec(args, filename), { write: true }));
+    // Backing files do not matter, and one of the images may be the other one's.
+    const node = await run(openImage(environment, imageSpec(args, filename), { write: true, noBacking: true }));
     try {
-      const source = sourceFile === undefined ? undefined : await run(openImage(environment, { filename: sourceFile, format: sourceFormat }));
+      const source = sourceFile === undefined ? undefined : await run(openImage(environment, { filename: sourceFile, format: sourceFormat }, { noBacking: true }));
       try {
         await run(changeBitmap({ node, bitmap: name, actions, ...(source === undefined ? {} : { source }) }));
       } finally {

@@ -196,7 +196,7 @@ export async function reopenSession(session: IoSession, change: ReopenRequest): 
     session.report(refused);
     return false;
   }
-  const after: OpenRequest = { ...before, options: merge(before.options, change.options) };
+  const after: OpenRequest = { ...before, options: merge(keptOptions(node, before.options), change.options) };
   if (after.options["driver"] === undefined) after.options["driver"] = node.driver.name;
   if (change.write !== null) {
     after.readOnly = !change.write;
@@ -227,6 +227,12 @@ export async function reopenSession(session: IoSession, change: ReopenRequest): 
   if (failure === undefined) return true;
   session.report(toBlockError(failure).message);
   return false;
+}
+
+/** Options of the driver's own go back to their defaults when a reopen does not name them; what the node is made of stays. */
+function keptOptions(node: Node, options: BlockdevOptions): BlockdevOptions {
+  const own = node.driver.runtimeOptions ?? [];
+  return Object.fromEntries(Object.entries(options).filter(([name]) => node.child(name) !== null || node.driver.category === "protocol" || !own.includes(name)));
 }
 
 /** What forbids the change of an open node's options, in QEMU's words; null when nothing does. */

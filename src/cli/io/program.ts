@@ -177,7 +177,9 @@ async function run(words: readonly string[], program: IoProgram): Promise<number
   try {
     await session.close();
   } catch (error) {
-    session.report(toBlockError(error).message);
+    const failure = toBlockError(error);
+    // That the medium fails has been said where a command failed; what is lost by it has not.
+    if (status === 0 || failure.operation === "inactivate") session.report(failure.message);
     status = 1;
   }
   return status;

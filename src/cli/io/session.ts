@@ -41,9 +41,9 @@ export class IoSession {
   complain(line: string): void {
     this.output.writeError(`${line}\n`);
   }
-  /** A line on stderr with the program's name before it. */
+  /** A line on stderr (or several) with the program's name before it. */
   report(message: string): void {
-    this.output.writeError(`${this.programName}: ${message}\n`);
+    for (const line of message.split("\n")) this.output.writeError(`${this.programName}: ${line}\n`);
   }
 
   run<T>(op: Op<T>): Promise<T> {

@@ -30,8 +30,9 @@ export const infoCommand: Command = {
   summary: "prints information about the current file",
   async run(session) {
     const node = session.node!;
-    const info = node.impl.blockInfo?.() ?? {};
     session.print(`format name: ${node.driver.name}\n`);
+    if (node.impl.blockInfo === undefined && node.impl.shape !== "storage") return "failed";
+    const info = node.impl.blockInfo?.() ?? {};
     session.print(`cluster size: ${formatIoSize(info.clusterSize ?? 0)}\n`);
     session.print(`vm state offset: ${formatIoSize(info.vmStateOffset ?? 0)}\n`);
     if (node.impl.specificInfo === undefined) return "done";

@@ -1,7 +1,7 @@
 /** `write` and `writev`. */
 import { strerror, toBlockError } from "../../base/error.js";
 import type { WriteFlags } from "../../block/driver.js";
-import { writeZeroes } from "../../block/io.js";
+import { flush, writeZeroes } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import { MAX_REQUEST, readLengths, readNumber, readPattern } from "./arguments.js";
 import { readOptions, usage, type Command, type Outcome } from "./command.js";
@@ -36,6 +36,7 @@ function* writeOp(session: IoSession, request: WriteRequest): Op<void> {
       return;
     case "vm-state": {
       yield* writeVmState(node, offset, length, fill);
+      if (session.writethrough) yield* flush(node);
       return;
     }
     case "data":

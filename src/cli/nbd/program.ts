@@ -1,6 +1,6 @@
 /** qemu-nbd: serves an image over NBD until the last client has gone, or lists what a server exports. */
 import { spawn } from "node:child_process";
-import { unlinkSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, unlinkSync, writeFileSync } from "node:fs";
 import type { Server } from "node:net";
 import { BlockError } from "../../base/error.js";
 import { Backend } from "../../block/backend.js";
@@ -109,9 +109,13 @@ function tellParent(): void {
   if (process.env[FORKED] === undefined) return;
   try {
     writeFileSync(3, "ready\n");
+    closeSync(3);
   } catch {
     // the parent has gone
   }
+  // Whoever reads the parent's messages must not wait for us.
+  closeSync(2);
+  openSync("/dev/null", "w");
 }
 
 // ---- serving ------------------------------------------------------------------------------------------------------
@@ -154,7 +158,7 @@ async function serve(parsed: ParsedOptions, { output, signal }: NbdProgram): Pro
     preferredBlock: 4096,
   });
   try {
-    await run(server, address, parsed, output, signal);
+    await run(server, address, parsed, signal);
   } finally {
     await server.close();
     await runAsync(backend.close());
@@ -203,7 +207,7 @@ async function bitmapsOf(image: Node, names: readonly string[]): Promise<Map<str
   return chosen;
 }
 
-async function run(server: NbdServer, address: SocketAddress, parsed: ParsedOptions, output: Output, signal: AbortSignal): Promise<void> {
+async function run(server: NbdServer, address: SocketAddress, parsed: ParsedOptions, signal: AbortSignal): Promise<void> {
   let listener: Server;
   try {
     listener = await listen(address, (socket) => void server.accept(socketDuplex(socket)));
@@ -214,7 +218,6 @@ async function run(server: NbdServer, address: SocketAddress, parsed: ParsedOpti
   const pidFile = parsed.get("pid-file");
   if (pidFile !== undefined) writeFileSync(pidFile, `${process.pid}\n`);
   tellParent();
-  if (parsed.has("verbose")) output.note(`NBD: listening on ${"path" in address ? address.path : `${address.host}:${address.port}`}\n`);
   await new Promise<void>((resolve) => {
     signal.addEventListener("abort", () => resolve());
     if (signal.aborted) resolve();

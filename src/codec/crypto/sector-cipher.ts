@@ -77,8 +77,8 @@ function xor(data: Int32Array, mask: Int32Array, words: number): void {
   for (let i = 0; i < words; i++) data[i]! ^= mask[i]!;
 }
 
-/** A transformation of the run in `data`: `count` sectors beginning with number `sector`. */
-type Transform = (sector: number, count: number) => void;
+/** A transformation of `count` sectors, beginning with number `sector`, that fill `data`. */
+type Transform = (data: Run, sector: number, count: number) => void;
 
 interface Run {
   bytes: Uint8Array;
@@ -89,16 +89,20 @@ const newRun = (length: number): Run => {
   return { bytes, words: new Int32Array(bytes.buffer) };
 };
 
-/** Expands each sector's encrypted vector to one tweak per block: each is twice the one before in GF(2^128). */
-function expandTweaks(ivs: Int32Array, mask: Int32Array, blocks: number, count: number): void {
+/**
+ * data ^= tweaks: each sector's begins with its encrypted vector, each block's is twice the one before in GF(2^128). The tweaks
+ * are computed in passing, before and after the cipher: cheaper than keeping them.
+ */
+function xorTweaks(ivs: Int32Array, data: Int32Array, blocks: number, count: number): void {
   let at = 0;
   for (let i = 0; i < count; i++) {
     let a = ivs[i * 4]!, b = ivs[i * 4 + 1]!, c = ivs[i * 4 + 2]!, d = ivs[i * 4 + 3]!;
     for (let block = 0; block < blocks; block++) {
-      mask[at++] = a;
-      mask[at++] = b;
-      mask[at++] = c;
-      mask[at++] = d;
+      data[at]! ^= a;
+      data[at + 1]! ^= b;
+      data[at + 2]! ^= c;
+      data[at + 3]! ^= d;
+      at += 4;
       const carry = (d >> 31) & 0x87;
       d = (d << 1) | (c >>> 31);
       c = (c << 1) | (b >>> 31);
@@ -108,30 +112,26 @@ function expandTweaks(ivs: Int32Array, mask: Int32Array, blocks: number, count: 
   }
 }
 
-function xts(data: Run, main: BlockCipher, tweak: BlockCipher, writeIvs: WriteIvs, sectorSize: number, runSectors: number): [Transform, Transform] {
+function xts(main: BlockCipher, tweak: BlockCipher, writeIvs: WriteIvs, sectorSize: number, runSectors: number): [Transform, Transform] {
   const blocks = sectorSize / BLOCK_BYTES;
   const ivs = newRun(runSectors * BLOCK_BYTES);
-  const mask = newRun(runSectors * sectorSize);
-  const transform = (direction: "encrypt" | "decrypt"): Transform => (sector, count) => {
+  const transform = (direction: "encrypt" | "decrypt"): Transform => (data, sector, count) => {
     writeIvs(ivs.bytes, ivs.words, sector, count);
     const used = ivs.bytes.subarray(0, count * BLOCK_BYTES);
     tweak.encrypt(used, used);
-    expandTweaks(ivs.words, mask.words, blocks, count);
-    const words = (count * sectorSize) >> 2;
-    const bytes = data.bytes.subarray(0, count * sectorSize);
-    xor(data.words, mask.words, words);
-    main[direction](bytes, bytes);
-    xor(data.words, mask.words, words);
+    xorTweaks(ivs.words, data.words, blocks, count);
+    main[direction](data.bytes, data.bytes);
+    xorTweaks(ivs.words, data.words, blocks, count);
   };
   return [transform("encrypt"), transform("decrypt")];
 }
 
-function cbc(data: Run, main: BlockCipher, writeIvs: WriteIvs, sectorSize: number, runSectors: number): [Transform, Transform] {
+function cbc(main: BlockCipher, writeIvs: WriteIvs, sectorSize: number, runSectors: number): [Transform, Transform] {
   const sectorWords = sectorSize >> 2;
   const ivs = newRun(runSectors * BLOCK_BYTES);
   const before = newRun(runSectors * sectorSize);
   /** Block number `block` of every sector goes through the cipher in one call: `ivs` holds the chains' ends. */
-  const encrypt: Transform = (sector, count) => {
+  const encrypt: Transform = (data, sector, count) => {
     writeIvs(ivs.bytes, ivs.words, sector, count);
     const chain = ivs.words;
     const used = ivs.bytes.subarray(0, count * BLOCK_BYTES);
@@ -152,23 +152,22 @@ function cbc(data: Run, main: BlockCipher, writeIvs: WriteIvs, sectorSize: numbe
       }
     }
   };
-  const decrypt: Transform = (sector, count) => {
+  const decrypt: Transform = (data, sector, count) => {
     writeIvs(ivs.bytes, ivs.words, sector, count);
     const words = count * sectorWords;
     // `before` becomes what each block is chained to: the block before it, or the sector's vector.
     before.words.set(data.words.subarray(0, words - 4), 4);
     for (let i = 0; i < count; i++) before.words.set(ivs.words.subarray(i * 4, i * 4 + 4), i * sectorWords);
-    const bytes = data.bytes.subarray(0, count * sectorSize);
-    main.decrypt(bytes, bytes);
+    main.decrypt(data.bytes, data.bytes);
     xor(data.words, before.words, words);
   };
   return [encrypt, decrypt];
 }
 
-function ctr(data: Run, main: BlockCipher, writeIvs: WriteIvs, sectorSize: number, runSectors: number): [Transform, Transform] {
+function ctr(main: BlockCipher, writeIvs: WriteIvs, sectorSize: number, runSectors: number): [Transform, Transform] {
   const ivs = newRun(runSectors * BLOCK_BYTES);
   const mask = newRun(runSectors * sectorSize);
-  const transform: Transform = (sector, count) => {
+  const transform: Transform = (data, sector, count) => {
     writeIvs(ivs.bytes, ivs.words, sector, count);
     for (let i = 0; i < count; i++) {
       const counter = ivs.bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES);
@@ -187,10 +186,9 @@ function ctr(data: Run, main: BlockCipher, writeIvs: WriteIvs, sectorSize: numbe
   return [transform, transform];
 }
 
-function ecb(data: Run, main: BlockCipher, sectorSize: number): [Transform, Transform] {
-  const transform = (direction: "encrypt" | "decrypt"): Transform => (_sector, count) => {
-    const bytes = data.bytes.subarray(0, count * sectorSize);
-    main[direction](bytes, bytes);
+function ecb(main: BlockCipher): [Transform, Transform] {
+  const transform = (direction: "encrypt" | "decrypt"): Transform => (data) => {
+    main[direction](data.bytes, data.bytes);
   };
   return [transform("encrypt"), transform("decrypt")];
 }
@@ -203,25 +201,25 @@ export function makeSectorCipher(crypto: Crypto, options: SectorCipherOptions): 
   if (key.length !== sectorKeyBytes(cipher, mode))
     throw new BlockError("ERR_INVALID_ARGUMENT", `Cipher key length ${key.length} should be ${sectorKeyBytes(cipher, mode)}`);
   const runSectors = Math.max(1, Math.floor(RUN / sectorSize));
-  const data = newRun(runSectors * sectorSize);
   const half = mode === "xts" ? key.length / 2 : key.length;
   const main = crypto.blockCipher(cipher, key.subarray(0, half));
   let pair: [Transform, Transform];
-  if (mode === "ecb") pair = ecb(data, main, sectorSize);
+  if (mode === "ecb") pair = ecb(main);
   else {
     const writeIvs = ivWriter(crypto, options);
-    if (mode === "xts") pair = xts(data, main, crypto.blockCipher(cipher, key.subarray(half)), writeIvs, sectorSize, runSectors);
-    else if (mode === "cbc") pair = cbc(data, main, writeIvs, sectorSize, runSectors);
-    else pair = ctr(data, main, writeIvs, sectorSize, runSectors);
+    if (mode === "xts") pair = xts(main, crypto.blockCipher(cipher, key.subarray(half)), writeIvs, sectorSize, runSectors);
+    else if (mode === "cbc") pair = cbc(main, writeIvs, sectorSize, runSectors);
+    else pair = ctr(main, writeIvs, sectorSize, runSectors);
   }
   const over = (transform: Transform) => (bytes: Uint8Array, sector: number): void => {
     if (bytes.length % sectorSize !== 0 || !Number.isSafeInteger(sector) || sector < 0)
       throw new BlockError("ERR_INVALID_ARGUMENT", "Only whole sectors can be encrypted");
     for (let at = 0; at < bytes.length; at += runSectors * sectorSize) {
       const part = bytes.subarray(at, at + runSectors * sectorSize);
-      data.bytes.set(part);
-      transform(sector + at / sectorSize, part.length / sectorSize);
-      part.set(data.bytes.subarray(0, part.length));
+      const aligned = (part.byteOffset & 3) === 0;
+      const run = aligned ? part : part.slice();
+      transform({ bytes: run, words: new Int32Array(run.buffer, run.byteOffset, run.length >> 2) }, sector + at / sectorSize, run.length / sectorSize);
+      if (!aligned) part.set(run);
     }
   };
   return { sectorSize, encrypt: over(pair[0]), decrypt: over(pair[1]) };

@@ -25,8 +25,6 @@ function permutation(nibbles: readonly string[]): Uint8Array {
     return (t3[b1]! << 4) | t2[a1]!;
   });
 }
-const Q0 = permutation(Q_NIBBLES[0]!);
-const Q1 = permutation(Q_NIBBLES[1]!);
 
 const MDS_POLYNOMIAL = 0x169;
 const RS_POLYNOMIAL = 0x14d;
@@ -54,24 +52,38 @@ const RS = [
   [0xa4, 0x55, 0x87, 0x5a, 0x58, 0xdb, 0x9e, 0x03],
 ];
 
-/** MDS_COLUMN[lane][byte]: what that byte contributes to the product with the MDS matrix. */
-const MDS_COLUMN: readonly Int32Array[] = [0, 1, 2, 3].map((lane) =>
-  Int32Array.from({ length: 256 }, (_, byte) =>
-    MDS.reduce((word, row, i) => word | (multiply(byte, row[lane]!, MDS_POLYNOMIAL) << (8 * i)), 0),
-  ),
-);
+interface Tables {
+  /** mds[lane][byte]: what that byte contributes to the product with the MDS matrix. */
+  readonly mds: readonly Int32Array[];
+  /** Which permutation each byte lane goes through before the key words L3, L2, L1, L0 and after the last. */
+  readonly order: readonly (readonly Uint8Array[])[];
+}
+let made: Tables | null = null;
 
-/** Which permutation each byte lane goes through before the key words L3, L2, L1, L0 and after the last. */
-const ORDER: readonly (readonly Uint8Array[])[] = [
-  [Q1, Q1, Q0, Q0, Q1],
-  [Q0, Q1, Q1, Q0, Q0],
-  [Q0, Q0, Q0, Q1, Q1],
-  [Q1, Q0, Q1, Q1, Q0],
-];
+/** Made with the first key: most programs never see one. */
+function tables(): Tables {
+  if (made !== null) return made;
+  const q0 = permutation(Q_NIBBLES[0]!);
+  const q1 = permutation(Q_NIBBLES[1]!);
+  made = {
+    mds: [0, 1, 2, 3].map((lane) =>
+      Int32Array.from({ length: 256 }, (_, byte) =>
+        MDS.reduce((word, row, i) => word | (multiply(byte, row[lane]!, MDS_POLYNOMIAL) << (8 * i)), 0),
+      ),
+    ),
+    order: [
+      [q1, q1, q0, q0, q1],
+      [q0, q1, q1, q0, q0],
+      [q0, q0, q0, q1, q1],
+      [q1, q0, q1, q1, q0],
+    ],
+  };
+  return made;
+}
 
 /** One byte lane of the function h: `key` holds one byte per key word, first word first. */
-function lane(index: number, byte: number, key: readonly number[]): number {
-  const order = ORDER[index]!;
+function lane(orders: Tables["order"], index: number, byte: number, key: readonly number[]): number {
+  const order = orders[index]!;
   let value = byte;
   for (let i = key.length - 1; i >= 0; i--) value = order[3 - i]![value]! ^ key[i]!;
   return order[4]![value]!;
@@ -80,6 +92,7 @@ function lane(index: number, byte: number, key: readonly number[]): number {
 const rotl = (value: number, bits: number): number => (value << bits) | (value >>> (32 - bits));
 
 export function twofish(key: Uint8Array): BlockCipher {
+  const { mds, order } = tables();
   const k = key.length / 8;
   const even: number[][] = [];
   const odd: number[][] = [];
@@ -93,7 +106,7 @@ export function twofish(key: Uint8Array): BlockCipher {
   }
   const h = (byte: number, words: number[][]): number => {
     let result = 0;
-    for (let i = 0; i < 4; i++) result ^= MDS_COLUMN[i]![lane(i, byte, words.map((word) => word[i]!))]!;
+    for (let i = 0; i < 4; i++) result ^= mds[i]![lane(order, i, byte, words.map((word) => word[i]!))]!;
     return result;
   };
   const keys = new Int32Array(40);
@@ -105,7 +118,7 @@ export function twofish(key: Uint8Array): BlockCipher {
   }
   const table = (index: number): Int32Array => {
     const bytes = s.map((word) => word[index]!);
-    return Int32Array.from({ length: 256 }, (_, byte) => MDS_COLUMN[index]![lane(index, byte, bytes)]!);
+    return Int32Array.from({ length: 256 }, (_, byte) => mds[index]![lane(order, index, byte, bytes)]!);
   };
   const s0 = table(0), s1 = table(1), s2 = table(2), s3 = table(3);
 

@@ -117,6 +117,7 @@ function* openLuks(context: OpenContext): Op<MappedImpl> {
   return new Luks(node, header, keySecret, cipher);
 }
 
+/** `preallocation` is an option of the file the volume is put into. */
 function preallocationOf(value: unknown): Preallocation {
   const mode = (value ?? "off") as Preallocation;
   if (!["off", "metadata", "falloc", "full"].includes(mode)) throw new BlockError("ERR_INVALID_ARGUMENT", `invalid parameter value: ${mode}`);
@@ -131,7 +132,6 @@ export const luks: Driver = {
   createOptions: [
     { name: "size", type: "size", help: "Virtual disk size" },
     ...LUKS_CREATE_OPTIONS,
-    { name: "preallocation", type: "string", help: "Preallocation mode (allowed values: off, falloc, full)" },
   ],
   amendOptions: LUKS_AMEND_OPTIONS,
   probe: (head) => (isLuks(head) ? 100 : 0),

@@ -18,14 +18,44 @@ export interface OvfDisk {
   compression: string;
 }
 
-/** Attributes by name without prefix. */
-function attributesOf(text: string): Map<string, string> {
-  const found = new Map<string, string>();
-  for (const match of text.matchAll(/([\w:.-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')/g)) {
-    const name = match[1]!;
-    found.set(name.slice(name.indexOf(":") + 1), unescape(match[2] ?? match[3] ?? ""));
+const BLANK = /[ \t\r\n]/;
+const localName = (name: string): string => name.slice(name.indexOf(":") + 1);
+
+/** Start tags by local name, with their attributes by local name. One pass: the text may be hostile. */
+function* startTags(text: string): Generator<{ name: string; attributes: Map<string, string> }> {
+  for (let at = text.indexOf("<"); at >= 0; at = text.indexOf("<", at)) {
+    if (text.startsWith("<!--", at)) {
+      at = text.indexOf("-->", at);
+      if (at < 0) return;
+      continue;
+    }
+    let end = at + 1;
+    while (end < text.length && !BLANK.test(text[end]!) && text[end] !== ">" && text[end] !== "/" && text[end] !== "<") end++;
+    const name = localName(text.slice(at + 1, end));
+    const attributes = new Map<string, string>();
+    at = readAttributes(text, end, attributes);
+    if (name !== "") yield { name, attributes };
   }
-  return found;
+}
+
+/** Reads `name="value"` pairs from `at` on; returns where it stopped: at what is no attribute. */
+function readAttributes(text: string, at: number, into: Map<string, string>): number {
+  for (;;) {
+    while (at < text.length && BLANK.test(text[at]!)) at++;
+    const nameAt = at;
+    while (at < text.length && /[\w:.-]/.test(text[at]!)) at++;
+    const name = text.slice(nameAt, at);
+    while (at < text.length && BLANK.test(text[at]!)) at++;
+    if (name === "" || text[at] !== "=") return at;
+    at++;
+    while (at < text.length && BLANK.test(text[at]!)) at++;
+    const quote = text[at];
+    if (quote !== '"' && quote !== "'") return at;
+    const close = text.indexOf(quote, at + 1);
+    if (close < 0) return text.length;
+    into.set(localName(name), unescape(text.slice(at + 1, close)));
+    at = close + 1;
+  }
 }
 
 const ENTITIES: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
@@ -45,16 +75,16 @@ function unitOf(text: string | undefined): number | null {
 }
 
 export function parseOvf(text: string): OvfDisk[] {
-  if (!/<(?:\w+:)?Envelope\b/.test(text)) throw new BlockError("ERR_NOT_THIS_FORMAT", "The OVF descriptor has no Envelope");
-  const plain = text.replace(/<!--[\s\S]*?-->/g, "");
   const files = new Map<string, Map<string, string>>();
   const disks: Map<string, string>[] = [];
-  for (const match of plain.matchAll(/<(?:\w+:)?(File|Disk)\s([^<>]*)>/g)) {
-    const attributes = attributesOf(match[2]!);
-    if (match[1] === "File") files.set(attributes.get("id") ?? "", attributes);
-    else disks.push(attributes);
+  let isOvf = false;
+  for (const { name, attributes } of startTags(text)) {
+    if (name === "Envelope") isOvf = true;
+    else if (name === "File") files.set(attributes.get("id") ?? "", attributes);
+    else if (name === "Disk") disks.push(attributes);
     if (files.size > MAX_ITEMS || disks.length > MAX_ITEMS) throw new BlockError("ERR_TOO_LARGE", `The OVF descriptor names more than ${MAX_ITEMS} files or disks`);
   }
+  if (!isOvf) throw new BlockError("ERR_NOT_THIS_FORMAT", "The OVF descriptor has no Envelope");
   return disks.map((disk): OvfDisk => {
     const reference = disk.get("fileRef");
     const file = reference === undefined ? undefined : files.get(reference);

@@ -3,9 +3,8 @@ import { BlockError } from "../../base/error.js";
 import { readU64BE, writeU64BE } from "../../base/bytes.js";
 import { fromHiLo, hi32, lo32 } from "../../base/int.js";
 import type { BackingLink, BlockDriverInfo, SpecialExtent } from "../../block/driver.js";
-import { readPadded, truncate, writeGrow, writeLeased } from "../../block/io.js";
+import { flush, readPadded, truncate, writeGrow, writeLeased } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
-import { flush } from "../../block/io.js";
 import { foreign, type Op } from "../../block/op.js";
 import type { Compressor } from "../../codec/codec.js";
 import type { EntryPage } from "../shared/entry-pages.js";
@@ -116,10 +115,9 @@ export class Qcow extends TwoLevelImage {
   }
 
   *#decompress(packed: Uint8Array, plain: Uint8Array, host: number): Op<void> {
-    const codec = this.node.environment.codecs.decompressor("deflate");
-    const { sync, async } = codec;
+    const { sync: now, async: later } = this.node.environment.codecs.decompressor("deflate");
     try {
-      yield* foreign("Decompressing deflate", sync === null ? null : () => sync(packed, plain), sync === null && async !== null ? () => async(packed, plain) : null);
+      yield* foreign("Decompressing deflate", now === null ? null : () => now(packed, plain), now === null && later !== null ? () => later(packed, plain) : null);
     } catch (error) {
       throw new BlockError("ERR_CORRUPT", `Decompressing the cluster at offset ${host} failed: ${(error as Error).message}`, { errno: "EIO", node: this.node.nodeName, offset: host, cause: error });
     }
@@ -135,9 +133,9 @@ export class Qcow extends TwoLevelImage {
       cluster = new Uint8Array(this.clusterSize);
       cluster.set(bytes);
     }
-    const { sync, async } = (this.#compressor ??= this.node.environment.codecs.compressor("deflate", { windowBits: 12 }));
+    const { sync: now, async: later } = (this.#compressor ??= this.node.environment.codecs.compressor("deflate", { windowBits: 12 }));
     const limit = this.clusterSize - 1;
-    const packed = yield* foreign("Compressing with deflate", sync === null ? null : () => sync(cluster, limit), async === null ? null : () => async(cluster, limit));
+    const packed = yield* foreign("Compressing with deflate", now === null ? null : () => now(cluster, limit), later === null ? null : () => later(cluster, limit));
     if (packed === null) {
       yield* writeLeased(this.node, this, bytes, offset);
       return;

@@ -37,7 +37,7 @@ function* openCipher(context: OpenContext, method: number): Op<PayloadCipher | n
   for (const name of ["format", "key-secret"]) inner[name] ??= take(options, `encrypt.${name}`);
   const format = takeString(inner, "format");
   const keySecret = takeString(inner, "key-secret");
-  for (const name of Object.keys(inner)) throw invalid(`Parameter 'encrypt.${name}' is unexpected`);
+  for (const name of Object.keys(inner)) throw invalid(`Parameter '${name}' is unexpected`);
   if (method === CryptMethod.none) {
     if (format !== undefined) throw invalid(`No encryption in image header, but options specified format '${format}'`);
     return null;
@@ -51,6 +51,7 @@ function wantsEncryption(options: Readonly<Record<string, unknown>>): boolean {
   const format = options["encrypt.format"];
   if (options["encryption"] !== undefined && format !== undefined) throw invalid("'encrypt.format' and its alias 'encryption' can't be used at the same time");
   if (options["encryption"] === true || format === "aes") return true;
+  if (format === "luks") throw new BlockError("ERR_UNSUPPORTED", "Unsupported encryption format", { errno: "EINVAL" });
   if (format !== undefined) throw invalid(`Parameter 'format' does not accept value '${String(format)}'`);
   if (options["encrypt.key-secret"] !== undefined) throw invalid("Parameter 'encrypt.format' is missing");
   return false;

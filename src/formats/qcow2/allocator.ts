@@ -8,6 +8,7 @@
 import { BlockError } from "../../base/error.js";
 import { readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
 import { alignDown, alignUp, divCeil } from "../../base/int.js";
+import { debugEvent } from "../../block/debug.js";
 import { discard, writeGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { ReadEpoch } from "../../block/requests.js";
@@ -132,6 +133,7 @@ export class Allocator {
     const end = first + count;
     try {
       while (at < end) {
+        if (delta > 0) yield* debugEvent(this.#image.file, "refblock_alloc");
         if (delta > 0 && this.blockOffset(Math.floor(at / this.blockEntries)) === 0) yield* this.#ensureBlock(Math.floor(at / this.blockEntries));
         const run = Math.min(end - at, this.#sliceEntries - (at % this.#sliceEntries));
         const pointer = yield* this.#slice(at);
@@ -167,10 +169,11 @@ export class Allocator {
   // ---- allocation -------------------------------------------------------------------------------------------------
 
   /** Takes `count` host clusters that follow each other; returns the offset of the first. The lock is held. */
-  *allocate(count: number): Op<number> {
+  *allocate(count: number, what = "data cluster"): Op<number> {
+    yield* debugEvent(this.#image.file, "cluster_alloc");
     for (;;) {
       const cluster = yield* this.#find(count);
-      if (cluster === 0) throw this.#image.corruption("Preventing invalid allocation of data cluster at offset 0", 0);
+      if (cluster === 0) throw this.#image.corruption(`Preventing invalid allocation of ${what} at offset 0`, 0);
       // New blocks may take clusters for themselves: look again when one had to be made.
       if (yield* this.#ensureBlocks(cluster, count)) continue;
       yield* this.update(cluster, count, 1);
@@ -194,6 +197,7 @@ export class Allocator {
 
   /** Room for `bytes` compressed bytes (at most a cluster), packed behind the last ones where that works; returns the host offset. */
   *allocateBytes(bytes: number): Op<number> {
+    yield* debugEvent(this.#image.file, "cluster_alloc_bytes");
     const size = this.#image.clusterSize;
     for (;;) {
       let offset = this.#nextByte;
@@ -279,7 +283,11 @@ export class Allocator {
   *#ensureBlock(block: number): Op<void> {
     const image = this.#image;
     while (this.#checkedBlock(block) === 0) {
-      if (block >= this.tableEntries) yield* this.#growTable(block + 1);
+      if (block >= this.tableEntries) {
+        // Room for the new table may have been taken where this block counts: then it exists now.
+        yield* this.#growTable(block + 1);
+        continue;
+      }
       const cluster = yield* this.#find(1);
       if (cluster === 0) throw image.corruption("Preventing invalid allocation of refcount block at offset 0", 0);
       const owner = Math.floor(cluster / this.blockEntries);
@@ -296,6 +304,7 @@ export class Allocator {
         writeU64BE(this.#view, block * 8, offset);
         this.#blocks.add(cluster);
         if (owner === block) yield* this.update(cluster, 1, 1);
+        yield* debugEvent(image.file, "refblock_alloc_write");
       } catch (error) {
         // As if it had never been: nothing may write to its place any more.
         image.refblocks.drop(offset, image.clusterSize);
@@ -328,12 +337,16 @@ export class Allocator {
     this.#relocating = true;
     try {
       const clusters = table.length / image.clusterSize;
+      yield* debugEvent(image.file, "reftable_grow");
       const offset = yield* this.allocate(clusters);
       yield* image.checkOverlap(offset, table.length, null);
+      yield* debugEvent(image.file, "refblock_alloc_write_blocks");
       yield* this.writeBack();
       yield* image.barrier();
+      yield* debugEvent(image.file, "refblock_alloc_write_table");
       yield* writeGrow(image.file, table, offset);
       yield* image.barrier();
+      yield* debugEvent(image.file, "refblock_alloc_switch_table");
       yield* image.updateHeader({ reftableOffset: offset, reftableClusters: clusters });
     } catch (error) {
       this.#relocating = false;
@@ -528,7 +541,8 @@ export class Allocator {
       const stop = Math.min(end, at - (at % this.#sliceEntries) + this.#sliceEntries);
       const pointer = yield* this.sliceOf(at);
       const base = at - (at % this.#sliceEntries);
-      while (pointer >= 0 && at < stop) {
+      if (pointer < 0) at = stop;
+      while (at < stop) {
         const free = kernel.refFindFree(pointer, at - base, stop - at, this.#order);
         if (free < 0) break;
         const used = kernel.refFindUsed(pointer, free, stop - base - free, this.#order);
@@ -564,6 +578,7 @@ export class Allocator {
     const to = Math.min(alignUp((this.#tableDirtyTo + 1) * 8, 512), this.table.length);
     yield* image.barrier();
     yield* image.checkOverlap(image.header.reftableOffset + from, to - from, "refcount-table");
+    yield* debugEvent(image.file, "refblock_alloc_hookup");
     yield* writeGrow(image.file, this.table.subarray(from, to), image.header.reftableOffset + from);
     this.#tableDirtyFrom = Infinity;
     this.#tableDirtyTo = -1;
@@ -604,6 +619,7 @@ export class Allocator {
 
   *#release(freed: Freed): Op<void> {
     const image = this.#image;
+    yield* debugEvent(image.file, "cluster_free");
     yield* this.update(freed.cluster, freed.count, -1);
     const start = yield* this.#becameFree(freed.cluster, freed.count);
     const pass =

@@ -1,18 +1,15 @@
 /** From version 2 to 3 and back. */
 import { BlockError } from "../../base/error.js";
-import { viewOf, writeU64BE } from "../../base/bytes.js";
+import { viewOf } from "../../base/bytes.js";
 import type { Op } from "../../block/op.js";
 import { expandZeroClusters, hasCompressedClusters } from "./expand-zeros.js";
 import type { Qcow2 } from "./image.js";
 import { Incompatible } from "./layout.js";
 import type { Progress } from "./replace-refcounts.js";
-import { encodeSnapshotTable, readSnapshotTable, type Snapshot } from "./snapshot-table.js";
+import { encodeSnapshotTable, NEEDED_EXTRA, readSnapshotTable, withExtra } from "./snapshot-table.js";
 import { placeFresh, writeFresh } from "./snapshot-tables.js";
 
 const FEATURELESS = { hi: 0, lo: 0 };
-/** VM state size and disk size: what snapshots of a version 3 image must say. */
-const NEEDED_EXTRA = 16;
-const SNAPSHOT_ENTRY = 40;
 
 /** The lock is held and nothing is dirty. */
 export function* upgrade(image: Qcow2): Op<void> {
@@ -27,28 +24,15 @@ export function* upgrade(image: Qcow2): Op<void> {
     yield* image.allocator.writeBack();
     yield* image.barrier();
     yield* image.updateHeader({ snapshotsOffset: offset, version: 3 });
+    // In force from here on, though the barrier should fail.
     image.options.snapshotTableSize = bytes.length;
-    yield* image.barrier();
     if (old.length > 0) image.allocator.free(old.offset, old.length, "other");
+    yield* image.barrier();
   } else {
     yield* image.updateHeader({ version: 3 });
     yield* image.barrier();
   }
   yield* image.flushLocked();
-}
-
-function withExtra(snapshot: Snapshot): Snapshot {
-  const old = snapshot.bytes;
-  const extra = viewOf(old).getUint32(36);
-  if (extra >= NEEDED_EXTRA) return snapshot;
-  const bytes = new Uint8Array(old.length - extra + NEEDED_EXTRA);
-  const view = viewOf(bytes);
-  bytes.set(old.subarray(0, SNAPSHOT_ENTRY));
-  view.setUint32(36, NEEDED_EXTRA);
-  writeU64BE(view, SNAPSHOT_ENTRY, snapshot.vmStateSize);
-  writeU64BE(view, SNAPSHOT_ENTRY + 8, snapshot.diskSize);
-  bytes.set(old.subarray(SNAPSHOT_ENTRY + extra), SNAPSHOT_ENTRY + NEEDED_EXTRA);
-  return { ...snapshot, bytes };
 }
 
 /** Refuses what version 2 cannot say, turns zero clusters into data, drops features. The lock is held and nothing is dirty. */

@@ -5,6 +5,8 @@
  * know bitmaps has written since. So before the first change of a session all bitmaps are marked in use on disk, and they are
  * stored, to new places, when the image is closed or becomes read-only. A crash in between leaves bitmaps that say themselves
  * that they are out of date.
+ *
+ * As in QEMU the mark is set as soon as the image is open for writing.
  */
 import { BlockError, prefixError } from "../../base/error.js";
 import { encodeText } from "../../base/bytes.js";
@@ -248,11 +250,11 @@ export class PersistentBitmaps implements BitmapStore {
         ? { bitmaps: null, autoclear: { hi: 0, lo } }
         : { bitmaps: { count: entries.length, directorySize: bytes.length, directoryOffset: offset }, autoclear: { hi: 0, lo: lo | Autoclear.bitmaps } },
     );
-    made.length = 0; // the header leads to it now: not to be taken back
-    yield* image.barrier();
+    made.length = 0; // the header leads to it now: not to be taken back, though the barrier should fail
     this.#adopt(entries);
     this.#renamed = false;
     if (old !== null) image.allocator.free(old.directoryOffset, old.directorySize, "other");
+    yield* image.barrier();
   }
 
   /** Takes over the new state of the directory; entries that stay keep their identity, because loading goes by them. */
@@ -268,7 +270,7 @@ export class PersistentBitmaps implements BitmapStore {
 
   /** Before the disk changes its size: all content comes into memory, where it can follow. */
   *prepareResize(): Op<void> {
-    for (const bitmap of this.#image.node.bitmaps) {
+    for (const bitmap of [...this.#image.node.bitmaps].reverse()) {
       if (!bitmap.persistent) continue;
       try {
         checkBitmap(bitmap);
@@ -282,8 +284,18 @@ export class PersistentBitmaps implements BitmapStore {
 
   /** The node becomes writable, or read-only. */
   *accessChanging(write: boolean): Op<void> {
-    if (!write) yield* this.store();
-    for (const bitmap of this.#image.node.bitmaps) if (bitmap.persistent) bitmap.readOnly = !write;
+    const image = this.#image;
+    if (!write) {
+      yield* this.store();
+    } else if (this.needsMark) {
+      const release = yield* image.lock.acquire();
+      try {
+        yield* this.markInUse();
+      } finally {
+        release();
+      }
+    }
+    for (const bitmap of image.node.bitmaps) if (bitmap.persistent) bitmap.readOnly = !write;
   }
 }
 

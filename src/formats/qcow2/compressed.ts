@@ -1,4 +1,5 @@
 /** Compressed writes: whole clusters, packed byte by byte into host clusters. */
+import { debugEvent } from "../../block/debug.js";
 import { writeGrow, writeLeased } from "../../block/io.js";
 import type { MappedImpl } from "../../block/driver.js";
 import { foreign, type Op } from "../../block/op.js";
@@ -37,6 +38,7 @@ export function* writeCompressed(image: Qcow2, impl: MappedImpl, bytes: Uint8Arr
   }
   const host = yield* reserve(image, packed.length);
   try {
+    yield* debugEvent(image.file, "write_compressed");
     yield* writeGrow(image.file, packed, host);
   } catch (error) {
     const release = yield* image.lock.acquire();
@@ -49,6 +51,7 @@ export function* writeCompressed(image: Qcow2, impl: MappedImpl, bytes: Uint8Arr
   }
   const release = yield* image.lock.acquire();
   try {
+    yield* debugEvent(image.file, "l2_update_compressed");
     const pointer = yield* sliceForWrite(image, offset);
     const index = image.sliceIndex(offset);
     const old = readEntry(image, pointer, index);

@@ -4,6 +4,7 @@
  * image together (no snapshots) what is left moves to the front and the file shrinks.
  */
 import { divCeil } from "../../base/int.js";
+import { debugEvent } from "../../block/debug.js";
 import { discard, writeZeroes } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import { readEntry } from "./entries.js";
@@ -43,6 +44,7 @@ function* dropContent(image: Qcow2): Op<void> {
     if (length > 0) yield* writeZeroes(image.dataFile, 0, length, { mayUnmap: true });
   }
   yield* image.flushLocked();
+  yield* debugEvent(image.file, "empty_image_prepare");
   const old = image.l1;
   const oldView = image.l1View;
   const oldOffset = header.l1Offset;
@@ -80,8 +82,9 @@ function* switchL1(image: Qcow2, table: Uint8Array): Op<void> {
   yield* image.allocator.writeBack();
   yield* image.barrier();
   yield* image.updateHeader({ l1Offset: offset });
-  yield* image.barrier();
+  // In force from here on, though the barrier should fail.
   image.replaceL1(table);
+  yield* image.barrier();
 }
 
 /** Moves refcount structures and L1 table to the front of the file. */

@@ -49,7 +49,7 @@ function takeEncryptOptions(bag: Record<string, unknown>): { format: string | un
   }
   const format = takeString(inner, "format");
   const keySecret = takeString(inner, "key-secret");
-  for (const name of Object.keys(inner)) throw invalid(`Parameter '${PREFIX}${name}' is unexpected`);
+  for (const name of Object.keys(inner)) throw invalid(`Parameter '${name}' is unexpected`);
   return { format, keySecret };
 }
 

@@ -1,4 +1,5 @@
 /** L2 entries, one at a time: finding the table for writing, classifying, changing. The metadata lock is held throughout. */
+import { debugEvent } from "../../block/debug.js";
 import type { Op } from "../../block/op.js";
 import type { Qcow2 } from "./image.js";
 import { COMPRESSED_HI, COPIED_HI, OFFSET_HI, OFFSET_LO, ZERO_LO } from "./layout.js";
@@ -63,6 +64,25 @@ export function writeEntry(image: Qcow2, pointer: number, index: number, entry: 
   image.l2.markDirty(pointer, offset, image.entrySize);
 }
 
+/**
+ * Stores standard entries for `count` clusters that follow each other from host offset `host`, up to the first entry that holds
+ * something already. Returns how many were stored.
+ */
+export function writeNewEntries(image: Qcow2, pointer: number, index: number, count: number, host: number): number {
+  const { view } = image.kernel;
+  const size = image.clusterSize;
+  const from = pointer + index * 8;
+  let at = from;
+  for (const stop = from + count * 8; at < stop; at += 8) {
+    if (view.getUint32(at) !== 0 || view.getUint32(at + 4) !== 0) break;
+    view.setUint32(at, (Math.floor(host / 4294967296) | COPIED_HI) >>> 0);
+    view.setUint32(at + 4, host % 4294967296);
+    host += size;
+  }
+  if (at > from) image.l2.markDirty(pointer, index * 8, at - from);
+  return (at - from) / 8;
+}
+
 /** Stores the descriptor of a compressed cluster of `length` bytes at host byte `host`. */
 export function writeCompressedEntry(image: Qcow2, pointer: number, index: number, host: number, length: number): void {
   const view = image.kernel.view;
@@ -102,15 +122,19 @@ function* ownL2(image: Qcow2, index: number): Op<void> {
   if (old % image.clusterSize !== 0) {
     throw image.corruption(`L2 table offset 0x${old.toString(16)} unaligned (L1 index: 0x${index.toString(16)})`, old);
   }
-  const fresh = yield* image.allocator.allocate(1);
+  const fresh = yield* image.allocator.allocate(1, "L2 table");
   try {
+    // Where refcounts may lag behind (lazy refcounts) those of tables do not: as in QEMU.
+    if (image.isDirty) yield* image.allocator.writeBack();
     yield* image.checkOverlap(fresh, image.clusterSize, null);
     const size = image.l2.slotSize;
     for (let at = 0; at < image.clusterSize; at += size) {
+      if (old !== 0) yield* debugEvent(image.file, "l2_alloc_cow_read");
       const source = old === 0 ? null : image.kernel.memory.slice(yield* image.l2.get(old + at, true), (yield* image.l2.get(old + at, true)) + size);
       const pointer = yield* image.l2.create(fresh + at);
       if (source !== null) image.kernel.memory.set(source, pointer);
     }
+    yield* debugEvent(image.file, "l2_alloc_write");
   } catch (error) {
     image.l2.drop(fresh, image.clusterSize);
     yield* image.allocator.undo(fresh, image.clusterSize);

@@ -167,7 +167,8 @@ function decodeVersion3(header: Header, bytes: Uint8Array, view: DataView, clust
 function decodeExtensions(header: Header, bytes: Uint8Array, start: number, end: number): void {
   const view = viewOf(bytes);
   let at = start;
-  while (at + 8 <= end) {
+  while (at < end) {
+    if (at + 8 > bytes.length) throw bad("Header extension too large", at);
     const type = view.getUint32(at);
     const length = view.getUint32(at + 4);
     at += 8;
@@ -187,7 +188,8 @@ function decodeExtension(header: Header, type: number, data: Uint8Array, at: num
       return;
     case Extension.featureNames:
       header.hasFeatureNames = true;
-      for (let i = 0; i + 48 <= data.length; i += 48) {
+      // A last entry that is cut short goes on with zeros.
+      for (let i = 0; i + 2 < data.length && data[i + 2] !== 0; i += 48) {
         header.featureNames.push({ type: data[i]!, bit: data[i + 1]!, name: readText(data.subarray(i + 2, i + 48)) });
       }
       return;

@@ -14,6 +14,7 @@ import { readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
 import { alignDown, divCeil } from "../../base/int.js";
 import type { OpenFlags } from "../../block/context.js";
 import type { SnapshotVerbs } from "../../block/driver.js";
+import { debugEvent } from "../../block/debug.js";
 import { flush, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { Mutex, type Op } from "../../block/op.js";
@@ -214,6 +215,7 @@ export class Qcow2 {
     // L2 tables that new entries point to were written after the last barrier.
     yield* this.barrier();
     yield* this.checkOverlap(this.header.l1Offset + from, to - from, "active-l1");
+    yield* debugEvent(this.file, "l1_update");
     yield* writeGrow(this.file, this.l1.subarray(from, to), this.header.l1Offset + from);
     this.#l1DirtyFrom = Infinity;
     this.#l1DirtyTo = -1;
@@ -231,6 +233,7 @@ export class Qcow2 {
 
   *flushLocked(): Op<void> {
     yield* this.commitMetadata();
+    yield* debugEvent(this.file, "flush_to_disk");
     yield* this.barrier();
     yield* this.allocator.releaseFreed();
   }

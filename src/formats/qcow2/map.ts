@@ -2,6 +2,7 @@
 import { BlockError } from "../../base/error.js";
 import type { Miss, SpecialExtent } from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
+import { debugEvent } from "../../block/debug.js";
 import { readPadded } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { foreign, type Op } from "../../block/op.js";
@@ -170,6 +171,7 @@ export function* readCompressed(image: MapState, extent: SpecialExtent, at: numb
     });
   }
   const packed = new Uint8Array(extent.aux);
+  yield* debugEvent(image.file, "read_compressed");
   yield* readPadded(image.file, packed, extent.host);
   const whole = within === 0 && into.length === image.clusterSize;
   const plain = whole ? into : image.decompressed.take();

@@ -2,7 +2,7 @@
 import { BlockError } from "../../base/error.js";
 import { alignUp, isPowerOfTwo, KiB, MiB } from "../../base/int.js";
 import type { OpenContext } from "../../block/context.js";
-import { take, takeBool, takeEnum, takeSize } from "../../block/take.js";
+import { take, takeBool, takeSize, takeString } from "../../block/take.js";
 import { Autoclear, Compatible } from "./layout.js";
 import type { Header } from "./header.js";
 import type { MetadataKind } from "./overlap.js";
@@ -42,6 +42,8 @@ export const RUNTIME_OPTIONS: readonly string[] = /* @__PURE__ */ [
 
 const MAX_L2_CACHE = 32 * MiB;
 const MIN_REFCOUNT_CLUSTERS = 4;
+/** Entries that QEMU can count; what is asked for is bounded by the memory budget in any case. */
+const MAX_CACHE_ENTRIES = 0x7fffffff;
 
 export function takeOptions(context: OpenContext, header: Header): Options {
   const bag = context.options;
@@ -52,7 +54,7 @@ export function takeOptions(context: OpenContext, header: Header): Options {
     throw new BlockError("ERR_INVALID_ARGUMENT", "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level");
   }
   const unmap = context.flags.unmap;
-  takeSize(bag, "cache-clean-interval");
+  takeCleanInterval(bag);
   return {
     lazyRefcounts: lazyRefcounts && context.flags.write,
     passDiscardRequest: takeBool(bag, "pass-discard-request") ?? unmap,
@@ -66,10 +68,19 @@ export function takeOptions(context: OpenContext, header: Header): Options {
   };
 }
 
+/** Seconds after which unused cache entries go; ours are bounded and stay. */
+function takeCleanInterval(bag: Record<string, unknown>): void {
+  const value = take(bag, "cache-clean-interval");
+  if (value === undefined || value === null) return;
+  const seconds = Number(value);
+  if (!Number.isInteger(seconds)) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'cache-clean-interval' expects a number");
+  if (seconds < 0 || seconds > 0xffffffff) throw new BlockError("ERR_INVALID_ARGUMENT", "Cache clean interval too big");
+}
+
 function takeOverlap(bag: Record<string, unknown>): ReadonlySet<MetadataKind> {
   const given = take(bag, "overlap-check");
   const flags = typeof given === "object" && given !== null ? { ...(given as Record<string, unknown>) } : {};
-  const template = typeof given === "string" ? given : (takeEnum(flags, "template", ["none", "constant", "cached", "all"]) ?? "cached");
+  const template = typeof given === "string" ? given : (takeString(flags, "template") ?? "cached");
   const kinds = TEMPLATES[template];
   if (kinds === undefined) {
     throw new BlockError(
@@ -104,6 +115,8 @@ export function takeCacheSizes(bag: Record<string, unknown>, header: Header, clu
     if (l2 === undefined) l2 = refcount === undefined ? both - Math.min(MIN_REFCOUNT_CLUSTERS * clusterSize, both / 2) : both - refcount;
     refcount ??= both - l2;
   }
+  if (l2 !== undefined && l2 / sliceSize > MAX_CACHE_ENTRIES) throw new BlockError("ERR_INVALID_ARGUMENT", "L2 cache size too big");
+  if (refcount !== undefined && refcount / clusterSize > MAX_CACHE_ENTRIES) throw new BlockError("ERR_INVALID_ARGUMENT", "Refcount cache size too big");
   // What it takes to map the whole image, within limits.
   const entry = header.incompatible.lo & 16 ? 16 : 8;
   const whole = Math.ceil(header.size / clusterSize) * entry;

@@ -1,9 +1,11 @@
 /** The qcow2 driver. */
-import { BlockError, prefixError } from "../../base/error.js";
+import { BlockError, prefixError, strerror, toBlockError } from "../../base/error.js";
 import type { OpenContext } from "../../block/context.js";
 import type { BackingLink, BitmapStore, BlockDriverInfo, Driver, MappedImpl, Miss, SnapshotVerbs, SpecialExtent, TruncateOptions, WriteFlags, WritePlan } from "../../block/driver.js";
+import { debugEvent } from "../../block/debug.js";
 import type { ExtentList } from "../../block/extent.js";
 import { readBytes, writeGrow } from "../../block/io.js";
+import type { Node } from "../../block/node.js";
 import { imageName } from "../../block/open.js";
 import type { Op } from "../../block/op.js";
 import type { CheckOptions, ImageCheck, ImageInfoSpecific } from "../../block/types.js";
@@ -163,6 +165,8 @@ class Qcow2Impl implements MappedImpl {
     const image = this.image;
     if (image.closed) return;
     image.closed = true;
+    // Found in the last request: nobody has marked it yet.
+    yield* image.markCorrupt();
     if (!image.flags.write || image.corrupt) return;
     let lost: unknown;
     try {
@@ -170,9 +174,24 @@ class Qcow2Impl implements MappedImpl {
     } catch (error) {
       lost = prefixError(`Lost persistent bitmaps during inactivation of node '${image.node.nodeName}': `, error);
     }
-    yield* image.settle();
+    try {
+      yield* image.settle();
+    } catch (error) {
+      throw lost ?? flushFailure(image, error);
+    }
     if (lost !== undefined) throw lost;
   }
+}
+
+/** What could not be brought down to the file when it was closed, in QEMU's words: a line for each cache. */
+function flushFailure(image: Qcow2, error: unknown): BlockError {
+  const cause = toBlockError(error);
+  const reason = strerror(cause.errno);
+  const lines: string[] = [];
+  if (image.l2.isDirty || image.l1IsDirty) lines.push(`Failed to flush the L2 table cache: ${reason}`);
+  if (image.allocator.isDirty) lines.push(`Failed to flush the refcount block cache: ${reason}`);
+  if (lines.length === 0) return cause;
+  return new BlockError(cause.code, lines.join("\n"), { errno: cause.errno, node: image.node.nodeName, operation: "inactivate", cause });
 }
 
 // eslint-disable-next-line require-yield
@@ -202,8 +221,16 @@ function* openQcow2(context: OpenContext): Op<MappedImpl> {
   node.filename = "";
   // An image that was not closed cleanly (lazy refcounts) is repaired before it is written again.
   if (impl.image.isDirty && flags.write && !flags.check) yield* repairDirty(impl);
+  // As QEMU: whoever opens an image to repair it makes it its own.
+  if (flags.check && flags.write) yield* dropUnknownAutoclear(impl.image);
   yield* openBitmaps(impl.image, flags.check);
   return impl;
+}
+
+function* dropUnknownAutoclear(image: Qcow2): Op<void> {
+  const { hi, lo } = image.header.autoclear;
+  const kept = (lo & image.options.autoclearKept) >>> 0;
+  if (hi !== 0 || kept !== lo) yield* image.updateHeader({ autoclear: { hi: 0, lo: kept } });
 }
 
 function* openBitmaps(image: Qcow2, check: boolean): Op<void> {
@@ -216,6 +243,7 @@ function* openBitmaps(image: Qcow2, check: boolean): Op<void> {
     return;
   }
   image.bitmaps = bitmaps;
+  if (image.flags.write && !check) yield* bitmaps.accessChanging(true);
 }
 
 function refuseWhatCannotBeServed(header: Header, context: OpenContext): void {
@@ -227,6 +255,14 @@ function refuseWhatCannotBeServed(header: Header, context: OpenContext): void {
   }
 }
 
+/** Writes a table slot; a debugging filter hears of it first. */
+function writeAfter(event: string): (file: Node, bytes: Uint8Array, offset: number) => Op<void> {
+  return function* (file, bytes, offset) {
+    yield* debugEvent(file, event);
+    yield* writeGrow(file, bytes, offset);
+  };
+}
+
 function* assemble(context: OpenContext, header: Header, options: ReturnType<typeof takeOptions>): Op<Qcow2> {
   const { node } = context;
   const plan = new RegionPlan();
@@ -236,6 +272,7 @@ function* assemble(context: OpenContext, header: Header, options: ReturnType<typ
   const file = node.file;
   const l1Bytes = header.l1Entries * 8;
   const l1 = yield* readBytes(file, header.l1Offset, l1Bytes);
+  yield* debugEvent(file, "reftable_load");
   const table = yield* readBytes(file, header.reftableOffset, header.reftableClusters * 2 ** header.clusterBits);
   const image = new Qcow2(node, header, options, context.environment.codecs, plan.create(), scan, options.sliceSize, l1);
   const getFile = (): typeof file => node.file;
@@ -249,13 +286,15 @@ function* assemble(context: OpenContext, header: Header, options: ReturnType<typ
       }
     };
   image.l2 = new TableCache(image.kernel, l2Region, options.sliceSize, getFile, {
-    write: writeGrow,
+    write: writeAfter("l2_update"),
+    loading: (from) => debugEvent(from, "l2_load"),
     beforeWrite: () => image.beforeL2Write(),
     makeRoom: makeRoom(() => image.l2),
     checkWrite: (offset, length) => image.checkOverlap(offset, length, "active-l2"),
   });
   image.refblocks = new TableCache(image.kernel, refRegion, options.sliceSize, getFile, {
-    write: writeGrow,
+    write: writeAfter("refblock_update_part"),
+    loading: (from) => debugEvent(from, "refblock_load"),
     // eslint-disable-next-line require-yield
     *beforeWrite() {
       image.barrierNeeded = true;
@@ -278,8 +317,8 @@ function* openSnapshots(image: Qcow2): Op<Snapshots> {
 }
 
 function* repairDirty(impl: Qcow2Impl): Op<void> {
-  const problems: string[] = [];
-  const result = yield* checkImage(impl.image, { fix: "all", report: (problem) => problems.push(problem.text) });
+  const { environment } = impl.image.node;
+  const result = yield* checkImage(impl.image, { fix: "all", report: (problem) => environment.warn(problem.text) });
   if ((result.corruptions ?? 0) > 0 || result["check-errors"] > 0) {
     throw new BlockError("ERR_CORRUPT", `Could not repair dirty image '${imageName(impl.image.node)}'`, { errno: "EIO" });
   }

@@ -6,6 +6,9 @@ import type { Op } from "../../block/op.js";
 import { NEEDED_EXTRA, parseEntries, type CheckedSnapshots } from "./check-snapshots.js";
 import type { CheckState } from "./check-state.js";
 
+/** With the instruction count, which is not known: what new entries have. */
+const FULL_EXTRA = 24;
+
 /** The refcounts are right by now: the new table is written to fresh clusters before the header points to it. */
 export function* repairSnapshotTable(state: CheckState, snapshots: CheckedSnapshots): Op<void> {
   const { image } = state;
@@ -13,7 +16,7 @@ export function* repairSnapshotTable(state: CheckState, snapshots: CheckedSnapsh
   const oldView = viewOf(old);
   const entries = parseEntries(state, old, image.header.snapshotCount) ?? [];
   let length = 0;
-  for (const { at, end, extra } of entries) length = alignUp(length, 8) + (end - at) + Math.max(0, NEEDED_EXTRA - extra);
+  for (const { at, end, extra } of entries) length = alignUp(length, 8) + (end - at) + (extra < NEEDED_EXTRA ? FULL_EXTRA - extra : 0);
   const table = new Uint8Array(length);
   const view = viewOf(table);
   let to = 0;
@@ -26,8 +29,9 @@ export function* repairSnapshotTable(state: CheckState, snapshots: CheckedSnapsh
       // VM state size as the old field has it unless the new one was there; the disk was as large as it is now.
       if (extra < 8) writeU64BE(view, to + 40, oldView.getUint32(at + 32));
       writeU64BE(view, to + 48, image.size);
-      view.setUint32(to + 36, NEEDED_EXTRA);
-      grown = 40 + NEEDED_EXTRA;
+      table.fill(0xff, to + 56, to + 64);
+      view.setUint32(to + 36, FULL_EXTRA);
+      grown = 40 + FULL_EXTRA;
     }
     table.set(old.subarray(idAt, end), to + grown);
     to += grown + (end - idAt);

@@ -2,6 +2,7 @@
 import { BlockError } from "../../base/error.js";
 import { alignDown, alignUp, divCeil } from "../../base/int.js";
 import type { MappedImpl, TruncateOptions } from "../../block/driver.js";
+import { debugEvent } from "../../block/debug.js";
 import { truncate, writeGrow, writeLeased, zeroGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { Preallocation } from "../../storage/storage.js";
@@ -97,14 +98,17 @@ export function* growL1(image: Qcow2, entries: number): Op<void> {
   yield* image.commitMetadata();
   table.set(image.l1);
   const clusters = divCeil(table.length, image.clusterSize);
+  yield* debugEvent(image.file, "l1_grow_alloc_table");
   const offset = yield* image.allocator.allocate(clusters);
   try {
     yield* image.checkOverlap(offset, clusters * image.clusterSize, null);
     yield* image.allocator.writeBack();
     const padded = new Uint8Array(alignUp(table.length, 512));
     padded.set(table);
+    yield* debugEvent(image.file, "l1_grow_write_table");
     yield* writeGrow(image.file, image.file.size >= offset + padded.length ? padded : table, offset);
     yield* image.barrier();
+    yield* debugEvent(image.file, "l1_grow_activate_table");
     yield* image.updateHeader({ l1Offset: offset, l1Entries: entries });
   } catch (error) {
     // A header that may be in the file after all must find its table there.
@@ -158,6 +162,9 @@ function* preallocateSlice(image: Qcow2, at: number, stop: number, mode: Preallo
     const host = image.hasDataFile ? cluster : yield* image.allocator.allocate(count);
     // What the file held there before must not appear: space inside the file is cleared.
     if (!image.hasDataFile && host < image.file.size) yield* zeroGrow(image.file, host, Math.min(count * size, image.file.size - host));
+    // No entry on disk points behind the end of the file.
+    const behind = host + count * size;
+    if (!image.hasDataFile && behind > image.file.size) yield* truncate(image.file, behind, { preallocation: mode === "metadata" ? "off" : mode });
     image.barrierNeeded = true;
     const again = yield* sliceForWrite(image, cluster);
     for (let i = 0; i < count; i++) {

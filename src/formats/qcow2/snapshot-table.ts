@@ -30,6 +30,8 @@ export interface Snapshot {
 
 const ENTRY = 40;
 const MAX_EXTRA = 1024;
+/** VM state size and disk size: what snapshots of a version 3 image must say. */
+export const NEEDED_EXTRA = 16;
 /** Extra data we write: VM state size, disk size, instruction count. */
 const EXTRA = 24;
 
@@ -38,7 +40,8 @@ export function* readSnapshotTable(file: Node, header: Header): Op<{ snapshots: 
   const { snapshotCount: count, snapshotsOffset: offset, size } = header;
   // In growing pieces, as far as the entries ask for it; behind the end of the file there are zeros.
   const most = MAX_SNAPSHOT_TABLE_BYTES;
-  for (let length = Math.min(most, 65536); count > 0; length = Math.min(most, length * 8)) {
+  if (count === 0) return { snapshots: [], bytes: 0 };
+  for (let length = Math.min(most, 65536); ; length = Math.min(most, length * 8)) {
     const table = yield* readBytes(file, offset, length);
     const snapshots: Snapshot[] = [];
     let at = 0;
@@ -51,7 +54,6 @@ export function* readSnapshotTable(file: Node, header: Header): Op<{ snapshots: 
     if (snapshots.length === count) return { snapshots, bytes: Math.min(at, length) };
     if (length === most) throw new BlockError("ERR_TOO_LARGE", "Snapshot table is too big", { errno: "EFBIG", offset });
   }
-  return { snapshots: [], bytes: 0 };
 }
 
 function entryAt(table: Uint8Array, at: number, index: number): Uint8Array | null {
@@ -129,6 +131,22 @@ export function encodeSnapshotTable(snapshots: readonly Snapshot[]): Uint8Array 
     at += bytes.length;
   }
   return table;
+}
+
+/** The entry with what version 3 needs to be there; version 2 programs read it as well. */
+export function withExtra(snapshot: Snapshot): Snapshot {
+  const old = snapshot.bytes;
+  const extra = viewOf(old).getUint32(36);
+  if (extra >= EXTRA) return snapshot;
+  const bytes = new Uint8Array(old.length - extra + EXTRA);
+  const view = viewOf(bytes);
+  bytes.set(old.subarray(0, ENTRY));
+  view.setUint32(36, EXTRA);
+  writeU64BE(view, ENTRY, snapshot.vmStateSize);
+  writeU64BE(view, ENTRY + 8, snapshot.diskSize);
+  bytes.fill(0xff, ENTRY + 16, ENTRY + EXTRA); // instruction count: not known
+  bytes.set(old.subarray(ENTRY + extra), ENTRY + EXTRA);
+  return { ...snapshot, bytes };
 }
 
 /** What a user is told of a snapshot. */

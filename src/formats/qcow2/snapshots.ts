@@ -18,7 +18,7 @@ import type { Header } from "./header.js";
 import type { Qcow2 } from "./image.js";
 import { COPIED_HI, MAX_L1_BYTES, MAX_SNAPSHOTS } from "./layout.js";
 import { dropVmState } from "./vm-state.js";
-import { encodeSnapshotTable, newSnapshot, readSnapshotTable, snapshotInfo, type Snapshot } from "./snapshot-table.js";
+import { encodeSnapshotTable, newSnapshot, readSnapshotTable, snapshotInfo, withExtra, type Snapshot } from "./snapshot-table.js";
 import {
   adjustFlags,
   checkSnapshotL1,
@@ -244,7 +244,7 @@ export class Snapshots implements SnapshotVerbs {
     return changed;
   }
 
-  /** From now on the node shows the snapshot: for read-only nodes. */
+  /** From now on the node shows the snapshot, with the size its disk had: for read-only nodes. */
   *load(snapshot: SnapshotInfo): Op<void> {
     const image = this.#image;
     const found = this.#find(snapshot);
@@ -252,7 +252,11 @@ export class Snapshots implements SnapshotVerbs {
       throw new BlockError("ERR_INVALID_ARGUMENT", "Only a read-only image can show a snapshot", { node: image.node.nodeName });
     }
     checkSnapshotL1(image, found, MAX_L1_BYTES);
+    if (!(found.diskSize <= MAX_L1_BYTES * (image.l2Coverage / 8))) {
+      throw new BlockError("ERR_TOO_LARGE", "The snapshot's disk is too large", { errno: "EFBIG", node: image.node.nodeName });
+    }
     image.replaceL1(yield* readBytes(image.file, found.l1Offset, found.l1Entries * 8));
+    image.header.size = found.diskSize;
   }
 
   // ---- what they have in common -------------------------------------------------------------------------------------
@@ -272,9 +276,10 @@ export class Snapshots implements SnapshotVerbs {
   }
 
   /** Writes a new snapshot table, and takes room for the table of the refcounts. */
-  *#withTable(snapshots: Snapshot[], free: Outcome["free"]): Op<Outcome> {
+  *#withTable(kept: Snapshot[], free: Outcome["free"]): Op<Outcome> {
     const image = this.#image;
     const { header } = image;
+    const snapshots = kept.map(withExtra);
     const bytes = encodeSnapshotTable(snapshots);
     if (header.snapshotCount > 0) free.push([header.snapshotsOffset, Math.max(1, image.options.snapshotTableSize)]);
     let offset = 0;

@@ -2,6 +2,7 @@
 import { alignDown, alignUp, divCeil } from "../../base/int.js";
 import type { MappedImpl, Miss } from "../../block/driver.js";
 import { ExtentKind, ExtentList } from "../../block/extent.js";
+import { debugEvent } from "../../block/debug.js";
 import { readPadded, writeLeased } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { Qcow2 } from "./image.js";
@@ -24,6 +25,7 @@ export function* writeVmState(image: Qcow2, impl: MappedImpl, bytes: Uint8Array,
   const from = alignDown(offset, image.clusterSize);
   const to = alignUp(offset + bytes.length, image.clusterSize);
   if (to === from) return;
+  yield* debugEvent(image.file, "vmstate_save");
   const release = yield* image.lock.acquire();
   try {
     yield* image.markCorrupt();

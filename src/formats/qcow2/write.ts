@@ -5,8 +5,9 @@
 import { alignDown, alignUp } from "../../base/int.js";
 import type { WritePiece, WritePlan } from "../../block/driver.js";
 import type { Op } from "../../block/op.js";
-import { type Entry, readEntry, sliceForWrite, writeEntry } from "./entries.js";
+import { type Entry, readEntry, sliceForWrite, writeEntry, writeNewEntries } from "./entries.js";
 import type { Qcow2 } from "./image.js";
+import { COMPRESSED_HI, COPIED_HI, OFFSET_HI, OFFSET_LO } from "./layout.js";
 
 /** A piece of fresh space with what to link it with. */
 interface FreshPiece extends WritePiece {
@@ -38,26 +39,52 @@ export function* prepareWrite(image: Qcow2, offset: number, length: number): Op<
   }
 }
 
+/** [offset, end) lies in one slice: its table is found once, and again only behind what may have moved it. */
 function* planRange(image: Qcow2, offset: number, end: number, pieces: FreshPiece[]): Op<void> {
   const size = image.clusterSize;
   let at = offset;
   while (at < end) {
     const pointer = yield* sliceForWrite(image, at);
-    const entry = readEntry(image, pointer, image.sliceIndex(at));
-    const stop = Math.min(end, alignDown(at, size) + size);
-    if (isOwn(image, entry)) {
-      if (!image.hasDataFile) yield* image.checkOverlap(entry.host, size, null);
-      planInPlace(image, entry, at, stop, pieces);
-      at = stop;
-      continue;
-    }
-    // Everything behind that needs space too gets it in one run.
-    let clusters = 1;
     const first = alignDown(at, size);
-    while (first + clusters * size < end && !isOwn(image, readEntry(image, pointer, image.sliceIndex(first) + clusters))) clusters++;
-    yield* planFresh(image, entry, at, Math.min(end, first + clusters * size), first, clusters, pieces);
-    at = Math.min(end, first + clusters * size);
+    const from = image.sliceIndex(at);
+    const limit = image.sliceIndex(end - 1) + 1;
+    const host = ownHost(image, pointer, from);
+    const own = host >= 0;
+    // All clusters of one kind that follow: our own as far as they are in a row, or those that need space, which get it in one run.
+    let index = from + 1;
+    while (index < limit && (own ? ownHost(image, pointer, index) === host + (index - from) * size : ownHost(image, pointer, index) < 0)) index++;
+    const count = index - from;
+    const stop = Math.min(end, first + count * size);
+    if (own) {
+      const entries: Entry[] = [];
+      for (let i = from; i < index; i++) entries.push(readEntry(image, pointer, i));
+      if (!image.hasDataFile) yield* image.checkOverlap(host, count * size, null);
+      planOwn(image, entries, at, stop, pieces);
+    } else {
+      yield* planFresh(image, at, stop, first, count, pieces);
+    }
+    at = stop;
   }
+}
+
+function planOwn(image: Qcow2, entries: readonly Entry[], at: number, stop: number, pieces: FreshPiece[]): void {
+  const size = image.clusterSize;
+  for (const entry of entries) {
+    const clusterEnd = Math.min(stop, alignDown(at, size) + size);
+    planInPlace(image, entry, at, clusterEnd, pieces);
+    at = clusterEnd;
+  }
+}
+
+/** Offset of the host cluster of an entry that nobody shares; -1 when there is none. */
+function ownHost(image: Qcow2, pointer: number, index: number): number {
+  const { view } = image.kernel;
+  const at = pointer + index * image.entrySize;
+  const hi = view.getUint32(at);
+  if ((hi & COPIED_HI) === 0 || (hi & COMPRESSED_HI) !== 0) return -1;
+  const host = (hi & OFFSET_HI) * 4294967296 + ((view.getUint32(at + 4) & OFFSET_LO) >>> 0);
+  // With an external data file offset 0 is a place like any other.
+  return host !== 0 || image.hasDataFile ? host : -1;
 }
 
 /** Has a host cluster that nobody shares. */
@@ -85,7 +112,7 @@ function planInPlace(image: Qcow2, entry: Entry, at: number, stop: number, piece
   pieces.push({ start: from, length: to - from, file: image.dataFile, host, fresh, allocated: false });
 }
 
-function* planFresh(image: Qcow2, entry: Entry, at: number, stop: number, first: number, clusters: number, pieces: FreshPiece[]): Op<void> {
+function* planFresh(image: Qcow2, at: number, stop: number, first: number, clusters: number, pieces: FreshPiece[]): Op<void> {
   const size = image.clusterSize;
   let cluster = first;
   let left = clusters;
@@ -136,20 +163,31 @@ export function* commitWrite(image: Qcow2, plan: WritePlan): Op<void> {
 function* linkPiece(image: Qcow2, piece: FreshPiece): Op<void> {
   const size = image.clusterSize;
   const end = piece.start + piece.length;
-  for (let cluster = alignDown(piece.start, size); cluster < end; cluster += size) {
+  for (let cluster = alignDown(piece.start, size); cluster < end; ) {
     const pointer = yield* sliceForWrite(image, cluster);
-    const index = image.sliceIndex(cluster);
-    const old = readEntry(image, pointer, index);
-    const host = piece.host + (cluster - piece.start);
-    const written = subclusterMask(image, Math.max(piece.start, cluster) - cluster, Math.min(end, cluster + size) - cluster);
-    if (!piece.allocated && isOwn(image, old)) {
-      writeEntry(image, pointer, index, { host: old.host, copied: true, allocated: old.allocated | written, zeros: old.zeros & ~written });
-      continue;
+    // Nothing yields below: the table stays where it is to the end of its slice.
+    const stop = Math.min(end, alignDown(cluster, image.sliceCoverage) + image.sliceCoverage);
+    let index = image.sliceIndex(cluster);
+    if (!image.extended && piece.allocated) {
+      const count = writeNewEntries(image, pointer, index, Math.ceil((stop - cluster) / size), piece.host + (cluster - piece.start));
+      index += count;
+      cluster += count * size;
     }
-    const keepBits = image.extended && old.kind !== "compressed" && old.kind !== "data";
-    writeEntry(image, pointer, index, { host, copied: true, allocated: written, zeros: keepBits ? old.zeros & ~written : 0 });
-    releaseEntry(image, old, "other");
+    for (; cluster < stop; cluster += size) linkCluster(image, piece, pointer, index++, cluster);
   }
+}
+
+function linkCluster(image: Qcow2, piece: FreshPiece, pointer: number, index: number, cluster: number): void {
+  const old = readEntry(image, pointer, index);
+  const host = piece.host + (cluster - piece.start);
+  const written = subclusterMask(image, Math.max(piece.start, cluster) - cluster, Math.min(piece.start + piece.length, cluster + image.clusterSize) - cluster);
+  if (!piece.allocated && isOwn(image, old)) {
+    writeEntry(image, pointer, index, { host: old.host, copied: true, allocated: old.allocated | written, zeros: old.zeros & ~written });
+    return;
+  }
+  const keepBits = image.extended && old.kind !== "compressed" && old.kind !== "data";
+  writeEntry(image, pointer, index, { host, copied: true, allocated: written, zeros: keepBits ? old.zeros & ~written : 0 });
+  releaseEntry(image, old, "other");
 }
 
 function subclusterMask(image: Qcow2, from: number, to: number): number {

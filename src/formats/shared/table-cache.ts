@@ -22,6 +22,8 @@ const SECTOR = 512;
 export interface TableCacheHooks {
   /** How a slot gets to the file (`writeGrow`); a cache that is only read has no use for it. */
   write(file: Node, bytes: Uint8Array, offset: number): Op<void>;
+  /** Runs before a slot is read from the file. */
+  loading?(file: Node): Op<void>;
   /** Runs before dirty slots are written; the metadata lock is held. */
   beforeWrite(): Op<void>;
   /** Called when every slot is dirty: write some back, taking the metadata lock unless `locked`. */
@@ -99,6 +101,7 @@ export class TableCache {
     let loaded = false;
     try {
       const at = this.#base + slot * this.slotSize;
+      if (this.#hooks.loading !== undefined) yield* this.#hooks.loading(this.#file());
       yield* readPadded(this.#file(), this.#kernel.memory.subarray(at, at + this.slotSize), offset);
       loaded = true;
     } finally {
@@ -110,8 +113,14 @@ export class TableCache {
 
   /** A zero-filled slot for a new table piece; all of it is dirty. */
   *create(offset: number): Op<number> {
-    let slot = this.#index.get(offset) ?? -1;
-    while (slot < 0) slot = yield* this.#claim(offset, true);
+    let slot = -1;
+    while (slot < 0) {
+      const known = this.#index.get(offset);
+      if (known === undefined) slot = yield* this.#claim(offset, true);
+      else if (this.#busy[known] !== LOADING) slot = known;
+      // Somebody loads what was there in another life: his bytes must not arrive in the new table.
+      else yield new WaitRequest(this.#ready);
+    }
     this.#busy[slot] = 0;
     const at = this.#base + slot * this.slotSize;
     this.#kernel.memory.fill(0, at, at + this.slotSize);

@@ -6,7 +6,7 @@ import { Guid } from "./layout.js";
 
 /** Pairs a locator may have; the format knows five keys. */
 const MAX_PAIRS = 1024;
-const utf16 = new TextDecoder("utf-16le");
+let utf16: TextDecoder | null = null;
 
 export interface ParentLocator {
   /** Data write GUIDs the parent may have, as lower-case text without braces. */
@@ -27,7 +27,7 @@ export function parseParentLocator(bytes: Uint8Array): ParentLocator {
     const at = 20 + i * 12;
     const text = (offset: number, length: number): string => {
       if (offset + length > bytes.length) throw broken(`entry ${i} lies outside of it`);
-      return utf16.decode(bytes.subarray(offset, offset + length)).replace(/\0+$/, "");
+      return (utf16 ??= new TextDecoder("utf-16le")).decode(bytes.subarray(offset, offset + length)).replace(/\0+$/, "");
     };
     const key = text(view.getUint32(at, true), view.getUint16(at + 8, true));
     if (!values.has(key)) values.set(key, text(view.getUint32(at + 4, true), view.getUint16(at + 10, true)));

@@ -22,7 +22,6 @@ export interface Descriptor {
   createType: string | null;
   /** The parent as the image names it. */
   parentFileName: string | null;
-  /** "off" or the file that holds changed block tracking; not interpreted. */
   extents: ExtentLine[];
 }
 
@@ -42,7 +41,7 @@ export function bytesToLatin1(bytes: Uint8Array): string {
 const fromLatin1 = (text: string): string => utf8.decode(Uint8Array.from(text, (character) => character.charCodeAt(0)));
 
 const EXTENT = /^\s*(RW|RDONLY|NOACCESS)\s+(-?\d{1,20})\s+(\S{1,20})(?:\s+"([^"]{1,511})"(?:\s+(-?\d{1,20}))?)?/;
-const KEY = /^\s*([A-Za-z]+)\s*=\s*(.*?)\s*$/;
+const KEY = /^\s*([A-Za-z]+)\s*=(.*)$/;
 
 /** `bytes`: the text, up to the first NUL. */
 export function parseDescriptor(bytes: Uint8Array): Descriptor {
@@ -67,18 +66,19 @@ export function parseDescriptor(bytes: Uint8Array): Descriptor {
     }
     const pair = KEY.exec(line);
     if (pair === null) continue;
+    const value = pair[2]!.trim();
     switch (pair[1]!.toLowerCase()) {
       case "cid":
-        cid ??= hex(pair[2]!);
+        cid ??= hex(value);
         break;
       case "parentcid":
-        parentCid ??= hex(pair[2]!);
+        parentCid ??= hex(value);
         break;
       case "createtype":
-        result.createType ??= unquote(pair[2]!, "createType", 127);
+        result.createType ??= unquote(value, "createType", 127);
         break;
       case "parentfilenamehint":
-        result.parentFileName ??= unquote(pair[2]!, "parentFileNameHint", MAX_PARENT_NAME);
+        result.parentFileName ??= unquote(value, "parentFileNameHint", MAX_PARENT_NAME);
         break;
     }
   }

@@ -7,8 +7,9 @@ import { execFileSync } from "node:child_process";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { MappedImpl } from "../../../../src/block/driver.js";
-import { read, write } from "../../../../src/block/io.js";
+import { read, write, writeGrow } from "../../../../src/block/io.js";
 import { runSync, type Op } from "../../../../src/block/op.js";
+import { encodeHeader } from "../../../../src/formats/qcow2/header.js";
 import type { Qcow2 } from "../../../../src/formats/qcow2/image.js";
 import { imageOf, qcow2 } from "../../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
@@ -143,6 +144,9 @@ noticed("a header that overtakes what it points to", "snapshot create, 64k", (im
     yield* updateHeader.call(image, change);
     yield* barrier.call(image);
   };
+});
+noticed("a header of several sectors written at once", "another backing file name, 4k", (image) => {
+  image.writeHeader = () => writeGrow(image.file, encodeHeader(image.header), 0);
 });
 noticed("L1 tables replaced without a flush", "the L1 table grows", (image) => {
   const { barrier, writeHeader } = image;

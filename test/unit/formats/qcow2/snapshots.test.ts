@@ -10,7 +10,8 @@ import { readU64BE, viewOf, writeU64BE } from "../../../../src/base/bytes.js";
 import type { MappedImpl, SnapshotVerbs } from "../../../../src/block/driver.js";
 import { read, truncate, write } from "../../../../src/block/io.js";
 import type { Node } from "../../../../src/block/node.js";
-import type { Op } from "../../../../src/block/op.js";
+import { ExtentKind, ExtentList } from "../../../../src/block/extent.js";
+import { runSync, type Op } from "../../../../src/block/op.js";
 import { qcow2 } from "../../../../src/formats/qcow2/qcow2.js";
 import { encodeSnapshotTable, newSnapshot, snapshotInfo } from "../../../../src/formats/qcow2/snapshot-table.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
@@ -114,6 +115,40 @@ test("disks of another size come back with their size", async () => {
   assert.is(node.size, 4 * MiB);
   const bytes = await content(world, node);
   assert.equal(bytes.subarray(3 * MiB, 3 * MiB + 64 * KiB), filled(64 * KiB, 2));
+  await world.close(node);
+  const reader = await world.open("qcow2", "image", { write: false });
+  await world.run(verbs(reader).load(named(reader, "small")));
+  assert.equal(await content(world, reader), filled(64 * KiB, 1));
+  await world.close(reader);
+  isClean(world);
+});
+
+test("VM state goes with its snapshot", async () => {
+  const world = makeIt();
+  await world.create("qcow2", "image", MiB, { cluster_size: 4096 });
+  const node = await world.open("qcow2", "image");
+  const impl = node.impl as MappedImpl;
+  await world.run(write(node, filled(64 * KiB, 1), 0));
+  await world.run(impl.writeVmState!(filled(10 * KiB, 7), 0));
+  await world.run(verbs(node).create("vm", { ...STATE, vmStateSize: 10 * KiB }));
+  assert.is(named(node, "vm")["vm-state-size"], 10 * KiB);
+  const kinds = (): number[] => {
+    const list = new ExtentList();
+    const miss = impl.mapVmState!(0, 12 * KiB, list);
+    if (miss !== null) {
+      runSync(impl.load(miss));
+      return kinds();
+    }
+    return Array.from({ length: list.count }, (_, i) => list.at(i).kind);
+  };
+  assert.ok(kinds().every((kind) => kind === ExtentKind.unallocated));
+  await world.run(write(node, filled(64 * KiB, 2), 0));
+  await world.run(truncate(node, 2 * MiB, { preallocation: "off" }));
+  await world.run(verbs(node).apply(named(node, "vm")));
+  assert.equal(kinds(), [ExtentKind.data]);
+  // What was VM state does not become part of the disk.
+  await world.run(truncate(node, 64 * MiB, { preallocation: "off" }));
+  assert.ok((await content(world, node)).subarray(64 * KiB).every((byte) => byte === 0));
   await world.close(node);
   isClean(world);
 });

@@ -1,0 +1,107 @@
+// What the benchmarks share: paired runs, medians, and the results file bench/results/<date>.json with its .md beside it.
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir, totalmem } from "node:os";
+import { join, resolve } from "node:path";
+
+export const MiB = 1 << 20;
+export const QEMU_IMG = "qemu-img";
+export const OURS = resolve("build/qemu/qemu-img");
+export const BLOCKCORE = resolve("build/cli.js");
+
+/** A temporary directory for the time of `action`. */
+export async function inTemporary(action) {
+  const dir = mkdtempSync(join(tmpdir(), "blockcore-bench-"));
+  try {
+    await action(dir);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+export function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** Runs a program; returns wall seconds, CPU seconds and peak memory in MiB. */
+export function timed(program, args, cwd, { status = 0 } = {}) {
+  const start = performance.now();
+  const done = spawnSync("/usr/bin/time", ["-q", "-f", "%U %S %M", program, ...args], { cwd, encoding: "utf8", maxBuffer: 1 << 28 });
+  const wall = (performance.now() - start) / 1000;
+  if (done.status !== status) throw new Error(`${program} ${args.join(" ")}: status ${done.status}\n${done.stderr}`);
+  const [user, system, memory] = done.stderr.trim().split("\n").at(-1).split(" ").map(Number);
+  return { wall, cpu: user + system, memory: memory / 1024, stdout: done.stdout };
+}
+
+/** Runs A B A B …: what disturbs the machine disturbs both. The functions return numbers, or objects of numbers. */
+export async function paired(rounds, contestants) {
+  const samples = Object.fromEntries(Object.keys(contestants).map((name) => [name, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, run] of Object.entries(contestants)) samples[name].push(await run(round));
+  }
+  return Object.fromEntries(Object.entries(samples).map(([name, list]) => [name, summary(list)]));
+}
+function summary(list) {
+  if (typeof list[0] === "number") return median(list);
+  const keys = Object.keys(list[0]).filter((key) => typeof list[0][key] === "number");
+  return Object.fromEntries(keys.map((key) => [key, median(list.map((item) => item[key]))]));
+}
+
+const git = (...args) => {
+  try {
+    return execFileSync("git", args, { encoding: "utf8" }).trim();
+  } catch {
+    return "";
+  }
+};
+
+function machine() {
+  const version = spawnSync(QEMU_IMG, ["--version"], { encoding: "utf8" }).stdout?.split("\n")[0] ?? "";
+  return {
+    cpu: cpus()[0].model.trim(),
+    cores: cpus().length,
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    platform: `${process.platform} ${process.arch}`,
+    node: process.version,
+    peer: version,
+    commit: git("rev-parse", "--short", "HEAD") + (git("status", "--porcelain", "--", "src", "assembly") === "" ? "" : "+"),
+  };
+}
+
+/**
+ * Writes one line of results. `target` is the largest (or with `atLeast` the smallest) value that is good enough, of `ratio`
+ * (ours / theirs) where there is one, of `ours` otherwise.
+ */
+export function record({ bench, name, unit, ours, theirs = null, ratio = null, target = null, atLeast = false, note = "" }) {
+  const value = ratio ?? ours;
+  const met = target === null ? null : atLeast ? value >= target : value <= target;
+  const line = { bench, name, unit, ours, theirs, ratio, target, atLeast, met, note };
+  const date = new Date().toISOString().slice(0, 10);
+  mkdirSync("bench/results", { recursive: true });
+  const file = `bench/results/${date}.json`;
+  const all = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : { results: [] };
+  all.date = date;
+  all.machine = machine();
+  all.results = [...all.results.filter((other) => other.bench !== bench || other.name !== name), line];
+  writeFileSync(file, `${JSON.stringify(all, null, 1)}\n`);
+  writeFileSync(file.replace(/json$/, "md"), markdown(all));
+  console.log(row(line));
+}
+
+const show = (value) => (value === null ? "" : Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3));
+const row = ({ bench, name, unit, ours, theirs, ratio, target, atLeast, met, note }) =>
+  `| ${bench} | ${name} | ${show(ours)} ${unit} | ${theirs === null ? "" : `${show(theirs)} ${unit}`} | ${ratio === null ? "" : `${show(ratio)} ×`} | ${target === null ? "" : `${atLeast ? "≥" : "≤"} ${target}`} | ${met === null ? "" : met ? "yes" : "**no**"} | ${note} |`;
+
+function markdown({ date, machine: m, results }) {
+  return `# Measured ${date}
+
+${m.cpu}, ${m.cores} cores, ${m.memoryGiB} GiB, ${m.platform}; Node ${m.node}; ${m.peer}; commit ${m.commit}.
+Medians of runs in turns (ours, theirs, ours, theirs …) on a shared, noisy machine; files in the page cache. \`npm run bench\` repeats them.
+
+| bench | what | Blockcore | qemu-img | ratio | target | met | note |
+|---|---|---:|---:|---:|---|---|---|
+${results.map(row).join("\n")}
+`;
+}

@@ -1,0 +1,217 @@
+/**
+ * BlockCore: QEMU's block layer as one object that speaks QMP. Nodes by name, devices, jobs, exports, objects, events; every
+ * command of QMP through `execute`.
+ */
+import { BlockError, toBlockError } from "../base/error.js";
+import { Emitter } from "../base/events.js";
+import type { Environment } from "../block/context.js";
+import type { Node } from "../block/node.js";
+import { Mutex, runAsync, type Op } from "../block/op.js";
+import { findCommand, commandsOf } from "./commands.js";
+import type { Command, Profile, Reply } from "./command.js";
+import { Device } from "./device.js";
+import { EventGate } from "./event-gate.js";
+import { ExportList, type Listen } from "./export-list.js";
+import { JobList } from "./job-list.js";
+import { NodeList } from "./node-list.js";
+import { ObjectList } from "./object-list.js";
+import { dialectError } from "./profile.js";
+import type { JsonInput } from "../qapi/json-writer.js";
+import type { JsonObject, JsonValue } from "../qapi/json.js";
+
+export interface QmpEvent {
+  event: string;
+  data: { readonly [name: string]: JsonInput | undefined };
+  timestamp: { seconds: number; microseconds: number };
+}
+
+export interface BlockCoreOptions {
+  environment: Environment;
+  /** The dialect; today's by default. */
+  profile?: Profile;
+  /** Opens listening sockets for nbd-server-start; without it the command says that it cannot. */
+  listen?: Listen;
+  /** Reads the file of a `secret` object. */
+  readFile?: (path: string) => Uint8Array;
+  /** Called by the command `quit`. */
+  onQuit?: () => void;
+}
+
+export class BlockCore {
+  readonly profile: Profile;
+  readonly environment: Environment;
+  readonly devices: Map<string, Device> = new Map();
+  readonly nodes: NodeList;
+  readonly jobs: JobList;
+  readonly exports: ExportList;
+  readonly objects: ObjectList;
+  readonly onQuit: () => void;
+  readonly #events = new Emitter<{ event: QmpEvent }>();
+  readonly #gate: EventGate;
+  readonly #turn = new Mutex();
+  #closed = false;
+
+  constructor(options: BlockCoreOptions) {
+    this.profile = options.profile ?? "qemu-7.2";
+    this.onQuit = options.onQuit ?? ((): void => {});
+    const outer = options.environment;
+    this.objects = new ObjectList(options.readFile ?? null);
+    this.environment = {
+      ...outer,
+      findNode: (name) => this.nodes.find(name),
+      *secrets(id, purpose): Op<Uint8Array | null> {
+        return core.objects.secret(id) ?? (yield* outer.secrets(id, purpose));
+      },
+      imageCorrupted: (event) => {
+        outer.imageCorrupted?.(event);
+        const device = this.deviceOf(event.node);
+        this.emit("BLOCK_IMAGE_CORRUPTED", {
+          device: device?.name ?? "",
+          "node-name": this.profile === "qemu-7.2" ? event.node.nodeName : undefined,
+          msg: event.message,
+          offset: event.offset,
+          fatal: event.fatal,
+        });
+      },
+    };
+    const core = this;
+    this.nodes = new NodeList(() => this.#anchors());
+    this.jobs = new JobList(this);
+    this.exports = new ExportList(this, options.listen ?? null);
+    this.#gate = new EventGate((event) => this.#events.emit("event", event));
+  }
+
+  *#anchors(): Iterable<Node> {
+    for (const device of this.devices.values()) if (device.backend.root !== null) yield device.backend.root;
+    yield* this.exports.nodes();
+    yield* this.jobs.nodes();
+  }
+
+  // ---- events -------------------------------------------------------------------------------------------------------
+
+  emit(event: string, data: QmpEvent["data"] = {}): void {
+    const now = this.environment.now();
+    const seconds = Math.floor(now / 1000);
+    this.#gate.pass({ event, data, timestamp: { seconds, microseconds: Math.round((now - seconds * 1000) * 1000) % 1_000_000 } });
+  }
+  /** Calls `listener` for every event from now on; the result ends that. */
+  on(listener: (event: QmpEvent) => void): () => void {
+    return this.#events.on("event", listener);
+  }
+  /** Events as they come, until `signal` or `break`. */
+  events(signal?: AbortSignal): AsyncGenerator<QmpEvent, void, undefined> {
+    return this.#events.iterate("event", signal);
+  }
+
+  // ---- commands -----------------------------------------------------------------------------------------------------
+
+  commands(): readonly Command[] {
+    return commandsOf(this.profile);
+  }
+
+  /**
+   * Runs a command, after those under way: QMP commands take turns.
+   * @throws BlockError with the class and the words of QMP
+   */
+  async execute(name: string, args: JsonObject = {}): Promise<JsonValue> {
+    const found = findCommand(this.profile, name);
+    if (found === null) throw new BlockError("ERR_UNSUPPORTED", `The command ${name} has not been found`, { qmpClass: "CommandNotFound" });
+    return (await runAsync(this.#run(found, args))) as JsonValue;
+  }
+
+  *#run(found: Command, args: JsonObject): Op<Reply> {
+    const schema = this.profile === "qemu-2.2" && found.arguments22 !== undefined ? found.arguments22 : found.arguments;
+    let checked: JsonObject = {};
+    if (schema !== null) checked = schema.validate(args) as JsonObject;
+    else for (const extra of Object.keys(args)) throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter '${extra}' is unexpected`);
+    const done = yield* this.#turn.acquire();
+    try {
+      return (yield* found.run(this, checked)) ?? {};
+    } catch (error) {
+      throw toBlockError(error);
+    } finally {
+      done();
+    }
+  }
+
+  // ---- looking things up --------------------------------------------------------------------------------------------
+
+  deviceOf(node: Node): Device | null {
+    for (const device of this.devices.values()) if (device.backend.root === node) return device;
+    return null;
+  }
+
+  /** The node that a device or node name means. */
+  lookup(device: string | undefined, nodeName: string | undefined): Node {
+    if (device !== undefined) {
+      const found = this.devices.get(device);
+      if (found !== undefined) {
+        if (found.backend.root === null) throw new BlockError("ERR_NOT_FOUND", `Device '${device}' has no medium`, { errno: "ENOMEDIUM" });
+        return found.backend.root;
+      }
+    }
+    if (nodeName !== undefined) {
+      const node = this.nodes.find(nodeName);
+      if (node !== null) return node;
+    }
+    throw dialectError(this.profile, "no-such-device", `Cannot find device='${device ?? ""}' nor node-name='${nodeName ?? ""}'`);
+  }
+  node(name: string): Node {
+    return this.lookup(undefined, name);
+  }
+  /** A device or node of this name. */
+  any(name: string): Node {
+    return this.lookup(name, name);
+  }
+  /** A device or node of this name that nothing stands on. */
+  root(name: string): Node {
+    const node = this.any(name);
+    if (node.parents.length > 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Need a root block node");
+    return node;
+  }
+
+  /** Refuses nodes that a job (or another user) has for itself. */
+  checkFree(node: Node): void {
+    for (const reason of node.blockers.values()) {
+      throw dialectError(this.profile, "busy-device", `Node '${this.deviceOf(node)?.name ?? node.nodeName}' is busy: ${reason}`);
+    }
+  }
+
+  // ---- devices ------------------------------------------------------------------------------------------------------
+
+  /** Makes a drive of a node; takes a reference of its own. */
+  addDevice(name: string, node: Node | null, options: { removable?: boolean } = {}): Device {
+    if (this.devices.has(name)) throw new BlockError("ERR_EXISTS", `Device with id '${name}' already exists`);
+    if (this.nodes.find(name) !== null) throw new BlockError("ERR_EXISTS", `Device name '${name}' conflicts with an existing node name`);
+    const device = new Device(name, node, options);
+    this.devices.set(name, device);
+    return device;
+  }
+
+  // ---- end ----------------------------------------------------------------------------------------------------------
+
+  /** Ends jobs, exports and devices, and closes every node. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.jobs.stopAll();
+    await this.exports.stopAll();
+    const failures: unknown[] = [];
+    const attempt = async (op: Op<void>): Promise<void> => {
+      try {
+        await runAsync(op);
+      } catch (error) {
+        failures.push(error);
+      }
+    };
+    for (const device of this.devices.values()) await attempt(device.backend.close());
+    this.devices.clear();
+    for (const node of [...this.nodes.owned].reverse()) await attempt(node.unref());
+    this.nodes.owned.clear();
+    if (failures.length > 0) throw failures[0];
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+

@@ -1,0 +1,176 @@
+/** The jobs of a BlockCore: names, start, events, what they keep others from doing. */
+import { BlockError } from "../base/error.js";
+import { ForeignRequest, runAsync, type Op } from "../block/op.js";
+import type { Node } from "../block/node.js";
+import { Job, type JobDriver, type JobEvents, type JobStatus } from "../jobs/job.js";
+import type { ErrorPolicies, OnError } from "../jobs/job-io.js";
+import type { JobTransaction } from "../jobs/transaction.js";
+import { isWellFormedId } from "../qapi/options.js";
+import type { BlockCore } from "./block-core.js";
+import { dialectError } from "./profile.js";
+
+export interface NewJob {
+  id: string;
+  driver: JobDriver;
+  speed?: number;
+  autoFinalize?: boolean | undefined;
+  autoDismiss?: boolean | undefined;
+  transaction?: JobTransaction | undefined;
+  /** Nodes the job works on: it holds them, and others must leave them alone. */
+  nodes: readonly Node[];
+}
+
+const BLOCK_JOBS: ReadonlySet<string> = new Set(["commit", "stream", "mirror", "backup"]);
+export const isBlockJob = (job: Job): boolean => BLOCK_JOBS.has(job.type);
+
+export class JobList {
+  readonly #core: BlockCore;
+  readonly #jobs = new Map<string, Job>();
+  readonly #nodes = new Map<Job, readonly Node[]>();
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(core: BlockCore) {
+    this.#core = core;
+  }
+
+  /** The newest first, as QEMU lists them. */
+  all(): Job[] {
+    return [...this.#jobs.values()].reverse();
+  }
+  *nodes(): Iterable<Node> {
+    for (const nodes of this.#nodes.values()) yield* nodes;
+  }
+
+  find(id: string): Job {
+    const job = this.#jobs.get(id);
+    if (job === undefined) throw new BlockError("ERR_NOT_FOUND", "Job not found", { qmpClass: "GenericError" });
+    return job;
+  }
+  findBlockJob(id: string): Job {
+    const job = this.#jobs.get(id);
+    if (job === undefined || !isBlockJob(job)) throw new BlockError("ERR_NOT_FOUND", `Block job '${id}' not found`, { qmpClass: "DeviceNotActive" });
+    return job;
+  }
+
+  /** The ID a job gets: as given, or the name of the device. */
+  idFor(given: string | undefined, device: string): string {
+    const id = given ?? device;
+    if (!isWellFormedId(id)) throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid job ID '${id}'`);
+    if (this.#jobs.has(id)) throw new BlockError("ERR_EXISTS", `Job ID '${id}' already in use`);
+    return id;
+  }
+
+  checkSpeed(speed: number | undefined): number {
+    if (speed !== undefined && speed < 0) throw dialectError(this.#core.profile, "bad-speed", "Parameter 'speed' expects a non-negative value");
+    return speed ?? 0;
+  }
+
+  policies(read: OnError | undefined, write: OnError | undefined): ErrorPolicies {
+    return {
+      read: read ?? "report",
+      write: write ?? "report",
+      events: {
+        error: (job, operation, action) => this.#core.emit("BLOCK_JOB_ERROR", { device: job.id, operation, action }),
+      },
+    };
+  }
+
+  create(options: NewJob): Job {
+    const { driver } = options;
+    const blocker = Symbol(options.id);
+    let job: Job;
+    const release = function* (list: JobList): Op<void> {
+      list.#nodes.delete(job);
+      for (const node of options.nodes) node.blockers.delete(blocker);
+      for (const node of options.nodes) yield* node.unref();
+    };
+    const list = this;
+    const wrapped: JobDriver = {
+      type: driver.type,
+      ...(driver.softCancel === undefined ? {} : { softCancel: driver.softCancel }),
+      *run(running) {
+        // The command that starts a job answers before the job does anything.
+        yield new ForeignRequest("Starting a job", () => undefined, () => new Promise<void>((resolve) => setTimeout(resolve, 0)));
+        yield* running.pausePoint();
+        yield* driver.run(running);
+      },
+      ...(driver.prepare === undefined ? {} : { prepare: (j: Job) => driver.prepare!(j) }),
+      ...(driver.commit === undefined ? {} : { commit: (j: Job) => driver.commit!(j) }),
+      ...(driver.abort === undefined ? {} : { abort: (j: Job) => driver.abort!(j) }),
+      ...(driver.complete === undefined ? {} : { complete: (j: Job) => driver.complete!(j) }),
+      *clean(ended) {
+        try {
+          if (driver.clean !== undefined) yield* driver.clean(ended);
+        } finally {
+          yield* release(list);
+        }
+      },
+    };
+    job = new Job({
+      id: options.id,
+      driver: wrapped,
+      speed: options.speed ?? 0,
+      ...(options.autoFinalize === undefined ? {} : { autoFinalize: options.autoFinalize }),
+      ...(options.autoDismiss === undefined ? {} : { autoDismiss: options.autoDismiss }),
+      ...(options.transaction === undefined ? {} : { transaction: options.transaction }),
+      events: this.#events(),
+      now: this.#core.environment.now,
+    });
+    this.#jobs.set(job.id, job);
+    this.#nodes.set(job, options.nodes);
+    for (const node of options.nodes) {
+      node.ref();
+      node.blockers.set(blocker, `block device is in use by block job: ${driver.type}`);
+    }
+    return job;
+  }
+
+  start(job: Job): void {
+    const life = runAsync(job.run()).catch((error: unknown) => this.#core.environment.warn(`job '${job.id}': ${(error as Error).message}`));
+    this.#running.add(life);
+    void life.then(() => this.#running.delete(life));
+  }
+
+  #events(): JobEvents {
+    const core = this.#core;
+    const modern = core.profile === "qemu-7.2";
+    const progress = (job: Job): { device: string; len: number; offset: number; speed: number; type: string } => ({
+      device: job.id,
+      len: job.progress.total,
+      offset: job.progress.current,
+      speed: job.speed,
+      type: job.type,
+    });
+    return {
+      statusChanged: (job: Job, status: JobStatus) => {
+        if (modern) core.emit("JOB_STATUS_CHANGE", { status, id: job.id });
+      },
+      ready: (job) => {
+        if (isBlockJob(job)) core.emit("BLOCK_JOB_READY", progress(job));
+      },
+      pending: (job) => {
+        if (modern && isBlockJob(job)) core.emit("BLOCK_JOB_PENDING", { type: job.type, id: job.id });
+      },
+      finished: (job, cancelled, error) => {
+        if (!isBlockJob(job)) return;
+        if (job.isForceCancelled || (cancelled && !modern)) core.emit("BLOCK_JOB_CANCELLED", progress(job));
+        else core.emit("BLOCK_JOB_COMPLETED", { ...progress(job), ...(error === null ? {} : { error: error.message }) });
+      },
+      dismissed: (job) => void this.#jobs.delete(job.id),
+    };
+  }
+
+  /** Ends all jobs: cancelled by force, waited for. */
+  async stopAll(): Promise<void> {
+    for (const job of this.all()) {
+      try {
+        if (job.status === "concluded") job.dismiss();
+        else if (job.status !== "aborting") job.cancel(true);
+      } catch {
+        // it is about to end by itself
+      }
+    }
+    await Promise.all(this.#running);
+    for (const job of this.all()) if (job.status === "concluded") job.dismiss();
+  }
+}

@@ -1,0 +1,73 @@
+/** Objects of `object-add`: secrets, throttle groups, and I/O threads (accepted; there is one thread). */
+import { BlockError, prefixError } from "../base/error.js";
+import { encodeText } from "../base/bytes.js";
+import { checkId } from "../qapi/options.js";
+import type { JsonObject } from "../qapi/json.js";
+
+export interface QomObject {
+  readonly id: string;
+  readonly type: string;
+  readonly properties: JsonObject;
+  /** Content of a secret. */
+  readonly secret: Uint8Array | null;
+}
+
+const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
+
+export class ObjectList {
+  readonly #objects = new Map<string, QomObject>();
+  readonly #readFile: ((path: string) => Uint8Array) | null;
+
+  constructor(readFile: ((path: string) => Uint8Array) | null) {
+    this.#readFile = readFile;
+  }
+
+  find(id: string): QomObject | null {
+    return this.#objects.get(id) ?? null;
+  }
+  all(): QomObject[] {
+    return [...this.#objects.values()];
+  }
+  secret(id: string): Uint8Array | null {
+    return this.#objects.get(id)?.secret ?? null;
+  }
+
+  /** `properties` have passed the ObjectOptions schema. */
+  add(properties: JsonObject): void {
+    const type = properties["qom-type"] as string;
+    const id = properties["id"] as string;
+    checkId(id);
+    if (this.#objects.has(id)) throw fail(`attempt to add duplicate property '${id}' to object (type 'container')`);
+    const secret = type === "secret" ? this.#readSecret(properties) : null;
+    this.#objects.set(id, { id, type, properties, secret });
+  }
+
+  remove(id: string): void {
+    if (!this.#objects.delete(id)) throw new BlockError("ERR_NOT_FOUND", `object '${id}' not found`);
+  }
+
+  #readSecret(properties: JsonObject): Uint8Array {
+    const data = properties["data"] as string | undefined;
+    const file = properties["file"] as string | undefined;
+    if (data !== undefined && file !== undefined) throw fail("'file' and 'data' are mutually exclusive");
+    if (data === undefined && file === undefined) throw fail("Must provide 'file' or 'data'");
+    if (properties["keyid"] !== undefined) throw new BlockError("ERR_UNSUPPORTED", "Secrets wrapped by another secret are only taken from the command line");
+    let bytes: Uint8Array;
+    if (data !== undefined) bytes = encodeText(data);
+    else {
+      if (this.#readFile === null) throw new BlockError("ERR_UNSUPPORTED", "Secrets in files cannot be read here: give 'data'");
+      try {
+        bytes = this.#readFile(file!);
+      } catch (error) {
+        throw prefixError(`Unable to read ${file}: `, error);
+      }
+    }
+    return properties["format"] === "base64" ? fromBase64(bytes) : bytes;
+  }
+}
+
+function fromBase64(bytes: Uint8Array): Uint8Array {
+  const text = String.fromCharCode(...bytes).replace(/\s+/g, "");
+  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text) || text.length % 4 !== 0) throw fail("Base64 data is not valid");
+  return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+}

@@ -1,0 +1,22 @@
+/** `blockcore/reader`: reading qcow2 and raw images in a web page, for as few kilobytes as it takes. */
+export { BlockError, type BlockErrorDetails, type Errno, type ErrorCode } from "./base/error.js";
+export { GiB, KiB, MiB, TiB } from "./base/int.js";
+export type { Reference } from "./block/context.js";
+export type { Driver } from "./block/driver.js";
+export type { ImageInfo, MapEntry } from "./block/types.js";
+export { Codecs, type CodecProvider } from "./codec/codec.js";
+export { smallInflate } from "./codec/inflate-small.js";
+export { portableZstdDecoder } from "./codec/zstd/decoder.js";
+export { qcow2Reader } from "./formats/qcow2/reader.js";
+export { rawReader } from "./formats/raw/reader.js";
+export type { Camelized } from "./image/camel.js";
+export { ImageReader } from "./image/reader.js";
+export { kernelStatus, setKernelModule, type KernelStatus } from "./kernel/kernel.js";
+export { openReader, type ReaderOptions } from "./open-reader.js";
+export { blobStorage } from "./storage/blob.js";
+export { customStorage, type CustomSource } from "./storage/custom.js";
+export { httpStorage, type HttpStorageOptions } from "./storage/http.js";
+export { memoryStorage, type MemoryStorage } from "./storage/memory.js";
+export { openOpfs, opfsStorage } from "./storage/opfs.js";
+export { sliceStorage } from "./storage/slice.js";
+export type { Storage, StorageExtent } from "./storage/storage.js";

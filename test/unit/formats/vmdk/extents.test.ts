@@ -1,0 +1,199 @@
+/** VMDK images of several files: extents of every kind side by side, the gate, missing and hostile ones. */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { encodeText, viewOf } from "../../../../src/base/bytes.js";
+import type { GateDecision, Reference } from "../../../../src/block/context.js";
+import { read, write } from "../../../../src/block/io.js";
+import { done } from "../../../../src/block/op.js";
+import { imageInfo } from "../../../../src/image/info.js";
+import { checkImage } from "../../../../src/image/check.js";
+import { raw } from "../../../../src/formats/raw/raw.js";
+import { vmdk } from "../../../../src/formats/vmdk/vmdk.js";
+import { memoryStorage } from "../../../../src/storage/memory.js";
+import { makeWorld, type World } from "../../../support/world.js";
+
+const world = (): World => makeWorld({ mode: "sync", drivers: [raw, vmdk] });
+const put = (here: World, name: string, bytes: Uint8Array | string): void =>
+  void here.files.set(name, memoryStorage(typeof bytes === "string" ? encodeText(bytes) : bytes, { name }));
+const head = (type = "custom"): string => `# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="${type}"\n`;
+
+async function failure(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+  } catch (error) {
+    return (error as Error).message;
+  }
+  assert.unreachable("should have failed");
+  return "";
+}
+
+/** An ESX server extent: 8 sectors a grain, one table; grain 1 and 3 of 5 are stored. */
+function cowd(): Uint8Array {
+  const bytes = new Uint8Array(512 * 64);
+  const view = viewOf(bytes);
+  bytes.set(encodeText("COWD"));
+  [1, 3, 40, 8, 4, 1].forEach((value, i) => view.setUint32(4 + i * 4, value, true));
+  view.setUint32(4 * 512, 8, true);
+  view.setUint32(8 * 512 + 4, 48, true);
+  view.setUint32(8 * 512 + 12, 56, true);
+  bytes.fill(0xc1, 48 * 512, 56 * 512);
+  bytes.fill(0xc3, 56 * 512, 64 * 512);
+  return bytes;
+}
+
+/** A "space efficient" extent of 4 grains (4 KiB): not there, zeros, unmapped, stored as grain 0x1002. */
+function seSparse(): Uint8Array {
+  const bytes = new Uint8Array((200 + 0x1003 * 8) * 512);
+  const view = viewOf(bytes);
+  const field = (index: number, low: number, high = 0): void => {
+    view.setUint32(index * 8, low, true);
+    view.setUint32(index * 8 + 4, high, true);
+  };
+  field(0, 0xcafebabe);
+  field(1, 1, 2);
+  field(2, 32);
+  field(3, 8);
+  field(4, 64);
+  field(10, 1);
+  field(16, 2);
+  field(17, 1);
+  field(18, 100);
+  field(24, 200);
+  view.setUint32(512, 0xcafecafe, true);
+  view.setUint32(2 * 512, 0, true);
+  view.setUint32(2 * 512 + 4, 0x10000000, true);
+  const entry = (grain: number, low: number, high: number): void => {
+    view.setUint32(100 * 512 + grain * 8, low, true);
+    view.setUint32(100 * 512 + grain * 8 + 4, high, true);
+  };
+  entry(1, 0, 0x20000000);
+  entry(2, 7, 0x10000000);
+  // Grain number 0x1002: its lowest twelve bits stand above the others.
+  entry(3, 1, 0x30020000);
+  bytes.fill(0x5e, (200 + 0x1002 * 8) * 512, (200 + 0x1003 * 8) * 512);
+  return bytes;
+}
+
+test("extents of every kind in one image, read across their borders", async () => {
+  const here = world();
+  put(here, "flat.raw", new Uint8Array(8192).fill(0xf1));
+  put(here, "server.vmdk", cowd());
+  put(here, "se.vmdk", seSparse());
+  put(here, "image.vmdk", `${head()}RW 4 ZERO\nRW 8 FLAT "flat.raw" 4\nRW 40 VMFSSPARSE "server.vmdk"\nRW 32 SESPARSE "se.vmdk"\n`);
+  const want = new Uint8Array(84 * 512);
+  want.fill(0xf1, 4 * 512, 12 * 512);
+  want.fill(0xc1, 20 * 512, 28 * 512);
+  want.fill(0xc3, 36 * 512, 44 * 512);
+  want.fill(0x5e, 76 * 512);
+  const node = await here.open(null, "image.vmdk", {});
+  assert.is(node.driver.name, "vmdk");
+  assert.is(node.size, want.length);
+  for (const [offset, length] of [[0, want.length], [1000, 5000], [511, 2], [43 * 512 - 1, 34 * 512]] as const) {
+    const seen = new Uint8Array(length);
+    await here.run(read(node, seen, offset));
+    assert.is(Buffer.compare(seen, want.subarray(offset, offset + length)), 0, `${offset} +${length}`);
+  }
+  const info = await here.run(imageInfo(node));
+  assert.equal((info["format-specific"]!.data["extents"] as { format: string; filename: string }[]).map(({ format, filename }) => [format, filename]), [
+    ["ZERO", ""], ["FLAT", "flat.raw"], ["VMFSSPARSE", "server.vmdk"], ["SESPARSE", "se.vmdk"],
+  ]);
+  assert.is((await here.run(checkImage(node))).corruptions, undefined);
+  await here.close(node);
+  assert.match(await failure(here.open("vmdk", "image.vmdk", { write: true })), /extent 3 'server\.vmdk' cannot be opened: No write support/);
+});
+
+test("a server extent without its descriptor can be read", async () => {
+  const here = world();
+  put(here, "server.vmdk", cowd());
+  const node = await here.open(null, "server.vmdk", {});
+  const seen = new Uint8Array(512);
+  await here.run(read(node, seen, 8 * 512));
+  assert.ok(seen.every((byte) => byte === 0xc1));
+  await here.close(node);
+});
+
+test("a missing extent is named; the gate is asked for each; nothing is opened when it refuses", async () => {
+  const here = world();
+  await here.create("vmdk", "dir/x.vmdk", 5 * 2 ** 30, { subformat: "twoGbMaxExtentSparse" });
+  here.files.delete("dir/x-s002.vmdk");
+  const message = await failure(here.open("vmdk", "dir/x.vmdk", {}));
+  assert.match(message, /^VMDK: extent 2 'x-s002\.vmdk' is missing: .*dir\/x-s002\.vmdk/);
+  const asked: Reference[] = [];
+  (here.environment as { gate: unknown }).gate = (reference: Reference) => {
+    asked.push(reference);
+    return done<GateDecision>(false);
+  };
+  assert.match(await failure(here.open("vmdk", "dir/x.vmdk", {})), /was not allowed to be opened/);
+  assert.is(asked.length, 1);
+  assert.equal([asked[0]!.kind, asked[0]!.filename, asked[0]!.resolved], ["extent", "x-s001.vmdk", "dir/x-s001.vmdk"]);
+});
+
+test("an extent that is the image itself, a device, or another protocol goes nowhere", async () => {
+  const here = world();
+  for (const [type, line, want] of [
+    ["monolithicFlat", 'RW 2 FLAT "image.vmdk" 0', /loop/],
+    ["fullDevice", 'RW 2 FLAT "/dev/sda" 0', /Unsupported image type/],
+    ["monolithicFlat", 'RW 2 FLAT "fat:/etc" 0', /protocol/],
+    ["monolithicFlat", 'NOACCESS 2 FLAT "f.raw" 0', /no access/],
+    ["monolithicFlat", 'RW 9223372036854775807 FLAT "f.raw" 0', /File too large/],
+    ["monolithicFlat", "", /names no extents/],
+  ] as const) {
+    put(here, "image.vmdk", `${head(type)}${line}\n`);
+    assert.match(await failure(here.open("vmdk", "image.vmdk", {})), want, line);
+  }
+});
+
+test("read-only extents are read and not written", async () => {
+  const here = world();
+  put(here, "f.raw", new Uint8Array(1024).fill(9));
+  put(here, "image.vmdk", `${head("monolithicFlat")}RDONLY 2 FLAT "f.raw" 0\n`);
+  const node = await here.open("vmdk", "image.vmdk", {});
+  const seen = new Uint8Array(1024);
+  await here.run(read(node, seen, 0));
+  assert.ok(seen.every((byte) => byte === 9));
+  await here.close(node);
+  assert.match(await failure(here.open("vmdk", "image.vmdk", { write: true })), /extent 1 'f\.raw' is read-only/);
+});
+
+test("ten thousand extents cost no more than their number", async () => {
+  const here = world();
+  put(here, "f.raw", new Uint8Array(512).fill(7));
+  put(here, "image.vmdk", `${head("monolithicFlat")}${'RW 1 FLAT "f.raw" 0\n'.repeat(10_000)}`);
+  const began = Date.now();
+  const node = await here.open("vmdk", "image.vmdk", {});
+  assert.is(node.size, 10_000 * 512);
+  const seen = new Uint8Array(node.size);
+  await here.run(read(node, seen, 0));
+  assert.ok(seen.every((byte) => byte === 7));
+  await here.close(node);
+  // The same with a file for each of them.
+  let lines = "";
+  for (let i = 0; i < 3000; i++) {
+    put(here, `f${i}.raw`, new Uint8Array(512).fill(i));
+    lines += `RW 1 FLAT "f${i}.raw" 0\n`;
+  }
+  put(here, "image.vmdk", `${head("monolithicFlat")}${lines}`);
+  const many = await here.open("vmdk", "image.vmdk", {});
+  await here.run(read(many, seen.subarray(0, 3000 * 512), 0));
+  for (let i = 0; i < 3000; i++) if (seen[i * 512 + 5] !== (i & 255)) assert.unreachable(`extent ${i}`);
+  await here.close(many);
+  assert.ok(Date.now() - began < 4000, `${Date.now() - began} ms`);
+});
+
+test("grains that do not begin at multiples of their size are read, not written", async () => {
+  const here = world();
+  await here.create("vmdk", "s.vmdk", 1 << 20, {});
+  const inner = await here.open("vmdk", "s.vmdk");
+  await here.run(write(inner, new Uint8Array(1 << 20).fill(0x44), 0));
+  await here.close(inner);
+  put(here, "f.raw", new Uint8Array(512).fill(1));
+  put(here, "image.vmdk", `${head()}RW 1 FLAT "f.raw" 0\nRW 2048 SPARSE "s.vmdk"\n`);
+  const node = await here.open("vmdk", "image.vmdk", {});
+  const seen = new Uint8Array(node.size);
+  await here.run(read(node, seen, 0));
+  assert.ok(seen.subarray(0, 512).every((byte) => byte === 1) && seen.subarray(512).every((byte) => byte === 0x44));
+  await here.close(node);
+  assert.match(await failure(here.open("vmdk", "image.vmdk", { write: true })), /read-only: extent 2 does not begin/);
+});
+
+test.run();
