@@ -132,7 +132,6 @@ if (wanted("cli")) {
   const outputs = [...new Set(ready.flatMap((program) => [program.file, program.launcher ?? `build/qemu/${program.dropIn}`]))];
   if (ready.length > 0) {
     await step("cli", { inputs: [...tools, ...sources, ...kernelInput], outputs, extra: JSON.stringify(outputs) }, async () => {
-      rmSync(join(root, "build/cli"), { recursive: true, force: true });
       for (const [entry, outfile] of made) {
         await esbuild({
           ...common,

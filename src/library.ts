@@ -82,6 +82,8 @@ export interface Platform<Source> {
   codecs: Codecs;
   /** Ciphers and hashes for encrypted images. */
   crypto: Crypto;
+  /** Bytes of table caches per image unless the caller says; 16 MiB when absent. */
+  memoryBudget?: number;
   /** Protocol drivers by which names are opened; none where there are no names. */
   protocols: readonly Driver[];
   /** A source as a storage (a promise where that takes time), or the name it is. */
@@ -134,7 +136,7 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
       gate: (reference) => decide(environment, options.references ?? "deny", reference),
       secrets: (id) => secretOf(options.secrets ?? {}, id),
       now: () => Date.now(),
-      memoryBudget: options.memoryBudget ?? DEFAULT_BUDGET,
+      memoryBudget: options.memoryBudget ?? platform.memoryBudget ?? DEFAULT_BUDGET,
       warn: options.onWarning ?? (() => {}),
     };
     return environment;

@@ -19,6 +19,7 @@ const library: Library<Source> = /* @__PURE__ */ makeLibrary<Source>({
   formats: allFormats,
   codecs: nodeCodecs,
   crypto: nodeCrypto,
+  memoryBudget: 64 * 1024 * 1024,
   protocols: [/* @__PURE__ */ fileDriver("both")],
   toStorage: (source, writable) => {
     if (typeof source === "string") return source;

@@ -64,7 +64,9 @@ export function writeOva(image: ImageReader, target: Storage, options: WriteOvaO
       yield* storageWrite(target, bytes, at);
       at += bytes.length;
     },
-    ...(RANDOM_ACCESS.has(target.kind) ? { patch: (offset: number, bytes: Uint8Array) => storageWrite(target, bytes, offset) } : {}),
+    ...(RANDOM_ACCESS.has(target.kind)
+      ? { patch: (offset: number, bytes: Uint8Array) => storageWrite(target, bytes, offset) }
+      : {}),
   };
   const level = options.level === undefined ? {} : { level: options.level };
   return runAsync(

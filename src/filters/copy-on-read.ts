@@ -105,6 +105,7 @@ export const copyOnRead: Driver = {
   *open(context: OpenContext) {
     const name = takeString(context.options, "bottom");
     const child = yield* context.openChild("file", "filtered");
+    if (child.node.readOnly) throw new BlockError("ERR_READ_ONLY", "Block node is read-only", { errno: "EPERM", node: child.node.nodeName });
     return new CopyOnRead(child, name === undefined ? null : findBottom(context, child.node, name));
   },
 };

@@ -160,6 +160,6 @@ function* checkedRead(node: Node, into: Uint8Array, offset: number): Op<void> {
     yield* readPadded(node, into, offset);
   } catch (error) {
     const inner = toBlockError(error);
-    throw new BlockError(inner.code, `Error while reading offset ${offset} of ${node.filename}: ${strerror(inner.errno)}`, { errno: inner.errno, offset, cause: error });
+    throw new BlockError(inner.code, `Error while reading offset ${offset} of ${node.filename}: ${strerror(inner.errno)}`, { errno: inner.errno, offset, operation: "read", cause: error });
   }
 }

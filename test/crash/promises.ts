@@ -24,6 +24,8 @@ interface Change {
 
 interface Kept {
   content: Buffer;
+  /** Sectors under requests that had failed by then, or were in flight: they may have their content. */
+  unsure: Map<number, Change[]>;
   /** Must be there; may be; must not be. */
   presence: "yes" | "maybe" | "no";
 }
@@ -46,7 +48,7 @@ export class Promises {
     this.#content = image.read(0, image.vsize);
     this.#sizes = new Set([image.vsize]);
     for (const snapshot of image.snapshots) {
-      this.#snapshots.set(snapshot.name, { content: image.read(0, snapshot.size, snapshot.l1o, snapshot.l1n), presence: "yes" });
+      this.#snapshots.set(snapshot.name, { content: image.read(0, snapshot.size, snapshot.l1o, snapshot.l1n), unsure: new Map(), presence: "yes" });
     }
   }
 
@@ -90,7 +92,7 @@ export class Promises {
         this.#covers = mark.covers;
         return;
       case "snapshot-create":
-        this.#snapshots.set(mark.name, { content: this.#latest(), presence: "maybe" });
+        this.#snapshots.set(mark.name, { content: this.#latest(), unsure: this.#unacknowledged(), presence: "maybe" });
         return;
       case "snapshot-created":
         // Everything before it is part of it, and durable with it.
@@ -140,6 +142,15 @@ export class Promises {
     }
   }
 
+  #unacknowledged(): Map<number, Change[]> {
+    const unsure = new Map<number, Change[]>();
+    for (const [sector, changes] of this.#pending) {
+      const open = changes.filter(({ id }) => !this.#acknowledged.has(id));
+      if (open.length > 0) unsure.set(sector, open);
+    }
+    return unsure;
+  }
+
   /** The content with everything that was acknowledged. */
   #latest(): Buffer {
     const copy = Buffer.from(this.#content);
@@ -187,7 +198,13 @@ export class Promises {
       }
       if (kept.presence === "no") return `snapshot ${name} has come back`;
       if (found.size !== kept.content.length) return `snapshot ${name} has size ${found.size}`;
-      if (!image.read(0, found.size, found.l1o, found.l1n).equals(kept.content)) return `snapshot ${name} has other content`;
+      const got = image.read(0, found.size, found.l1o, found.l1n);
+      if (got.equals(kept.content)) continue;
+      for (let at = 0; at < got.length; at += SECTOR) {
+        const value = got.subarray(at, at + SECTOR);
+        if (value.equals(kept.content.subarray(at, at + SECTOR)) || kept.unsure.get(at / SECTOR)?.some((change) => change.value.equals(value)) === true) continue;
+        return `snapshot ${name} has other content in sector ${at / SECTOR}`;
+      }
     }
     for (const { name } of image.snapshots) if (!this.#snapshots.has(name)) return `there is an unknown snapshot ${name}`;
     return null;

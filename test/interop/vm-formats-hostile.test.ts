@@ -92,7 +92,8 @@ async function checkCode(world: World, hostile: Case): Promise<number> {
 async function judge(hostile: Case): Promise<void> {
   const expect: Expectation = { ...hostile.expect, ...OTHERWISE[hostile.id] };
   const began = process.cpuUsage();
-  if (expect.default === "refuse") assert.instance(await open(worldOf(hostile, false), hostile), BlockError, "it opens although the gate is closed");
+  if (expect.default === "refuse")
+    assert.instance(await open(worldOf(hostile, false), hostile), BlockError, "it opens although the gate is closed");
   const world = worldOf(hostile);
   const node = await open(world, hostile);
   if (expect.open === "error") assert.instance(node, BlockError, "it opens");

@@ -17,7 +17,7 @@ import { drivers, sample, unpackValid, worldOfFolder } from "./vm-formats-data.j
 
 async function digest(world: World, node: Node, start: number, length: number): Promise<string> {
   const hash = createHash("sha256");
-  for (let at = start; at < start + length; ) {
+  for (let at = start; at < start + length;) {
     const part = new Uint8Array(Math.min(4 << 20, start + length - at));
     await world.run(read(node, part, at));
     hash.update(part);
@@ -30,7 +30,7 @@ async function digest(world: World, node: Node, start: number, length: number): 
 async function sparseDigest(world: World, node: Node, length: number): Promise<string> {
   const hash = createHash("sha256");
   const zeros = new Uint8Array(4 << 20);
-  for (let at = 0; at < length; ) {
+  for (let at = 0; at < length;) {
     const status = await world.run(blockStatus(node, at, length - at));
     const part = Math.min(status.length, zeros.length);
     const bytes = new Uint8Array(status.zero ? 0 : part);
@@ -54,7 +54,8 @@ else {
         const node = await world.open(entry.format, entry.file, {});
         assert.is(node.size, entry.virtual_size);
         if (entry.sha256 !== undefined) assert.is(await digest(world, node, 0, node.size), entry.sha256);
-        for (const [start, length, sha256] of entry.extents) assert.is(await digest(world, node, start, length), sha256, `extent at ${start}`);
+        for (const [start, length, sha256] of entry.extents)
+          assert.is(await digest(world, node, start, length), sha256, `extent at ${start}`);
         assert.equal(world.warnings, []);
         await world.close(node);
       });
@@ -66,7 +67,7 @@ else {
       delete info["actual-size"];
       assert.equal(info, entry.info);
       const map: MapEntry[] = [];
-      await world.run(mapImage(node, ({ filename: _, ...found }) => void map.push(found)));
+      await world.run(mapImage(node, ({ filename: _filename, ...found }) => void map.push(found)));
       // QEMU takes a VHDX for one run of data; we know better. Holes of flat files depend on the file system.
       if (entry.format === "vmdk" && !entry.id.includes("Flat")) assert.equal(map, entry.map);
       let end = 0;
@@ -97,9 +98,25 @@ const GiB = 2 ** 30;
 const samples: Sample[] = [
   { name: "iotest-version3.vmdk", driver: "vmdk", size: 17179869184 },
   { name: "afl9.vmdk", driver: "vmdk", size: 0, error: /L1 size too big/ },
-  { name: "iotest-dynamic-1G.vhdx", driver: "vhdx", size: GiB, sha256: "d3d112d8dab7fd360609f7d5a7b769904b7a2a7d7b6b8c535f65a23293c05478" },
-  { name: "test-disk2vhd.vhdx", driver: "vhdx", size: 268435456, sha256: "96d964042be9b58dda1725567abfb0cf9fd8380e2118754afa979c2ad445938a" },
-  { name: "iotest-dirtylog-10G-4M.vhdx", driver: "vhdx", size: 10 * GiB, part: GiB, sha256: "b364a793e6bfb48331faa6255d515aafbbda72f5e734dd02e22af2fe8b1b8fce" },
+  {
+    name: "iotest-dynamic-1G.vhdx",
+    driver: "vhdx",
+    size: GiB,
+    sha256: "d3d112d8dab7fd360609f7d5a7b769904b7a2a7d7b6b8c535f65a23293c05478",
+  },
+  {
+    name: "test-disk2vhd.vhdx",
+    driver: "vhdx",
+    size: 268435456,
+    sha256: "96d964042be9b58dda1725567abfb0cf9fd8380e2118754afa979c2ad445938a",
+  },
+  {
+    name: "iotest-dirtylog-10G-4M.vhdx",
+    driver: "vhdx",
+    size: 10 * GiB,
+    part: GiB,
+    sha256: "b364a793e6bfb48331faa6255d515aafbbda72f5e734dd02e22af2fe8b1b8fce",
+  },
 ];
 for (const { name, driver, size, sha256, part, error } of samples) {
   test(`sample ${name}`, async () => {
@@ -125,7 +142,10 @@ for (const { name, driver, size, sha256, part, error } of samples) {
       for (let i = 0; i < 100; i++) {
         const bytes = new Uint8Array(512);
         await world.run(read(node, bytes, i * (640 * 1024 + 512)));
-        assert.ok(bytes.every((byte) => byte === 0x30 + (i % 10)), `pattern ${i}`);
+        assert.ok(
+          bytes.every((byte) => byte === 0x30 + (i % 10)),
+          `pattern ${i}`,
+        );
       }
     }
     await world.close(node);

@@ -38,7 +38,9 @@ function create(driver: string, filename: string, size: number, options: Record<
   go(createImage(environment, { driver: environment.drivers.get(driver)!, filename, size, options }));
 }
 function optionText(options: Record<string, unknown>): string[] {
-  const text = Object.entries(options).map(([name, value]) => `${name}=${value === true ? "on" : value === false ? "off" : String(value)}`);
+  const text = Object.entries(options).map(
+    ([name, value]) => `${name}=${value === true ? "on" : value === false ? "off" : String(value)}`,
+  );
   return text.length === 0 ? [] : ["-o", text.join(",")];
 }
 /** A new folder, so that images of several files have the same names everywhere. */
@@ -75,14 +77,23 @@ for (const { driver, options } of [...kinds.filter((kind) => kind.driver === "vm
       for (const name of readdirSync(ours)) {
         if (size > 64 * MiB && name.includes("-f")) continue;
         // Content IDs are random, and may have any number of digits; in embedded descriptors zeros follow.
-        const blank = (path: string): string => readFileSync(join(path, name)).toString("latin1").replace(/\nCID=[0-9a-f]+/, "\nCID=?").replace(/\0+/g, "\0");
+        const blank = (path: string): string =>
+          readFileSync(join(path, name))
+            .toString("latin1")
+            .replace(/\nCID=[0-9a-f]+/, "\nCID=?")
+            .replace(/\0+/g, "\0");
         assert.is(blank(ours), blank(theirs), name);
       }
     });
   }
 }
 
-for (const options of [{}, { block_size: MiB, log_size: 2 * MiB }, { block_size: 256 * MiB, block_state_zero: false }, { subformat: "fixed" }]) {
+for (const options of [
+  {},
+  { block_size: MiB, log_size: 2 * MiB },
+  { block_size: 256 * MiB, block_state_zero: false },
+  { subformat: "fixed" },
+]) {
   test(`vhdx ${JSON.stringify(options)}: qemu-img sees what it would have made`, () => {
     if (!hasQemu) return skip("qemu-img is not installed");
     for (const size of [512, 40 * MiB, 3 * 1024 * MiB + 512]) {
@@ -92,7 +103,11 @@ for (const options of [{}, { block_size: MiB, log_size: 2 * MiB }, { block_size:
       create("vhdx", ours, size, options);
       qemu("qemu-img", "create", "-q", "-f", "vhdx", ...optionText(options), theirs, String(size));
       const info = (image: string): Record<string, unknown> => {
-        const { filename: _, "actual-size": __, ...rest } = JSON.parse(qemu("qemu-img", "info", "--output=json", image)) as Record<string, unknown>;
+        const {
+          filename: _,
+          "actual-size": __,
+          ...rest
+        } = JSON.parse(qemu("qemu-img", "info", "--output=json", image)) as Record<string, unknown>;
         return rest;
       };
       assert.equal(info(ours), info(theirs));
@@ -189,10 +204,13 @@ test("qemu-img reads the streamOptimized images we write, compressed in parallel
   const size = 7 * MiB + 1024;
   const model = new Uint8Array(size);
   for (let i = 0; i < 5; i++) model.set(chance.bytes(100_000), chance.int(size - 100_000));
-  await runAsync(createImage(both, { driver: both.drivers.get("vmdk")!, filename: image, size, options: streamOptimized.options }));
+  await runAsync(
+    createImage(both, { driver: both.drivers.get("vmdk")!, filename: image, size, options: streamOptimized.options }),
+  );
   const node = await runAsync(openNode(both, { driver: "vmdk", filename: image, flags: { write: true } }));
   const step = 16 * 65536;
-  for (let at = 0; at < size; at += step) await runAsync(write(node, model.subarray(at, Math.min(size, at + step)), at, { compressed: true }));
+  for (let at = 0; at < size; at += step)
+    await runAsync(write(node, model.subarray(at, Math.min(size, at + step)), at, { compressed: true }));
   await runAsync(node.unref());
   judge("vmdk", image, model);
   const again = await runAsync(openNode(both, { driver: "vmdk", filename: image }));
@@ -218,12 +236,38 @@ test("qemu-img reads the streams we write in one pass, and tar unpacks our OVAs"
   await runAsync(source.unref());
   qemu("tar", "-xf", ova, "-C", path);
   judge("vmdk", join(path, "vm-disk1.vmdk"), model);
-  const info = JSON.parse(qemu("qemu-img", "info", "--output=json", join(path, "vm-disk1.vmdk"))) as { "format-specific": { data: Record<string, unknown> } };
+  const info = JSON.parse(qemu("qemu-img", "info", "--output=json", join(path, "vm-disk1.vmdk"))) as {
+    "format-specific": { data: Record<string, unknown> };
+  };
   assert.is(info["format-specific"].data["create-type"], "streamOptimized");
   qemu("sha256sum", "--version");
   const sums = readFileSync(join(path, "vm.mf"), "utf8").replace(/SHA256\((.*)\)= (.*)/g, "$2  $1");
   const check = spawnSync("sha256sum", ["-c", "--status", "-"], { cwd: path, input: sums });
   assert.is(check.status, 0, "the manifest");
+});
+
+test("qemu-img replays the log that we leave when we are killed", () => {
+  if (!hasQemu) return skip("qemu-img is not installed");
+  const chance = random(seed + 6);
+  const path = folder();
+  const [image, killed] = [join(path, "image.vhdx"), join(path, "killed.vhdx")];
+  create("vhdx", image, 20 * MiB, { block_size: MiB });
+  const node = openImage("vhdx", image, true);
+  const model = new Uint8Array(20 * MiB);
+  for (let round = 0; round < 4; round++) {
+    change(node, model, chance, 5);
+    go(flush(node));
+    // As the file is now, without its end of session; and with the table as it was before it, which only the log makes good.
+    for (const spoilTable of [false, true]) {
+      const bytes = readFileSync(image);
+      if (spoilTable && round === 0) bytes.fill(0, 2 * MiB, 2 * MiB + 4096);
+      writeFileSync(killed, bytes);
+      qemu("qemu-img", "check", "-q", "-f", "vhdx", "-r", "all", killed);
+      judge("vhdx", killed, model);
+    }
+  }
+  go(node.unref());
+  judge("vhdx", image, model);
 });
 
 test("convert to every subformat, also to streamOptimized without being asked to compress", () => {
@@ -236,8 +280,17 @@ test("convert to every subformat, also to streamOptimized without being asked to
   writeFileSync(source, content);
   for (const { driver, options } of [...kinds, streamOptimized]) {
     const target = join(folder(), `image.${driver}`);
-    const opts = Object.entries(options).map(([name, value]) => ({ name, value: value === true ? "on" : value === false ? "off" : String(value) }));
-    go(convertImage(environment, { sources: [{ filename: source, format: "raw" }], target: { filename: target, format: driver }, options: opts }));
+    const opts = Object.entries(options).map(([name, value]) => ({
+      name,
+      value: value === true ? "on" : value === false ? "off" : String(value),
+    }));
+    go(
+      convertImage(environment, {
+        sources: [{ filename: source, format: "raw" }],
+        target: { filename: target, format: driver },
+        options: opts,
+      }),
+    );
     judge(driver, target, content);
   }
 });
@@ -273,7 +326,10 @@ test("overlays: qemu's over ours and ours over qemu's; a parent that changed is 
     node = openImage("vmdk", base, true);
     go(write(node, bytes.subarray(0, 512), 0));
     go(node.unref());
-    assert.is.not(spawnSync("qemu-io", ["-f", "vmdk", "-r", "-c", "read 3M 1M", top]).stdout.toString().includes("read 1048576/1048576"), true);
+    assert.is.not(
+      spawnSync("qemu-io", ["-f", "vmdk", "-r", "-c", "read 3M 1M", top]).stdout.toString().includes("read 1048576/1048576"),
+      true,
+    );
     node = openImage("vmdk", top, false);
     assert.throws(() => go(read(node, bytes, 0)), /content ID/);
     go(node.unref());

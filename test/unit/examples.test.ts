@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { convert, create, memoryStorage, MiB, open } from "../../src/node.js";
+import { allFormats, convert, create, memoryStorage, MiB, open } from "../../src/node.js";
 import { loopback } from "../support/loopback.js";
 
 function inTemporary(action: (dir: string) => void): void {
@@ -89,6 +89,33 @@ examples("each snippet of the README is in an example, line by line", () => {
     const lines = source(block).filter((line) => !line.startsWith("import "));
     const imports = source(block).filter((line) => line.startsWith("import "));
     assert.ok(known.some((text) => text.includes(lines.join("\n")) && imports.every((line) => text.includes(line))), `not in an example:\n${block}`);
+  }
+});
+
+examples("the README's table of formats says what the formats do", async () => {
+  const rows = [...readFileSync("README.md", "utf8").matchAll(/^\| `(\w+)`[^|]*\|((?: (?:yes|–) \|){8})$/gm)];
+  const table = new Map(rows.map((row) => [row[1]!, row[2]!.split("|").slice(0, -1).map((cell) => cell.trim() === "yes")]));
+  assert.equal([...table.keys()].sort(), allFormats.map(({ name }) => name).sort(), "each format has a row");
+  for (const driver of allFormats) {
+    const actual: boolean[] = [true, false, driver.create !== undefined, driver.supportsBacking === true, false, false, false, false];
+    if (driver.create !== undefined) {
+      const storage = memoryStorage(0);
+      const secrets = { s: "secret" };
+      const luks = driver.name === "luks";
+      await create(storage, { format: driver.name, size: 8 * MiB, secrets, ...(luks ? { "key-secret": "s", "iter-time": 10 } : {}) });
+      const image = await open(storage, { format: driver.name, writable: true, secrets, ...(luks ? { options: { "key-secret": "s" } } : {}) });
+      const { impl } = image.node;
+      await image.write(new Uint8Array(5000).fill(7), 100_000);
+      actual[1] = (await image.read(104_999, 1))[0] === 7;
+      if (impl.shape === "mapped") {
+        actual[4] = impl.check !== undefined;
+        actual[6] = impl.writeCompressed !== undefined;
+        actual[7] = impl.snapshots !== undefined;
+      }
+      actual[5] = impl.shape !== "storage" && impl.truncate !== undefined;
+      await image.close();
+    }
+    assert.equal(table.get(driver.name), actual, driver.name);
   }
 });
 

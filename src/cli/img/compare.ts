@@ -1,8 +1,12 @@
 /** `compare`: exit code 0 when the images have the same content, 1 when not, 2 (and up) when that could not be found out. */
-import { compareImages } from "../../image/compare.js";
+import { BlockError } from "../../base/error.js";
+import { compareImages, type CompareResult } from "../../image/compare.js";
 import { closeQuietly, openImage } from "../../image/open.js";
 import { UsageError } from "../options.js";
 import { cacheFlags, imageSpec, progressOf, run, type Verb } from "./verb.js";
+
+/** Exit code when the content could not be read. */
+const READ_FAILED = 4;
 
 export const compare: Verb = {
   failureCode: 2,
@@ -24,14 +28,24 @@ export const compare: Verb = {
       const second = await run(openImage(environment, imageSpec(args, name2, args.get("second-format")), flags));
       try {
         const progress = progressOf(args, context, "Comparing", 2, false);
-        const result = await run(
-          compareImages(first, second, {
-            strict: args.has("strict"),
-            onSizeMismatch: () => say("Warning: Image size mismatch!"),
-            signal: context.signal,
-            ...(progress.onProgress === undefined ? {} : { onProgress: progress.onProgress }),
-          }),
-        );
+        let mismatch = false;
+        let result: CompareResult;
+        try {
+          result = await run(
+            compareImages(first, second, {
+              strict: args.has("strict"),
+              onSizeMismatch: () => void (mismatch = true),
+              signal: context.signal,
+              ...(progress.onProgress === undefined ? {} : { onProgress: progress.onProgress }),
+            }),
+          );
+        } catch (error) {
+          if (!(error instanceof BlockError) || error.operation !== "read") throw error;
+          output.failure(error);
+          if (mismatch) say("Warning: Image size mismatch!");
+          return READ_FAILED;
+        }
+        if (mismatch) say("Warning: Image size mismatch!");
         if (result.identical) say("Images are identical.");
         else if (result.reason === "size") say("Strict mode: Image size mismatch!");
         else if (result.reason === "content") say(`Content mismatch at offset ${result.offset}!`);

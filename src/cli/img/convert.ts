@@ -9,6 +9,7 @@ import { printOptionHelp } from "./option-help.js";
 import { convertFromStdin, convertToStdout } from "./pipes.js";
 import { cacheFlags, imageSpec, optionList, optionsOf, progressOf, refuse, run, type Verb, type VerbContext } from "./verb.js";
 
+const PLAIN_PARALLEL = 4;
 const MAX_SPARSE = 16 * 1024 * 1024;
 
 function sparseSize(text: string | undefined): number | undefined {
@@ -76,9 +77,9 @@ export const convert: Verb = {
     const format = args.has("target-image-opts") ? undefined : (args.get("output-format") ?? "raw");
     const filenames = [...args.operands];
     const targetName = filenames.length > 1 ? filenames.pop() : undefined;
-    // Plain copies of local files are quickest made on the spot: the kernel reads ahead and writes behind anyway. Compression wants threads.
-    const onTheSpot = parallel === undefined && !args.has("compress") && rateLimit === 0;
-    const environment = context.environment(args, onTheSpot ? "sync" : "both");
+    // Plain copies need no more than to keep every core busy with copying bytes; compression brings its own number.
+    const plain = parallel === undefined && !args.has("compress") && rateLimit === 0;
+    const environment = context.environment(args, "both");
     if (list !== undefined && hasHelpOption(list)) {
       if (format === undefined) throw refuse("Option help requires a format be specified");
       printOptionHelp(environment, output, format, targetName);
@@ -116,7 +117,7 @@ export const convert: Verb = {
           onBadSector: args.has("salvage") ? bad : undefined,
           signal: context.signal,
           ...(sparse === undefined ? {} : { sparseSize: sparse }),
-          ...(onTheSpot ? { parallel: 2 } : parallel === undefined ? {} : { parallel }),
+          ...(plain ? { parallel: PLAIN_PARALLEL } : parallel === undefined ? {} : { parallel }),
           ...(progress.onProgress === undefined ? {} : { onProgress: progress.onProgress }),
         }),
       );

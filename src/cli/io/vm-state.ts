@@ -40,8 +40,10 @@ export function* readVmState(node: Node, offset: number, length: number, show: (
       for (let i = 0; i < list.count && at < part.length; i++) {
         const extent = list.at(i);
         const into = part.subarray(at, Math.min(part.length, at + extent.length));
-        if (extent.kind === ExtentKind.data) yield* readPadded(extent.file!, into, extent.host);
-        else if (extent.kind === ExtentKind.special) throw errnoError("EIO", undefined, { node: node.nodeName, offset: base });
+        if (extent.kind === ExtentKind.data) {
+          yield* readPadded(extent.file!, into, extent.host);
+          if (impl.decrypt !== undefined) yield* impl.decrypt(into, extent.start, extent.host);
+        } else if (extent.kind === ExtentKind.special) throw errnoError("EIO", undefined, { node: node.nodeName, offset: base });
         else into.fill(0);
         at += into.length;
       }

@@ -88,10 +88,11 @@ class Blkdebug extends PassThrough {
   }
 
   override *discard(offset: number, length: number): Op<void> {
-    const unit = Math.max(this.#limits.optDiscard, this.alignment);
-    for (const [at, run, whole] of pieces(offset, length, unit, this.#limits.maxDiscard)) {
-      // A hint too small for this medium is lost.
-      if (!whole) continue;
+    // What does not fill the medium's sectors is lost: it is a hint. The rest goes down in pieces of the preferred size and what is around.
+    const start = alignUp(offset, this.alignment);
+    const end = offset + length === this.size ? offset + length : alignDown(offset + length, this.alignment);
+    if (end <= start) return;
+    for (const [at, run] of pieces(start, end - start, Math.max(this.#limits.optDiscard, this.alignment), this.#limits.maxDiscard)) {
       this.#rules.check("discard", at, run);
       yield* discard(this.below, at, run);
     }

@@ -60,11 +60,14 @@ function readAttributes(text: string, at: number, into: Map<string, string>): nu
 
 const ENTITIES: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
 function unescape(text: string): string {
-  return text.replace(/&(?:#(\d{1,7})|#x([0-9a-fA-F]{1,6})|(\w{1,8}));/g, (whole, decimal: string | undefined, hex: string | undefined, name: string | undefined) => {
-    const code = decimal !== undefined ? Number(decimal) : hex !== undefined ? parseInt(hex, 16) : -1;
-    if (code >= 0) return code <= 0x10ffff ? String.fromCodePoint(code) : whole;
-    return ENTITIES[name ?? ""] ?? whole;
-  });
+  return text.replace(
+    /&(?:#(\d{1,7})|#x([0-9a-fA-F]{1,6})|(\w{1,8}));/g,
+    (whole, decimal: string | undefined, hex: string | undefined, name: string | undefined) => {
+      const code = decimal !== undefined ? Number(decimal) : hex !== undefined ? parseInt(hex, 16) : -1;
+      if (code >= 0) return code <= 0x10ffff ? String.fromCodePoint(code) : whole;
+      return ENTITIES[name ?? ""] ?? whole;
+    },
+  );
 }
 
 /** Units of DSP0004 as OVF uses them: "byte * 2^30"; none means bytes. */
@@ -82,13 +85,15 @@ export function parseOvf(text: string): OvfDisk[] {
     if (name === "Envelope") isOvf = true;
     else if (name === "File") files.set(attributes.get("id") ?? "", attributes);
     else if (name === "Disk") disks.push(attributes);
-    if (files.size > MAX_ITEMS || disks.length > MAX_ITEMS) throw new BlockError("ERR_TOO_LARGE", `The OVF descriptor names more than ${MAX_ITEMS} files or disks`);
+    if (files.size > MAX_ITEMS || disks.length > MAX_ITEMS)
+      throw new BlockError("ERR_TOO_LARGE", `The OVF descriptor names more than ${MAX_ITEMS} files or disks`);
   }
   if (!isOvf) throw new BlockError("ERR_NOT_THIS_FORMAT", "The OVF descriptor has no Envelope");
   return disks.map((disk): OvfDisk => {
     const reference = disk.get("fileRef");
     const file = reference === undefined ? undefined : files.get(reference);
-    if (reference !== undefined && file === undefined) throw new BlockError("ERR_CORRUPT", `The OVF descriptor has a disk in file '${reference}', which it does not describe`);
+    if (reference !== undefined && file === undefined)
+      throw new BlockError("ERR_CORRUPT", `The OVF descriptor has a disk in file '${reference}', which it does not describe`);
     const unit = unitOf(disk.get("capacityAllocationUnits"));
     const capacity = unit === null ? NaN : Number(disk.get("capacity")) * unit;
     return {
@@ -101,7 +106,8 @@ export function parseOvf(text: string): OvfDisk[] {
   });
 }
 
-const escape = (text: string): string => text.replace(/[&<>"']/g, (character) => `&${{ "&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos" }[character]!};`);
+const escape = (text: string): string =>
+  text.replace(/[&<>"']/g, (character) => `&${{ "&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos" }[character]!};`);
 
 export interface NewOvf {
   /** Name of the virtual machine. */

@@ -38,8 +38,12 @@ export function* readOva(file: Node): Op<OvaContents> {
   const descriptor = members.find(({ name }) => name.toLowerCase().endsWith(".ovf"));
   if (descriptor === undefined) {
     const images = members.filter(({ name }) => name.toLowerCase().endsWith(".vmdk"));
-    if (images.length === 0) throw new BlockError("ERR_NOT_THIS_FORMAT", `'${file.filename}' is no OVA: it holds neither an OVF descriptor nor a VMDK`);
-    return { members, disks: images.map(({ name, offset, size }) => ({ id: name, filename: name, offset, size, capacity: null })) };
+    if (images.length === 0)
+      throw new BlockError("ERR_NOT_THIS_FORMAT", `'${file.filename}' is no OVA: it holds neither an OVF descriptor nor a VMDK`);
+    return {
+      members,
+      disks: images.map(({ name, offset, size }) => ({ id: name, filename: name, offset, size, capacity: null })),
+    };
   }
   if (descriptor.size > MAX_OVF_BYTES) throw new BlockError("ERR_TOO_LARGE", `The OVF descriptor has ${descriptor.size} bytes`);
   const disks: OvaDisk[] = [];
@@ -48,7 +52,8 @@ export function* readOva(file: Node): Op<OvaContents> {
     if (href === null || /^[a-z][a-z0-9+.-]*:/i.test(href)) continue;
     const found = members.find(({ name }) => name === href) ?? members.find(({ name }) => baseName(name) === href);
     if (found === undefined) throw new BlockError("ERR_NOT_FOUND", `OVA: the file '${href}' of disk '${id}' is missing`);
-    if (compression !== "" && compression !== "identity") throw new BlockError("ERR_UNSUPPORTED", `OVA: the file '${href}' is compressed as a whole (${compression})`);
+    if (compression !== "" && compression !== "identity")
+      throw new BlockError("ERR_UNSUPPORTED", `OVA: the file '${href}' is compressed as a whole (${compression})`);
     disks.push({ id, filename: found.name, offset: found.offset, size: found.size, capacity });
   }
   return { members, disks };

@@ -24,15 +24,20 @@ export function* listTar(file: Node): Op<TarMember[]> {
   const members: TarMember[] = [];
   let longName: string | null = null;
   let longSize: number | null = null;
-  for (let at = 0; at + TAR_BLOCK <= file.size; ) {
+  for (let at = 0; at + TAR_BLOCK <= file.size;) {
     const header = yield* readBytes(file, at, TAR_BLOCK);
     if (header.every((byte) => byte === 0)) break;
-    if (!hasValidChecksum(header)) throw new BlockError(at === 0 ? "ERR_NOT_THIS_FORMAT" : "ERR_CORRUPT", `There is no tar header at offset ${at}`, { offset: at });
+    if (!hasValidChecksum(header))
+      throw new BlockError(at === 0 ? "ERR_NOT_THIS_FORMAT" : "ERR_CORRUPT", `There is no tar header at offset ${at}`, {
+        offset: at,
+      });
     const type = String.fromCharCode(header[156]!);
     const size: number = longSize ?? numberField(header.subarray(124, 136));
     const offset = at + TAR_BLOCK;
     if (!Number.isSafeInteger(size) || offset + size > file.size) {
-      throw new BlockError("ERR_CORRUPT", `The archive member at offset ${at} has ${size} bytes, more than the file holds`, { offset: at });
+      throw new BlockError("ERR_CORRUPT", `The archive member at offset ${at} has ${size} bytes, more than the file holds`, {
+        offset: at,
+      });
     }
     if (members.length >= MAX_MEMBERS) throw new BlockError("ERR_TOO_LARGE", `The archive has more than ${MAX_MEMBERS} members`);
     at = offset + alignUp(size, TAR_BLOCK);
@@ -95,7 +100,8 @@ function paxRecords(text: string): Map<string, string> {
 export function tarHeader(name: string, size: number, time: number): Uint8Array {
   const header = new Uint8Array(TAR_BLOCK);
   const nameBytes = encodeText(name);
-  if (nameBytes.length > 100) throw new BlockError("ERR_INVALID_ARGUMENT", `The name '${name}' is too long for an archive member`);
+  if (nameBytes.length > 100)
+    throw new BlockError("ERR_INVALID_ARGUMENT", `The name '${name}' is too long for an archive member`);
   const text = (at: number, value: string): void => {
     for (let i = 0; i < value.length; i++) header[at + i] = value.charCodeAt(i);
   };

@@ -38,7 +38,8 @@ const OVF_ROOM = 8192;
 
 /** @param capacity virtual size of the disk in bytes */
 export function* writeOva(sink: OvaSink, capacity: number, disk: DiskWriter, options: OvaOptions, time: number): Op<OvaResult> {
-  if (!/^[^/\\"\r\n\0]{1,80}$/.test(options.name)) throw new BlockError("ERR_INVALID_ARGUMENT", `'${options.name}' cannot be the name of an OVA`);
+  if (!/^[^/\\"\r\n\0]{1,80}$/.test(options.name))
+    throw new BlockError("ERR_INVALID_ARGUMENT", `'${options.name}' cannot be the name of an OVA`);
   const writer = new OvaWriter(sink, capacity, disk, options, time);
   return yield* writer.run();
 }

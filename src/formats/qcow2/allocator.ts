@@ -222,7 +222,7 @@ export class Allocator {
     let made = false;
     for (let block = Math.floor(first / this.blockEntries); block <= Math.floor((first + count - 1) / this.blockEntries); block++) {
       if (this.blockOffset(block) === 0) {
-        yield* this.#ensureBlock(block);
+        yield* this.#ensureBlock(block, first + count);
         made = true;
       }
     }
@@ -230,11 +230,12 @@ export class Allocator {
   }
 
   /** Index of the first of `count` free clusters in a row, from the hint on; their blocks may not exist yet. */
-  *#find(count: number): Op<number> {
+  *#find(count: number, from: number = this.#hint): Op<number> {
     const kernel = this.#image.kernel;
-    let at = this.#hint;
+    let at = from;
     let run = 0;
-    let firstFree = -1;
+    // Only a search that began at the hint may move it.
+    let firstFree = from === this.#hint ? -1 : this.#hint;
     for (;;) {
       const left = this.#sliceEntries - (at % this.#sliceEntries);
       const pointer = yield* this.#slice(at);
@@ -280,7 +281,8 @@ export class Allocator {
 
   // ---- blocks and the table ---------------------------------------------------------------------------------------
 
-  *#ensureBlock(block: number): Op<void> {
+  /** @param behind a cluster from which on to look for room, so that runs that are being allocated stay whole */
+  *#ensureBlock(block: number, behind: number = this.#hint): Op<void> {
     const image = this.#image;
     while (this.#checkedBlock(block) === 0) {
       if (block >= this.tableEntries) {
@@ -288,11 +290,11 @@ export class Allocator {
         yield* this.#growTable(block + 1);
         continue;
       }
-      const cluster = yield* this.#find(1);
+      const cluster = yield* this.#find(1, behind);
       if (cluster === 0) throw image.corruption("Preventing invalid allocation of refcount block at offset 0", 0);
       const owner = Math.floor(cluster / this.blockEntries);
       if (owner !== block && this.blockOffset(owner) === 0) {
-        yield* this.#ensureBlock(owner);
+        yield* this.#ensureBlock(owner, behind);
         continue;
       }
       const offset = cluster * image.clusterSize;

@@ -24,7 +24,7 @@ import { openEncryption, type Encryption } from "./encryption.js";
 import { isQcow2, type Header } from "./header.js";
 import { Qcow2 } from "./image.js";
 import { specificInfo } from "./info.js";
-import { CryptMethod, Incompatible } from "./layout.js";
+import { Autoclear, CryptMethod, Incompatible, MAX_BACKING_NAME } from "./layout.js";
 import { loadMiss, mapRange, readCompressed, SCAN_RECORDS } from "./map.js";
 import { measureQcow2 } from "./measure.js";
 import { checkTables, openData, readHeader } from "./open.js";
@@ -121,6 +121,7 @@ class Qcow2Impl implements MappedImpl {
     try {
       yield* image.beginModifying();
       const name = backingFile === "" ? null : backingFile;
+      if (name !== null) refuseBackingFile(image, name);
       yield* image.updateHeader({ backingFile: name, backingFormat: name === null ? null : backingFormat });
       yield* image.barrier();
     } finally {
@@ -196,6 +197,13 @@ function flushFailure(image: Qcow2, error: unknown): BlockError {
 
 // eslint-disable-next-line require-yield
 function* nothing(): Op<void> {}
+
+function refuseBackingFile(image: Qcow2, name: string): void {
+  if (image.hasDataFile && (image.header.autoclear.lo & Autoclear.rawDataFile) !== 0) {
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Backing file and data-file-raw cannot be used at the same time", { errno: "EINVAL" });
+  }
+  if (encodeText(name).length > MAX_BACKING_NAME) throw new BlockError("ERR_INVALID_ARGUMENT", "Backing file name too long", { errno: "EINVAL" });
+}
 
 function compressionRefused(image: Qcow2): BlockError {
   return new BlockError("ERR_UNSUPPORTED", "Compression and encryption not supported at the same time", { errno: "ENOTSUP", node: image.node.nodeName });

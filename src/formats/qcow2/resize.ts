@@ -48,9 +48,9 @@ function* grow(image: Qcow2, old: number, size: number, preallocation: Prealloca
     return;
   }
   if (preallocation === "off") {
-    if (image.hasDataFile && (image.header.autoclear.lo & Autoclear.rawDataFile) !== 0) {
-      yield* truncate(image.dataFile, size, { preallocation: "off" });
-    }
+    // The raw file is the disk; another one need not be longer than its last cluster, but is, as QEMU makes it.
+    const isRaw = (image.header.autoclear.lo & Autoclear.rawDataFile) !== 0;
+    if (image.hasDataFile && (isRaw || image.dataFile.size < size)) yield* truncate(image.dataFile, size, { preallocation: "off" });
   } else {
     yield* preallocate(image, old, size, preallocation);
   }

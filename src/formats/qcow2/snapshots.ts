@@ -141,8 +141,9 @@ export class Snapshots implements SnapshotVerbs {
     const entries = Math.max(found.l1Entries, divCeil(found.diskSize, image.l2Coverage));
     checkSnapshotL1(image, found, MAX_L1_BYTES);
     if (!(entries * 8 <= MAX_L1_BYTES)) throw new BlockError("ERR_TOO_LARGE", "The snapshot's disk is too large", { errno: "EFBIG", node: image.node.nodeName });
-    if (found.diskSize !== image.size && (image.header.bitmaps?.count ?? 0) > 0) {
-      throw new BlockError("ERR_UNSUPPORTED", "Cannot resize an image that has bitmaps", { errno: "ENOTSUP", node: image.node.nodeName });
+    // They would not hear of what changes.
+    if (image.node.bitmaps.length > 0) {
+      throw new BlockError("ERR_UNSUPPORTED", "Device has active dirty bitmaps", { errno: "ENOTSUP", node: image.node.nodeName });
     }
     yield* this.#change(function* (this: Snapshots): Op<Outcome> {
       const { header, clusterSize } = image;

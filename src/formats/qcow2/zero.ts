@@ -43,6 +43,7 @@ export function* zeroRange(image: Qcow2, offset: number, length: number, flags: 
 function zeroCluster(image: Qcow2, pointer: number, index: number, old: Entry, mayUnmap: boolean): void {
   const placed = old.kind !== "compressed" && (old.host !== 0 || (image.hasDataFile && old.copied));
   if (placed && !(mayUnmap && !image.options.discardNoUnref)) {
+    if (old.kind === "zero-allocated" && (!image.extended || old.zeros === 0xffffffff)) return;
     writeEntry(image, pointer, index, { host: old.host, copied: old.copied, zero: true, allocated: 0, zeros: 0xffffffff });
     return;
   }

@@ -11,12 +11,30 @@ import { randomGuid } from "../../codec/guid.js";
 import { encodeEntries, entryOf } from "./bat.js";
 import { setChecksum } from "./checksum.js";
 import { encodeHeader, type HeaderFields } from "./headers.js";
-import { BlockState, CHUNK_SECTORS, Guid, HEADER_OFFSETS, HEADER_SECTION_BYTES, KiB64, MAX_BLOCK_SIZE, MAX_VIRTUAL_SIZE, METADATA_TABLE_BYTES, MiB, REGION_OFFSETS, SIGNATURE } from "./layout.js";
+import {
+  BlockState,
+  CHUNK_SECTORS,
+  Guid,
+  HEADER_OFFSETS,
+  HEADER_SECTION_BYTES,
+  KiB64,
+  MAX_BLOCK_SIZE,
+  MAX_VIRTUAL_SIZE,
+  METADATA_TABLE_BYTES,
+  MiB,
+  REGION_OFFSETS,
+  SIGNATURE,
+} from "./layout.js";
 
 export const createOptions: readonly CreateOption[] = [
   { name: "size", type: "size", help: "Virtual disk size; max of 64TB." },
   { name: "log_size", type: "size", help: "Log size; min 1MB.", default: "1048576" },
-  { name: "block_size", type: "size", help: "Block Size; min 1MB, max 256MB. 0 means auto-calculate based on image size.", default: "0" },
+  {
+    name: "block_size",
+    type: "size",
+    help: "Block Size; min 1MB, max 256MB. 0 means auto-calculate based on image size.",
+    default: "0",
+  },
   { name: "subformat", type: "string", help: "VHDX format type, can be either 'dynamic' or 'fixed'. Default is 'dynamic'." },
   {
     name: "block_state_zero",
@@ -69,7 +87,8 @@ export function* create(context: CreateContext): Op<void> {
   for (const offset of REGION_OFFSETS) yield* writeGrow(file, table, offset);
   yield* truncate(file, dataOffset + (fixed ? blocks * blockSize : 0), { preallocation: "off" });
   if (fixed || zeroState) {
-    const entryFor = (block: number): number => (fixed ? entryOf(BlockState.fullyPresent, dataOffset + block * blockSize) : entryOf(BlockState.zero, 0));
+    const entryFor = (block: number): number =>
+      fixed ? entryOf(BlockState.fullyPresent, dataOffset + block * blockSize) : entryOf(BlockState.zero, 0);
     yield* writeTable(file, batOffset, entries, chunkRatio, entryFor);
   }
   yield* writeGrow(file, metadata(size, blockSize, fixed), metadataOffset);
@@ -114,7 +133,13 @@ function regionTable(batOffset: number, batLength: number, metadataOffset: numbe
   return bytes;
 }
 
-function* writeTable(file: Node, offset: number, count: number, chunkRatio: number, entryFor: (block: number) => number): Op<void> {
+function* writeTable(
+  file: Node,
+  offset: number,
+  count: number,
+  chunkRatio: number,
+  entryFor: (block: number) => number,
+): Op<void> {
   for (let first = 0; first < count; first += TABLE_CHUNK) {
     const entries: number[] = [];
     for (let index = first; index < Math.min(count, first + TABLE_CHUNK); index++) {
@@ -131,7 +156,12 @@ function metadata(size: number, blockSize: number, fixed: boolean): Uint8Array {
   const REQUIRED = 4;
   const VIRTUAL_DISK = 2;
   const items: [Uint8Array, number, number, (view: DataView, at: number) => void][] = [
-    [Guid.fileParameters, 8, REQUIRED, (view, at) => (view.setUint32(at, blockSize, true), view.setUint32(at + 4, fixed ? 1 : 0, true))],
+    [
+      Guid.fileParameters,
+      8,
+      REQUIRED,
+      (view, at) => (view.setUint32(at, blockSize, true), view.setUint32(at + 4, fixed ? 1 : 0, true)),
+    ],
     [Guid.virtualSize, 8, REQUIRED | VIRTUAL_DISK, (view, at) => writeU64LE(view, at, size)],
     [Guid.page83, 16, REQUIRED | VIRTUAL_DISK, (_view, at) => bytes.set(page83, at)],
     [Guid.logicalSector, 4, REQUIRED | VIRTUAL_DISK, (view, at) => view.setUint32(at, SECTOR, true)],

@@ -84,7 +84,8 @@ export class Headers {
   *update(changes: Partial<HeaderFields>): Op<void> {
     for (let turn = 0; turn < 2; turn++) {
       const sequence = this.#fields.sequence + 1;
-      if (!Number.isSafeInteger(sequence)) throw new BlockError("ERR_CORRUPT", "The sequence number of the VHDX header is beyond 2^53");
+      if (!Number.isSafeInteger(sequence))
+        throw new BlockError("ERR_CORRUPT", "The sequence number of the VHDX header is beyond 2^53");
       const next: HeaderFields = { ...this.#fields, ...changes, sequence };
       const other = this.#current === 0 ? 1 : 0;
       yield* writeGrow(this.#node.file, encodeHeader(next), HEADER_OFFSETS[other]);

@@ -8,7 +8,7 @@ import type { Node } from "../../block/node.js";
 import { Mutex, type Op } from "../../block/op.js";
 import type { CheckOptions, ImageCheck } from "../../block/types.js";
 import { guidToText, randomGuid } from "../../codec/guid.js";
-import { Bat, entryOf, offsetOf, stateOf } from "./bat.js";
+import { type Bat, entryOf, offsetOf, stateOf } from "./bat.js";
 import type { Headers } from "./headers.js";
 import { BlockState, HEADER_SECTION_BYTES, MiB } from "./layout.js";
 import { LogWriter } from "./log-writer.js";
@@ -29,11 +29,20 @@ export interface VhdxImageOptions {
   metadata: Metadata;
   bat: Bat;
   survey: Survey;
-  /** The file seen through its log, where that could not be replayed into it. */
-  overlay: Node | null;
+  /** The file seen through its log, where that was not replayed into it. */
+  pending: PendingLog;
   /** The log was replayed into the file when it was opened. */
   replayed: boolean;
+  /** Throws where the image can only be read. */
+  refuseWrite: () => void;
   backingFile: BackingLink | null;
+}
+
+/** A log that is replayed in memory only, as long as the file is not to be written. */
+export interface PendingLog {
+  overlay: Node | null;
+  /** Replays it into the file after all. */
+  replay(): Op<void>;
 }
 
 class BitmapMiss implements Miss {
@@ -62,7 +71,8 @@ export class VhdxImage implements MappedImpl {
   readonly #headers: Headers;
   readonly #metadata: Metadata;
   readonly #bat: Bat;
-  readonly #overlay: Node | null;
+  readonly #pending: PendingLog;
+  readonly #refuseWrite: () => void;
   readonly #replayed: boolean;
   readonly #log: LogWriter;
   readonly #bitmaps = new Map<number, Uint8Array>();
@@ -80,7 +90,8 @@ export class VhdxImage implements MappedImpl {
     this.#headers = options.headers;
     this.#metadata = options.metadata;
     this.#bat = options.bat;
-    this.#overlay = options.overlay;
+    this.#pending = options.pending;
+    this.#refuseWrite = options.refuseWrite;
     this.#replayed = options.replayed;
     this.#log = new LogWriter(options.node, options.headers);
     this.size = options.metadata.virtualSize;
@@ -90,7 +101,7 @@ export class VhdxImage implements MappedImpl {
   }
 
   get #file(): Node {
-    return this.#overlay ?? this.#node.file;
+    return this.#pending.overlay ?? this.#node.file;
   }
 
   /** What a child's parent locator names this image by. */
@@ -147,14 +158,19 @@ export class VhdxImage implements MappedImpl {
         return null;
       }
       case BlockState.partiallyPresent:
-        if (parent !== null && Number.isSafeInteger(offsetOf(entry) + blockSize)) return this.#mapPartial(block, offsetOf(entry), at, next, out);
+        if (parent !== null && Number.isSafeInteger(offsetOf(entry) + blockSize))
+          return this.#mapPartial(block, offsetOf(entry), at, next, out);
     }
     if (out.count > 0 && out.end === at) return null; // what is sound comes first; the error when it is asked for
-    throw new BlockError("ERR_CORRUPT", `VHDX: the table entry of block ${block} (state ${stateOf(entry)}, offset ${offsetOf(entry)}) is not valid`, {
-      errno: "EIO",
-      node: this.#node.nodeName,
-      offset: at,
-    });
+    throw new BlockError(
+      "ERR_CORRUPT",
+      `VHDX: the table entry of block ${block} (state ${stateOf(entry)}, offset ${offsetOf(entry)}) is not valid`,
+      {
+        errno: "EIO",
+        node: this.#node.nodeName,
+        offset: at,
+      },
+    );
   }
 
   /** A block of which some sectors are here and the others in the parent: the sector bitmap knows. */
@@ -168,13 +184,16 @@ export class VhdxImage implements MappedImpl {
       const entry = page[this.#bat.slot(index)]!;
       const where = offsetOf(entry);
       if (stateOf(entry) !== BlockState.fullyPresent || !Number.isSafeInteger(where) || where < HEADER_SECTION_BYTES) {
-        throw new BlockError("ERR_CORRUPT", `VHDX: block ${block} is partially present, but its sector bitmap is not there`, { errno: "EIO", node: this.#node.nodeName });
+        throw new BlockError("ERR_CORRUPT", `VHDX: block ${block} is partially present, but its sector bitmap is not there`, {
+          errno: "EIO",
+          node: this.#node.nodeName,
+        });
       }
       return new BitmapMiss(block, where + (block % chunkRatio) * (blockSize / logicalSector / 8));
     }
     const base = block * blockSize;
     const isHere = (sector: number): boolean => ((bitmap[sector >>> 3]! >>> (sector & 7)) & 1) !== 0;
-    for (let from = at; from < next; ) {
+    for (let from = at; from < next;) {
       let sector = Math.floor((from - base) / logicalSector);
       const here = isHere(sector);
       const last = Math.ceil((next - base) / logicalSector);
@@ -254,7 +273,11 @@ export class VhdxImage implements MappedImpl {
     const place = offsetOf(entry);
     // A damaged entry must not make a write destroy the header or stretch the file.
     if (state === BlockState.fullyPresent && place >= HEADER_SECTION_BYTES && place < this.#node.file.size) return place;
-    throw new BlockError("ERR_CORRUPT", `VHDX: the table entry of block ${block} (state ${state}, offset ${place}) is not valid`, { errno: "EIO", node: this.#node.nodeName, offset: place });
+    throw new BlockError(
+      "ERR_CORRUPT",
+      `VHDX: the table entry of block ${block} (state ${state}, offset ${place}) is not valid`,
+      { errno: "EIO", node: this.#node.nodeName, offset: place },
+    );
   }
 
   /** New blocks read as zeros as they are: only the guest's bytes need writing. */
@@ -264,7 +287,8 @@ export class VhdxImage implements MappedImpl {
     const end = Math.min(base + this.#metadata.blockSize, offset + plan.length);
     const host = place + (start - base);
     const previous = plan.pieces[plan.pieces.length - 1];
-    if (previous !== undefined && previous.start + previous.length === start && previous.host + previous.length === host) previous.length += end - start;
+    if (previous !== undefined && previous.start + previous.length === start && previous.host + previous.length === host)
+      previous.length += end - start;
     else plan.pieces.push({ start, length: end - start, file: this.#node.file, host, fresh: false });
   }
 
@@ -281,7 +305,8 @@ export class VhdxImage implements MappedImpl {
       // Another program may have made the file longer since.
       const begin = Math.max(this.#end, alignUp(file.size, MiB));
       const end = begin + missing * blockSize;
-      if (!Number.isSafeInteger(end)) throw new BlockError("ERR_NO_SPACE", "The VHDX cannot hold more blocks", { node: this.#node.nodeName });
+      if (!Number.isSafeInteger(end))
+        throw new BlockError("ERR_NO_SPACE", "The VHDX cannot hold more blocks", { node: this.#node.nodeName });
       yield* truncate(file, end, { preallocation: "off" });
       this.#end = end;
       const places = [...reused];
@@ -363,6 +388,18 @@ export class VhdxImage implements MappedImpl {
     yield* this.#log.close();
   }
 
+  *accessChanging(write: boolean): Op<void> {
+    if (write) {
+      this.#refuseWrite();
+      if (this.#pending.overlay === null) return;
+      yield* this.#pending.replay();
+      this.#pending.overlay = null;
+      return;
+    }
+    yield* this.#log.close();
+    this.#begun = false;
+  }
+
   // ---- what qemu-img shows ----
 
   blockInfo(): BlockDriverInfo {
@@ -377,4 +414,3 @@ export class VhdxImage implements MappedImpl {
     return result;
   }
 }
-

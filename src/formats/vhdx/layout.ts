@@ -31,7 +31,16 @@ export const BlockState = {
   partiallyPresent: 7,
 } as const;
 
-type GuidName = "bat" | "metadata" | "fileParameters" | "virtualSize" | "page83" | "logicalSector" | "physicalSector" | "parentLocator" | "vhdxParent";
+type GuidName =
+  | "bat"
+  | "metadata"
+  | "fileParameters"
+  | "virtualSize"
+  | "page83"
+  | "logicalSector"
+  | "physicalSector"
+  | "parentLocator"
+  | "vhdxParent";
 export const Guid: Readonly<Record<GuidName, Uint8Array>> = {
   bat: /* @__PURE__ */ guidFromText("2dc27766-f623-4200-9d64-115e9bfd4a08"),
   metadata: /* @__PURE__ */ guidFromText("8b7ca206-4790-4b9a-b8fe-575f050f886e"),

@@ -41,9 +41,7 @@ export function parseEntryHeader(bytes: Uint8Array, logGuid: Uint8Array, logLeng
 
 export const descriptorSectors = (count: number): number => divCeil(ENTRY_HEADER_BYTES + count * DESCRIPTOR_BYTES, LOG_SECTOR);
 
-export type Change =
-  | { kind: "data"; offset: number; bytes: Uint8Array }
-  | { kind: "zero"; offset: number; length: number };
+export type Change = { kind: "data"; offset: number; bytes: Uint8Array } | { kind: "zero"; offset: number; length: number };
 
 /** What an entry with a good checksum says is to be written; throws where it contradicts the format. */
 export function* changesOf(entry: Uint8Array, header: EntryHeader): Generator<Change> {
@@ -58,14 +56,16 @@ export function* changesOf(entry: Uint8Array, header: EntryHeader): Generator<Ch
     const signature = entry.subarray(at, at + 4);
     if (startsWith(signature, "zero")) {
       const length = readU64LE(view, at + 8);
-      if (!Number.isSafeInteger(offset + length) || length % LOG_SECTOR !== 0) throw broken(`descriptor ${i} names ${length} bytes of zeros`);
+      if (!Number.isSafeInteger(offset + length) || length % LOG_SECTOR !== 0)
+        throw broken(`descriptor ${i} names ${length} bytes of zeros`);
       yield { kind: "zero", offset, length };
       continue;
     }
     if (!startsWith(signature, "desc") || dataAt + LOG_SECTOR > entry.length) throw broken(`descriptor ${i} is none`);
     const high = view.getUint32(dataAt + 4, true);
     const low = view.getUint32(dataAt + LOG_SECTOR - 4, true);
-    if (!startsWith(entry, "data", dataAt) || high * 4294967296 + low !== header.sequence) throw broken(`the data of descriptor ${i} is of another entry`);
+    if (!startsWith(entry, "data", dataAt) || high * 4294967296 + low !== header.sequence)
+      throw broken(`the data of descriptor ${i} is of another entry`);
     const bytes = entry.slice(dataAt, dataAt + LOG_SECTOR);
     bytes.set(entry.subarray(at + 8, at + 16), 0);
     bytes.set(entry.subarray(at + 4, at + 8), LOG_SECTOR - 4);

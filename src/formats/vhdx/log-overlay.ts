@@ -37,7 +37,8 @@ export class Overlay {
   patch(bytes: Uint8Array, start: number): void {
     const end = start + bytes.length;
     for (const zero of this.#zeros) {
-      if (zero.offset < end && zero.end > start) bytes.fill(0, Math.max(0, zero.offset - start), Math.min(bytes.length, zero.end - start));
+      if (zero.offset < end && zero.end > start)
+        bytes.fill(0, Math.max(0, zero.offset - start), Math.min(bytes.length, zero.end - start));
     }
     if ((end - start) / LOG_SECTOR > this.#sectors.size) {
       for (const [offset, sector] of this.#sectors) put(bytes, start, offset, sector);

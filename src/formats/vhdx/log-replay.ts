@@ -15,11 +15,19 @@ import { readLog, type FoundEntry } from "./log-search.js";
 const MAX_GROWTH: number = 1024 * MiB;
 
 /** The changes of all entries in order, each checked against the file. Returns the size the file must have. */
-function* eachChange(file: Node, header: Readonly<HeaderFields>, entries: readonly FoundEntry[], apply: (change: Change) => Op<void>): Op<number> {
+function* eachChange(
+  file: Node,
+  header: Readonly<HeaderFields>,
+  entries: readonly FoundEntry[],
+  apply: (change: Change) => Op<void>,
+): Op<number> {
   let size = file.size;
-  for (const { at, header: entry } of entries) {
+  for (const { header: entry } of entries) {
     if (entry.flushedSize > file.size) {
-      throw new BlockError("ERR_CORRUPT", `The VHDX was ${entry.flushedSize} bytes long when its log was written and has ${file.size} now: it was truncated`);
+      throw new BlockError(
+        "ERR_CORRUPT",
+        `The VHDX was ${entry.flushedSize} bytes long when its log was written and has ${file.size} now: it was truncated`,
+      );
     }
     if (entry.lastSize < HEADER_SECTION_BYTES || entry.lastSize > Math.max(file.size, entry.flushedSize) + MAX_GROWTH) {
       throw new BlockError("ERR_CORRUPT", `The VHDX log says the file has ${entry.lastSize} bytes, but it has ${file.size}`);
@@ -32,7 +40,10 @@ function* eachChange(file: Node, header: Readonly<HeaderFields>, entries: readon
       const end = change.offset + (change.kind === "data" ? change.bytes.length : change.length);
       const inLog = change.offset < header.logOffset + header.logLength && end > header.logOffset;
       if (change.offset < REGION_OFFSETS[0] || inLog || end > alignUp(size, MiB)) {
-        throw new BlockError("ERR_CORRUPT", `The VHDX log is corrupt: it changes bytes ${change.offset} to ${end}, where there is nothing of its business`);
+        throw new BlockError(
+          "ERR_CORRUPT",
+          `The VHDX log is corrupt: it changes bytes ${change.offset} to ${end}, where there is nothing of its business`,
+        );
       }
       yield* apply(change);
     }

@@ -35,7 +35,8 @@ export function* readLog(file: Node, header: Readonly<HeaderFields>, at: number,
 export function mayHaveEntries(header: Readonly<HeaderFields>): boolean {
   const { logOffset, logLength, logVersion, logGuid } = header;
   const invalid = (message: string): BlockError => new BlockError("ERR_CORRUPT", message);
-  if (!Number.isSafeInteger(logOffset) || logOffset < MiB || logOffset % MiB !== 0) throw invalid(`The VHDX log cannot be at offset ${logOffset}`);
+  if (!Number.isSafeInteger(logOffset) || logOffset < MiB || logOffset % MiB !== 0)
+    throw invalid(`The VHDX log cannot be at offset ${logOffset}`);
   if (logVersion !== 0) throw invalid(`VHDX log version ${logVersion} is not known`);
   if (isNullGuid(logGuid) || logLength === 0) return false;
   if (logLength % MiB !== 0) throw invalid(`The VHDX log cannot have ${logLength} bytes`);

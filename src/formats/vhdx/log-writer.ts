@@ -42,14 +42,21 @@ export class LogWriter {
   /** Writes the sectors, in order, in as many entries as it takes. What was written to the file before is durable before they are. */
   *write(sectors: readonly LoggedSector[]): Op<void> {
     const { logOffset, logLength } = this.#headers.fields;
-    if (logLength < MIN_LOG_BYTES) throw new BlockError("ERR_CORRUPT", `The VHDX log has ${logLength} bytes, too few to be written`, { errno: "EIO" });
+    if (logLength < MIN_LOG_BYTES)
+      throw new BlockError("ERR_CORRUPT", `The VHDX log has ${logLength} bytes, too few to be written`, { errno: "EIO" });
     const file = this.#node.file;
     for (let from = 0; from < sectors.length; from += this.#perEntry) {
       const part = sectors.slice(from, from + this.#perEntry);
       const length = (descriptorSectors(part.length) + part.length) * LOG_SECTOR;
       if (this.#at + length > logLength) this.#at = 0;
       yield* flush(file);
-      const entry = encodeEntry({ logGuid: this.#guid, tail: this.#at, sequence: this.#sequence, fileSize: file.size, sectors: part });
+      const entry = encodeEntry({
+        logGuid: this.#guid,
+        tail: this.#at,
+        sequence: this.#sequence,
+        fileSize: file.size,
+        sectors: part,
+      });
       yield* writeGrow(file, entry, logOffset + this.#at);
       yield* flush(file);
       this.#sequence++;

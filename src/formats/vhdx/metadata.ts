@@ -42,21 +42,24 @@ const ITEMS: readonly (readonly [string, Uint8Array])[] = [
 function readTable(bytes: Uint8Array): Map<string, Item> {
   const view = viewOf(bytes);
   const count = view.getUint16(10, true);
-  if (!startsWith(bytes, "metadata") || 32 + count * 32 > METADATA_TABLE_BYTES) throw new BlockError("ERR_CORRUPT", "The VHDX metadata table is not valid");
+  if (!startsWith(bytes, "metadata") || 32 + count * 32 > METADATA_TABLE_BYTES)
+    throw new BlockError("ERR_CORRUPT", "The VHDX metadata table is not valid");
   const found = new Map<string, Item>();
   for (let i = 0; i < count; i++) {
     const at = 32 + i * 32;
     const guid = bytes.subarray(at, at + 16);
     const known = ITEMS.find(([, id]) => equalBytes(id, guid))?.[0];
     if (known === undefined) {
-      if ((view.getUint32(at + 24, true) & 4) !== 0) throw new BlockError("ERR_UNSUPPORTED", "The VHDX has a required metadata item that is not known");
+      if ((view.getUint32(at + 24, true) & 4) !== 0)
+        throw new BlockError("ERR_UNSUPPORTED", "The VHDX has a required metadata item that is not known");
       continue;
     }
     if (found.has(known)) throw new BlockError("ERR_CORRUPT", `The VHDX metadata has two items for the ${known}`);
     found.set(known, { offset: view.getUint32(at + 16, true), length: view.getUint32(at + 20, true) });
   }
   for (const [name] of ITEMS) {
-    if (!found.has(name) && name !== "parent locator") throw new BlockError("ERR_UNSUPPORTED", `The VHDX metadata has no ${name}`);
+    if (!found.has(name) && name !== "parent locator")
+      throw new BlockError("ERR_UNSUPPORTED", `The VHDX metadata has no ${name}`);
   }
   return found;
 }
@@ -66,7 +69,8 @@ export function* readMetadata(file: Node, region: Region): Op<Metadata> {
   const item = function* (name: string, bytes: number): Op<DataView> {
     const { offset } = items.get(name)!;
     // The first 64 KiB are the table itself.
-    if (offset < METADATA_TABLE_BYTES) throw new BlockError("ERR_CORRUPT", `The VHDX ${name} cannot be at offset ${offset} of the metadata`);
+    if (offset < METADATA_TABLE_BYTES)
+      throw new BlockError("ERR_CORRUPT", `The VHDX ${name} cannot be at offset ${offset} of the metadata`);
     return viewOf(yield* readBytes(file, region.offset + offset, bytes));
   };
   const parameters = yield* item("file parameters", 8);
@@ -75,12 +79,16 @@ export function* readMetadata(file: Node, region: Region): Op<Metadata> {
   const virtualSize = readU64LE(yield* item("virtual disk size", 8), 0);
   const logicalSector = (yield* item("logical sector size", 4)).getUint32(0, true);
   if (blockSize < MIN_BLOCK_SIZE || blockSize > MAX_BLOCK_SIZE || !isPowerOfTwo(blockSize)) {
-    throw new BlockError("ERR_CORRUPT", `The VHDX block size of ${blockSize} bytes is not a power of two between 1 MB and 256 MB`);
+    throw new BlockError(
+      "ERR_CORRUPT",
+      `The VHDX block size of ${blockSize} bytes is not a power of two between 1 MB and 256 MB`,
+    );
   }
   if (logicalSector !== 512 && logicalSector !== 4096) {
     throw new BlockError("ERR_UNSUPPORTED", `The VHDX logical sector size of ${logicalSector} bytes is neither 512 nor 4096`);
   }
-  if (virtualSize > MAX_VIRTUAL_SIZE) throw new BlockError("ERR_TOO_LARGE", "The VHDX virtual disk size is larger than 64 TB", { errno: "EINVAL" });
+  if (virtualSize > MAX_VIRTUAL_SIZE)
+    throw new BlockError("ERR_TOO_LARGE", "The VHDX virtual disk size is larger than 64 TB", { errno: "EINVAL" });
   if (virtualSize % logicalSector !== 0) {
     throw new BlockError("ERR_CORRUPT", `The VHDX virtual disk size of ${virtualSize} bytes is not a multiple of its sectors`);
   }
@@ -88,8 +96,16 @@ export function* readMetadata(file: Node, region: Region): Op<Metadata> {
   if ((bits & 2) !== 0) {
     const locator = items.get("parent locator");
     if (locator === undefined) throw new BlockError("ERR_CORRUPT", "The differencing VHDX has no parent locator");
-    if (locator.length > MAX_LOCATOR_BYTES) throw new BlockError("ERR_TOO_LARGE", `The parent locator of the VHDX has ${locator.length} bytes`);
+    if (locator.length > MAX_LOCATOR_BYTES)
+      throw new BlockError("ERR_TOO_LARGE", `The parent locator of the VHDX has ${locator.length} bytes`);
     parent = parseParentLocator(yield* readBytes(file, region.offset + locator.offset, locator.length));
   }
-  return { blockSize, fixed: (bits & 1) !== 0, virtualSize, logicalSector, chunkRatio: (CHUNK_SECTORS * logicalSector) / blockSize, parent };
+  return {
+    blockSize,
+    fixed: (bits & 1) !== 0,
+    virtualSize,
+    logicalSector,
+    chunkRatio: (CHUNK_SECTORS * logicalSector) / blockSize,
+    parent,
+  };
 }

@@ -7,7 +7,7 @@ import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
 import { Bat } from "./bat.js";
 import { Headers } from "./headers.js";
-import { VhdxImage } from "./image.js";
+import { VhdxImage, type PendingLog } from "./image.js";
 import { SIGNATURE } from "./layout.js";
 import { replayInMemory, replayIntoFile } from "./log-replay.js";
 import { findActiveSequence, mayHaveEntries } from "./log-search.js";
@@ -19,21 +19,22 @@ import { surveyBlocks } from "./survey.js";
 
 export function* openImage(context: OpenContext): Op<VhdxImage> {
   const { node, flags, environment } = context;
-  if (!startsWith(yield* readBytes(node.file, 0, 8), SIGNATURE)) throw new BlockError("ERR_NOT_THIS_FORMAT", "Image not in VHDX format");
+  if (!startsWith(yield* readBytes(node.file, 0, 8), SIGNATURE))
+    throw new BlockError("ERR_NOT_THIS_FORMAT", "Image not in VHDX format");
   const headers = yield* Headers.read(node);
-  let overlay: Node | null = null;
   let replayed = false;
   const entries = mayHaveEntries(headers.fields) ? yield* findActiveSequence(node.file, headers.fields) : [];
+  const pending: PendingLog = { overlay: null, replay: () => replayIntoFile(node, headers, entries) };
   if (entries.length > 0) {
     if (flags.write) {
-      yield* replayIntoFile(node, headers, entries);
+      yield* pending.replay();
       replayed = true;
     } else {
-      overlay = yield* replayInMemory(node, headers, entries);
-      if (overlay === null) throw needsReplay(node);
+      pending.overlay = yield* replayInMemory(node, headers, entries);
+      if (pending.overlay === null) throw needsReplay(node);
     }
   }
-  const file = (): Node => overlay ?? node.file;
+  const file = (): Node => pending.overlay ?? node.file;
   const map = new RegionMap();
   const { logOffset, logLength } = headers.fields;
   if (logLength > 0) map.add({ offset: logOffset, length: logLength });
@@ -41,17 +42,34 @@ export function* openImage(context: OpenContext): Op<VhdxImage> {
   const metadata = yield* readMetadata(file(), regions.metadata);
   const count = tableEntries(metadata);
   if (count > regions.bat.length / 8) {
-    throw new BlockError("ERR_CORRUPT", `The VHDX block allocation table has ${regions.bat.length} bytes, too few for ${count} entries`);
+    throw new BlockError(
+      "ERR_CORRUPT",
+      `The VHDX block allocation table has ${regions.bat.length} bytes, too few for ${count} entries`,
+    );
   }
   const bat = new Bat({ file, ...regions.bat, count, budget: environment.memoryBudget });
   const survey = yield* surveyBlocks(bat, metadata, map);
-  if (flags.write) refuseWrite(metadata, bat, logLength);
+  const refuse = (): void => refuseWrite(metadata, bat, logLength);
+  if (flags.write) refuse();
   const { parent } = metadata;
   let name = parent?.names[0];
-  if (parent !== null && name === undefined) environment.warn(`'${node.file.filename}' is a differencing image that names no parent: what it does not hold reads as zeros`);
+  if (parent !== null && name === undefined)
+    environment.warn(
+      `'${node.file.filename}' is a differencing image that names no parent: what it does not hold reads as zeros`,
+    );
   // Stated by the caller, the parent is opened like any backing file.
   else if (parent !== null && !flags.noBacking && !("backing" in node.options)) name = yield* openParent(context, parent);
-  return new VhdxImage({ node, headers, metadata, bat, survey, overlay, replayed, backingFile: name === undefined ? null : { filename: name, format: "vhdx" } });
+  return new VhdxImage({
+    node,
+    headers,
+    metadata,
+    bat,
+    survey,
+    pending,
+    replayed,
+    refuseWrite: refuse,
+    backingFile: name === undefined ? null : { filename: name, format: "vhdx" },
+  });
 }
 
 function needsReplay(node: Node): BlockError {
@@ -71,9 +89,13 @@ function tableEntries({ virtualSize, blockSize, chunkRatio, parent }: Metadata):
 }
 
 function refuseWrite(metadata: Metadata, bat: Bat, logLength: number): void {
-  if (metadata.parent !== null) throw new BlockError("ERR_READ_ONLY", "Differencing VHDX images can only be opened read-only", { errno: "ENOTSUP" });
+  if (metadata.parent !== null)
+    throw new BlockError("ERR_READ_ONLY", "Differencing VHDX images can only be opened read-only", { errno: "ENOTSUP" });
   if (!bat.isWritable || logLength < MIN_LOG_BYTES) {
-    throw new BlockError("ERR_CORRUPT", "The log or the block allocation table of the VHDX is too small to be written; it can only be opened read-only");
+    throw new BlockError(
+      "ERR_CORRUPT",
+      "The log or the block allocation table of the VHDX is too small to be written; it can only be opened read-only",
+    );
   }
 }
 
@@ -82,10 +104,18 @@ function* openParent(context: OpenContext, parent: ParentLocator): Op<string> {
   let failure: unknown;
   for (const filename of parent.names) {
     try {
-      const child = yield* context.openReference("backing", "backing", { kind: "parent", filename, format: "vhdx" }, { write: false, unmap: false, check: false });
+      const child = yield* context.openReference(
+        "backing",
+        "backing",
+        { kind: "parent", filename, format: "vhdx" },
+        { write: false, unmap: false, check: false },
+      );
       const { impl } = child.node;
       if (impl instanceof VhdxImage && parent.linkages.length > 0 && !parent.linkages.includes(impl.dataWriteGuid)) {
-        throw new BlockError("ERR_CORRUPT", `'${filename}' is not the parent this image was made from, or it was changed since: its data write GUID is ${impl.dataWriteGuid}, not ${parent.linkages[0]}`);
+        throw new BlockError(
+          "ERR_CORRUPT",
+          `'${filename}' is not the parent this image was made from, or it was changed since: its data write GUID is ${impl.dataWriteGuid}, not ${parent.linkages[0]}`,
+        );
       }
       return filename;
     } catch (error) {

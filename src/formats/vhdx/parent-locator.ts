@@ -16,9 +16,11 @@ export interface ParentLocator {
 }
 
 export function parseParentLocator(bytes: Uint8Array): ParentLocator {
-  const broken = (what: string): BlockError => new BlockError("ERR_CORRUPT", `The parent locator of the VHDX is not valid: ${what}`);
+  const broken = (what: string): BlockError =>
+    new BlockError("ERR_CORRUPT", `The parent locator of the VHDX is not valid: ${what}`);
   if (bytes.length < 20) throw broken("it is too short");
-  if (!equalBytes(bytes.subarray(0, 16), Guid.vhdxParent)) throw new BlockError("ERR_UNSUPPORTED", "The parent of the VHDX is not a VHDX");
+  if (!equalBytes(bytes.subarray(0, 16), Guid.vhdxParent))
+    throw new BlockError("ERR_UNSUPPORTED", "The parent of the VHDX is not a VHDX");
   const view = viewOf(bytes);
   const count = view.getUint16(18, true);
   if (count > MAX_PAIRS || 20 + count * 12 > bytes.length) throw broken(`it has ${count} entries`);

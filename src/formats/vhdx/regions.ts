@@ -32,7 +32,10 @@ export class RegionMap {
   check({ offset, length }: Region): void {
     for (const other of this.#taken) {
       if (offset >= other.offset + other.length || offset + length <= other.offset) continue;
-      throw new BlockError("ERR_CORRUPT", `VHDX region ${offset}-${offset + length} overlaps with region ${other.offset}-${other.offset + other.length}`);
+      throw new BlockError(
+        "ERR_CORRUPT",
+        `VHDX region ${offset}-${offset + length} overlaps with region ${other.offset}-${other.offset + other.length}`,
+      );
     }
   }
 }
@@ -67,12 +70,15 @@ export function* readRegions(file: Node, map: RegionMap): Op<Regions> {
       throw new BlockError("ERR_UNSUPPORTED", "The VHDX has a required region that is not known");
     }
     if (region.length === 0 && !isBat && !isMetadata) continue;
-    if (!Number.isSafeInteger(region.offset + region.length)) throw new BlockError("ERR_CORRUPT", `VHDX region ${i} lies beyond 2^53 bytes`);
+    if (!Number.isSafeInteger(region.offset + region.length))
+      throw new BlockError("ERR_CORRUPT", `VHDX region ${i} lies beyond 2^53 bytes`);
     map.add(region);
-    if ((isBat && bat !== null) || (isMetadata && metadata !== null)) throw new BlockError("ERR_CORRUPT", "The VHDX has two regions of a kind there is one of");
+    if ((isBat && bat !== null) || (isMetadata && metadata !== null))
+      throw new BlockError("ERR_CORRUPT", "The VHDX has two regions of a kind there is one of");
     if (isBat) bat = region;
     if (isMetadata) metadata = region;
   }
-  if (bat === null || metadata === null) throw new BlockError("ERR_CORRUPT", "The VHDX has no block allocation table or no metadata region");
+  if (bat === null || metadata === null)
+    throw new BlockError("ERR_CORRUPT", "The VHDX has no block allocation table or no metadata region");
   return { bat, metadata };
 }

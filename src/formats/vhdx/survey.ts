@@ -25,7 +25,8 @@ export function* surveyBlocks(bat: Bat, metadata: Metadata, regions: RegionMap):
       if (state !== BlockState.fullyPresent && (state !== BlockState.partiallyPresent || metadata.parent === null)) continue;
       const offset = offsetOf(entry);
       const length = isPayload(first + i, chunkRatio) ? blockSize : MiB;
-      if (!Number.isSafeInteger(offset + length)) throw new BlockError("ERR_CORRUPT", `VHDX: block allocation table entry ${first + i} names offset ${offset}`);
+      if (!Number.isSafeInteger(offset + length))
+        throw new BlockError("ERR_CORRUPT", `VHDX: block allocation table entry ${first + i} names offset ${offset}`);
       if (!isPayload(first + i, chunkRatio) && metadata.parent === null) continue;
       // Ascending offsets behind all regions are the common case.
       if (offset < regions.end) regions.check({ offset, length });
@@ -36,7 +37,12 @@ export function* surveyBlocks(bat: Bat, metadata: Metadata, regions: RegionMap):
 }
 
 /** Blocks that overlap others; returns their number. Space behind the end of the file is looked at up to one file size. */
-export function* checkBlocks(bat: Bat, metadata: Metadata, fileSize: number, report: (problem: CheckProblem) => void): Op<number> {
+export function* checkBlocks(
+  bat: Bat,
+  metadata: Metadata,
+  fileSize: number,
+  report: (problem: CheckProblem) => void,
+): Op<number> {
   const { blockSize, chunkRatio } = metadata;
   const units = Math.ceil(fileSize / MiB) + blockSize / MiB;
   const used = new Uint8Array(Math.ceil(units / 8));
@@ -53,7 +59,12 @@ export function* checkBlocks(bat: Bat, metadata: Metadata, fileSize: number, rep
       }
       if (!shared) continue;
       overlaps++;
-      if (overlaps <= 1000) report({ severity: "corruption", text: `ERROR: block allocation table entry ${first + i}: the block at offset ${offsetOf(entry)} overlaps another one`, offset: offsetOf(entry) });
+      if (overlaps <= 1000)
+        report({
+          severity: "corruption",
+          text: `ERROR: block allocation table entry ${first + i}: the block at offset ${offsetOf(entry)} overlaps another one`,
+          offset: offsetOf(entry),
+        });
     }
   });
   return overlaps;

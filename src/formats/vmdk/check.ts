@@ -25,7 +25,7 @@ export function* checkGrains(extents: readonly VmdkExtent[], options: CheckOptio
 function* checkExtent(extent: VmdkExtent, grainSize: number, report: (text: string, offset: number) => void): Op<void> {
   const list = new ExtentList();
   const fileSize = extent.file!.size;
-  for (let at = extent.start; at < extent.end; ) {
+  for (let at = extent.start; at < extent.end;) {
     list.clear();
     let miss;
     try {
@@ -40,7 +40,10 @@ function* checkExtent(extent: VmdkExtent, grainSize: number, report: (text: stri
       const { kind, start, length, host } = list.at(i);
       if (kind !== ExtentKind.data && kind !== ExtentKind.special) continue;
       for (let grain = Math.max(0, Math.ceil((fileSize - host) / grainSize)); grain * grainSize < length; grain++) {
-        report(`ERROR: cluster offset for sector ${(start + grain * grainSize) / SECTOR} points after EOF`, start + grain * grainSize);
+        report(
+          `ERROR: cluster offset for sector ${(start + grain * grainSize) / SECTOR} points after EOF`,
+          start + grain * grainSize,
+        );
       }
     }
     if (list.count > 0) at = list.end;

@@ -58,11 +58,15 @@ export class GrainReader {
         codec.sync === null && codec.async !== null ? () => codec.async!(packed, into) : null,
       );
     } catch (error) {
-      throw new BlockError("ERR_CORRUPT", `VMDK: the compressed grain at offset ${host} of '${file.filename}' (${grainSize} bytes) is damaged: ${(error as Error).message}`, {
-        errno: "EINVAL",
-        offset: host,
-        cause: error,
-      });
+      throw new BlockError(
+        "ERR_CORRUPT",
+        `VMDK: the compressed grain at offset ${host} of '${file.filename}' (${grainSize} bytes) is damaged: ${(error as Error).message}`,
+        {
+          errno: "EINVAL",
+          offset: host,
+          cause: error,
+        },
+      );
     }
   }
 }
@@ -76,7 +80,11 @@ function* readPacked(extent: SparseExtent, hasMarkers: boolean, host: number): O
   if (!hasMarkers) return first.subarray(0, grainSize);
   const size = viewOf(first).getUint32(8, true);
   if (size === 0 || size > 2 * grainSize || size > inFile) {
-    throw new BlockError("ERR_CORRUPT", `VMDK: the compressed grain at offset ${host} of '${file.filename}' says it has ${size} bytes`, { errno: "EINVAL", offset: host });
+    throw new BlockError(
+      "ERR_CORRUPT",
+      `VMDK: the compressed grain at offset ${host} of '${file.filename}' says it has ${size} bytes`,
+      { errno: "EINVAL", offset: host },
+    );
   }
   if (GRAIN_MARKER_BYTES + size <= first.length) return first.subarray(GRAIN_MARKER_BYTES, GRAIN_MARKER_BYTES + size);
   const whole = new Uint8Array(size);
@@ -89,7 +97,11 @@ export function* packGrain(compressor: Compressor, grain: Uint8Array, sector: nu
   const { sync: now, async: later } = compressor;
   // Random bytes grow by a little; more than twice the size QEMU would not read.
   const limit = grain.length * 2;
-  const packed = yield* foreign("Compressing a grain", now === null ? null : () => now(grain, limit), later === null ? null : () => later(grain, limit));
+  const packed = yield* foreign(
+    "Compressing a grain",
+    now === null ? null : () => now(grain, limit),
+    later === null ? null : () => later(grain, limit),
+  );
   if (packed === null) throw new BlockError("ERR_IO", "A grain could not be compressed");
   const bytes = new Uint8Array(alignUp(GRAIN_MARKER_BYTES + packed.length, SECTOR));
   const view = viewOf(bytes);

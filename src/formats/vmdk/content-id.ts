@@ -52,6 +52,11 @@ export class ContentId {
     this.#dirty = true;
   }
 
+  /** The next writer begins another session. */
+  endSession(): void {
+    this.#isNew = false;
+  }
+
   *flush(): Op<void> {
     if (!this.#dirty) return;
     this.#dirty = false;

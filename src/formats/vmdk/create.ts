@@ -15,7 +15,11 @@ import { encodeSparseHeader } from "./sparse-header.js";
 
 export const createOptions: readonly CreateOption[] = [
   { name: "size", type: "size", help: "Virtual disk size" },
-  { name: "adapter_type", type: "string", help: "Virtual adapter type, can be one of ide (default), lsilogic, buslogic or legacyESX" },
+  {
+    name: "adapter_type",
+    type: "string",
+    help: "Virtual adapter type, can be one of ide (default), lsilogic, buslogic or legacyESX",
+  },
   { name: "backing_file", type: "string", help: "File name of a base image" },
   { name: "backing_fmt", type: "string", help: "Must be 'vmdk' if present" },
   { name: "compat6", type: "bool", help: "VMDK version 6 image", default: "off" },
@@ -29,7 +33,13 @@ export const createOptions: readonly CreateOption[] = [
   { name: "zeroed_grain", type: "bool", help: "Enable efficient zero writes using the zeroed-grain GTE feature" },
 ];
 
-const SUBFORMATS = ["monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "streamOptimized"] as const;
+const SUBFORMATS = [
+  "monolithicSparse",
+  "monolithicFlat",
+  "twoGbMaxExtentSparse",
+  "twoGbMaxExtentFlat",
+  "streamOptimized",
+] as const;
 const ADAPTERS = ["ide", "buslogic", "lsilogic", "legacyESX"] as const;
 const GRAIN_SECTORS = 128;
 const TABLE_ENTRIES = 512;
@@ -53,7 +63,11 @@ export function* create(context: CreateContext): Op<void> {
   const backingFile = takeString(options, "backing_file") ?? "";
   const toolsVersion = takeString(options, "toolsversion") ?? "2147483647";
   const hardwareVersion = compat6 ? "6" : hasHardware ? hwversion : "4";
-  for (const [name, value] of [["hwversion", hardwareVersion], ["toolsversion", toolsVersion], ["backing_file", backingFile]] as const) {
+  for (const [name, value] of [
+    ["hwversion", hardwareVersion],
+    ["toolsversion", toolsVersion],
+    ["backing_file", backingFile],
+  ] as const) {
     // They become part of quoted lines.
     if (/["\r\n\0]/.test(value)) throw invalid(`Parameter '${name}' cannot hold quotes or line ends in a VMDK`);
   }
@@ -75,7 +89,9 @@ export function* create(context: CreateContext): Op<void> {
   const suffix = dot < 0 ? "" : name.slice(dot);
   for (let made = !flat && !split ? size : 0, index = 1; made < size; index++) {
     const bytes = split ? Math.min(SPLIT_BYTES, size - made) : size;
-    const filename = split ? `${prefix}-${flat ? "f" : "s"}${String(index).padStart(3, "0")}${suffix}` : `${prefix}-flat${suffix}`;
+    const filename = split
+      ? `${prefix}-${flat ? "f" : "s"}${String(index).padStart(3, "0")}${suffix}`
+      : `${prefix}-flat${suffix}`;
     const file = yield* context.createSibling(filename);
     if (flat) yield* truncate(file, bytes, { preallocation: "off" });
     else yield* makeSparse(file, bytes, style);
@@ -96,7 +112,8 @@ export function* create(context: CreateContext): Op<void> {
     }),
   );
   const embedded = !flat && !split;
-  if (embedded && text.length > EMBEDDED_DESCRIPTOR_BYTES) throw invalid(`The descriptor has ${text.length} bytes, more than there is room for`);
+  if (embedded && text.length > EMBEDDED_DESCRIPTOR_BYTES)
+    throw invalid(`The descriptor has ${text.length} bytes, more than there is room for`);
   yield* writeGrow(context.file, text, embedded ? EMBEDDED_DESCRIPTOR_OFFSET : 0);
 }
 
@@ -124,11 +141,15 @@ function* makeSparse(file: Node, size: number, style: ExtentStyle): Op<void> {
   const directories = 1 + EMBEDDED_DESCRIPTOR_BYTES / SECTOR;
   const half = directorySectors + TABLE_SECTORS * tables;
   const overhead = alignUp(directories + 2 * half, GRAIN_SECTORS);
-  if (overhead + capacity > MAX_FILE_SECTORS * 4) throw new BlockError("ERR_TOO_LARGE", "The image is too large for a VMDK of one sparse extent");
+  if (overhead + capacity > MAX_FILE_SECTORS * 4)
+    throw new BlockError("ERR_TOO_LARGE", "The image is too large for a VMDK of one sparse extent");
   const header = encodeSparseHeader({
     version: style.compressed ? 3 : style.zeroedGrain ? 2 : 1,
     flags:
-      Flag.redundantDirectory | Flag.newlineDetect | (style.compressed ? Flag.compressed | Flag.markers : 0) | (style.zeroedGrain ? Flag.zeroedGrain : 0),
+      Flag.redundantDirectory |
+      Flag.newlineDetect |
+      (style.compressed ? Flag.compressed | Flag.markers : 0) |
+      (style.zeroedGrain ? Flag.zeroedGrain : 0),
     capacity,
     grainSectors: GRAIN_SECTORS,
     descriptorOffset: 1,

@@ -49,7 +49,7 @@ export function parseDescriptor(bytes: Uint8Array): Descriptor {
   const text = bytesToLatin1(bytes);
   let cid: number | null = null;
   let parentCid: number | null = null;
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     let end = text.indexOf("\n", at);
     if (end < 0) end = text.length;
     // No line that means something is as long as this.
@@ -96,7 +96,8 @@ function hex(text: string): number | null {
 
 function unquote(text: string, what: string, limit: number): string {
   const end = text.indexOf('"', 1);
-  if (!text.startsWith('"') || end < 0 || end - 1 > limit) throw new BlockError("ERR_CORRUPT", `invalid VMDK image descriptor: ${what} is not a quoted text of at most ${limit} bytes`);
+  if (!text.startsWith('"') || end < 0 || end - 1 > limit)
+    throw new BlockError("ERR_CORRUPT", `invalid VMDK image descriptor: ${what} is not a quoted text of at most ${limit} bytes`);
   return fromLatin1(text.slice(1, end));
 }
 
@@ -111,7 +112,13 @@ function parseExtent(line: string, match: RegExpExecArray): ExtentLine | null {
   }
   const invalid = (): BlockError => new BlockError("ERR_CORRUPT", `Invalid extent line: ${fromLatin1(line)}`);
   if (type === "FLAT" ? offsetText === undefined || Number(offsetText) < 0 : offsetText !== undefined) throw invalid();
-  return { access: access as ExtentAccess, sectors: safe(size), type: type!, filename: fromLatin1(name), offset: safe(Number(offsetText ?? 0)) };
+  return {
+    access: access as ExtentAccess,
+    sectors: safe(size),
+    type: type!,
+    filename: fromLatin1(name),
+    offset: safe(Number(offsetText ?? 0)),
+  };
 }
 
 const safe = (value: number): number => (Number.isSafeInteger(value * 512) ? value : Infinity);

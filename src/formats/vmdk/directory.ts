@@ -2,7 +2,7 @@
 import type { Miss } from "../../block/driver.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
-import { BlockTable } from "../shared/block-table.js";
+import type { BlockTable } from "../shared/block-table.js";
 import { SECTOR } from "./layout.js";
 import { TableMiss } from "./grain-tables.js";
 

@@ -63,7 +63,9 @@ export class FlatExtent implements VmdkExtent {
   #hostOf(offset: number, end: number): number {
     const host = this.#host + (offset - this.start);
     if (Number.isSafeInteger(host + (end - offset))) return host;
-    throw new BlockError("ERR_CORRUPT", `VMDK: the flat extent in '${this.file.filename}' begins beyond 2^53 bytes`, { errno: "EIO" });
+    throw new BlockError("ERR_CORRUPT", `VMDK: the flat extent in '${this.file.filename}' begins beyond 2^53 bytes`, {
+      errno: "EIO",
+    });
   }
 
   map(offset: number, end: number, out: ExtentList): null {
@@ -73,7 +75,10 @@ export class FlatExtent implements VmdkExtent {
 
   // eslint-disable-next-line require-yield
   *prepareWrite(offset: number, length: number): Op<WritePlan> {
-    return { length, pieces: [{ start: offset, length, file: this.file, host: this.#hostOf(offset, offset + length), fresh: false }] };
+    return {
+      length,
+      pieces: [{ start: offset, length, file: this.file, host: this.#hostOf(offset, offset + length), fresh: false }],
+    };
   }
 
   *writeZeroes(offset: number, length: number, flags: WriteFlags, dryRun: boolean): Op<void> {

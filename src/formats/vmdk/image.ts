@@ -10,7 +10,7 @@ import type { CheckOptions, ImageCheck, ImageInfoSpecific } from "../../block/ty
 import type { Compressor } from "../../codec/codec.js";
 import { checkGrains } from "./check.js";
 import { GrainReader, packGrain } from "./compressed.js";
-import { ContentId } from "./content-id.js";
+import type { ContentId } from "./content-id.js";
 import type { VmdkExtent, VmdkExtentInfo } from "./extent.js";
 import { MAX_BUFFERED_GRAIN, SECTOR } from "./layout.js";
 import { SparseExtent } from "./sparse-extent.js";
@@ -23,6 +23,8 @@ export interface VmdkImageOptions {
   createType: string;
   contentId: ContentId;
   backingFile: BackingLink | null;
+  /** Why it must not be written; empty where it may be. */
+  obstacles: readonly BlockError[];
 }
 
 class ExtentMiss implements Miss {
@@ -67,6 +69,7 @@ export class VmdkImage implements MappedImpl {
   readonly #node: Node;
   readonly #withMarkers: ReadonlySet<VmdkExtent>;
   readonly #createType: string;
+  readonly #obstacles: readonly BlockError[];
   readonly #reader: GrainReader;
   #compressor: Compressor | null = null;
   #parentChecked = false;
@@ -81,6 +84,7 @@ export class VmdkImage implements MappedImpl {
     this.extents = options.extents;
     this.#withMarkers = options.withMarkers;
     this.#createType = options.createType;
+    this.#obstacles = options.obstacles;
     this.contentId = options.contentId;
     this.backingFile = options.backingFile;
     this.#reader = new GrainReader(options.node.environment.codecs);
@@ -91,11 +95,23 @@ export class VmdkImage implements MappedImpl {
     this.recurseStatus = this.extents.every(({ grainSize }) => grainSize === null);
   }
 
-  /** Why the image cannot be written although its extents could; null when it can. */
-  get obstacle(): string | null {
-    if (this.allocationUnit > MAX_BUFFERED_GRAIN) return `grains of ${this.allocationUnit} bytes`;
-    const astray = this.extents.findIndex(({ start, grainSize }) => grainSize !== null && start % this.allocationUnit !== 0);
-    return astray < 0 ? null : `extent ${astray + 1} does not begin at a multiple of ${this.allocationUnit} bytes`;
+  /** Throws where the image can only be read. */
+  refuseWrite(): void {
+    if (this.#obstacles[0] !== undefined) throw this.#obstacles[0];
+    const unit = this.allocationUnit;
+    const astray = this.extents.findIndex(({ start, grainSize }) => grainSize !== null && start % unit !== 0);
+    if (unit <= MAX_BUFFERED_GRAIN && astray < 0) return;
+    const why =
+      unit > MAX_BUFFERED_GRAIN
+        ? `grains of ${unit} bytes`
+        : `extent ${astray + 1} does not begin at a multiple of ${unit} bytes`;
+    throw new BlockError("ERR_UNSUPPORTED", `VMDK: the image can only be opened read-only: ${why}`, { errno: "EACCES" });
+  }
+
+  // eslint-disable-next-line require-yield
+  *accessChanging(write: boolean): Op<void> {
+    if (write) this.refuseWrite();
+    else this.contentId.endSession();
   }
 
   #extentAt(offset: number): VmdkExtent {
@@ -114,7 +130,7 @@ export class VmdkImage implements MappedImpl {
   map(offset: number, length: number, out: ExtentList): Miss | null {
     const end = offset + length;
     const before = out.count;
-    for (let at = offset; at < end; ) {
+    for (let at = offset; at < end;) {
       const extent = this.#extentAt(at);
       const stop = Math.min(end, extent.end);
       const miss = extent.map(at, stop, out);
@@ -142,10 +158,14 @@ export class VmdkImage implements MappedImpl {
     const cid = parent instanceof VmdkImage ? parent.contentId.cid : null;
     if (cid !== this.contentId.parentCid) {
       const has = cid === null ? "is no VMDK and has no content ID" : `has content ID ${cid.toString(16)}`;
-      throw new BlockError("ERR_CORRUPT", `VMDK: the backing file '${backing.filename}' ${has}, but the image was made from ${this.contentId.parentCid.toString(16)}`, {
-        errno: "EINVAL",
-        node: this.#node.nodeName,
-      });
+      throw new BlockError(
+        "ERR_CORRUPT",
+        `VMDK: the backing file '${backing.filename}' ${has}, but the image was made from ${this.contentId.parentCid.toString(16)}`,
+        {
+          errno: "EINVAL",
+          node: this.#node.nodeName,
+        },
+      );
     }
     this.#parentChecked = true;
   }
@@ -170,7 +190,11 @@ export class VmdkImage implements MappedImpl {
   *prepareWrite(offset: number, length: number): Op<WritePlan> {
     const extent = this.#extentAt(offset);
     if (extent.compressed) {
-      throw new BlockError("ERR_UNSUPPORTED", "streamOptimized VMDK images can only be written in whole compressed grains", { errno: "EINVAL", node: this.#node.nodeName, offset });
+      throw new BlockError("ERR_UNSUPPORTED", "streamOptimized VMDK images can only be written in whole compressed grains", {
+        errno: "EINVAL",
+        node: this.#node.nodeName,
+        offset,
+      });
     }
     yield* this.#beginWriting();
     return new ExtentPlan(extent, yield* extent.prepareWrite(offset, Math.min(length, extent.end - offset)));
@@ -187,7 +211,10 @@ export class VmdkImage implements MappedImpl {
   *writeCompressed(bytes: Uint8Array, offset: number): Op<void> {
     const extent = this.#extentAt(offset);
     if (!(extent instanceof SparseExtent) || !extent.compressed || !this.#withMarkers.has(extent)) {
-      throw new BlockError("ERR_UNSUPPORTED", "Compression not supported for this file format", { errno: "ENOTSUP", node: this.#node.nodeName });
+      throw new BlockError("ERR_UNSUPPORTED", "Compression not supported for this file format", {
+        errno: "ENOTSUP",
+        node: this.#node.nodeName,
+      });
     }
     yield* this.#refuseStored(extent, offset);
     const ticket = this.#nextTicket++;
@@ -210,14 +237,17 @@ export class VmdkImage implements MappedImpl {
 
   *#refuseStored(extent: SparseExtent, offset: number): Op<void> {
     if (!(yield* extent.isStored(offset))) return;
-    throw new BlockError("ERR_IO", "Could not write to allocated cluster for streamOptimized", { node: this.#node.nodeName, offset });
+    throw new BlockError("ERR_IO", "Could not write to allocated cluster for streamOptimized", {
+      node: this.#node.nodeName,
+      offset,
+    });
   }
 
   *writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
     // First a look whether all of it can be done, so that nothing is done twice.
     for (const dryRun of [true, false]) {
       if (!dryRun) yield* this.#beginWriting();
-      for (let at = offset; at < offset + length; ) {
+      for (let at = offset; at < offset + length;) {
         const extent = this.#extentAt(at);
         const stop = Math.min(offset + length, extent.end);
         yield* extent.writeZeroes(at, stop - at, flags, dryRun);
@@ -228,7 +258,7 @@ export class VmdkImage implements MappedImpl {
 
   *discard(offset: number, length: number): Op<void> {
     yield* this.#beginWriting();
-    for (let at = offset; at < offset + length; ) {
+    for (let at = offset; at < offset + length;) {
       const extent = this.#extentAt(at);
       const stop = Math.min(offset + length, extent.end);
       yield* extent.discard(at, stop - at);
@@ -254,7 +284,9 @@ export class VmdkImage implements MappedImpl {
 
   blockInfo(): BlockDriverInfo {
     const first = this.extents[0];
-    const alike = first !== undefined && this.extents.every((extent) => extent.compressed === first.compressed && extent.grainSize === first.grainSize);
+    const alike =
+      first !== undefined &&
+      this.extents.every((extent) => extent.compressed === first.compressed && extent.grainSize === first.grainSize);
     if (!alike || first.grainSize === null) return { dirty: false };
     return { clusterSize: first.grainSize, dirty: false };
   }
@@ -273,7 +305,11 @@ export class VmdkImage implements MappedImpl {
   }
 
   *check(options: CheckOptions): Op<ImageCheck> {
-    if (options.fix !== "none") throw new BlockError("ERR_UNSUPPORTED", "This image format does not support repairs", { errno: "ENOTSUP", node: this.#node.nodeName });
+    if (options.fix !== "none")
+      throw new BlockError("ERR_UNSUPPORTED", "This image format does not support repairs", {
+        errno: "ENOTSUP",
+        node: this.#node.nodeName,
+      });
     return yield* checkGrains(this.extents, options);
   }
 }

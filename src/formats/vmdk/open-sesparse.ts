@@ -41,7 +41,9 @@ class SeDirectory implements Directory {
     const high = page[this.#table.slot(index * 2 + 1)]!;
     if (low === 0 && high === 0) return { offset: -1, copy: -1, damaged: false };
     if (high !== 0x10000000) {
-      throw new BlockError("ERR_CORRUPT", `VMDK: invalid grain directory entry ${index} in '${this.#file.filename}'`, { errno: "EIO" });
+      throw new BlockError("ERR_CORRUPT", `VMDK: invalid grain directory entry ${index} in '${this.#file.filename}'`, {
+        errno: "EIO",
+      });
     }
     return { offset: this.#tablesOffset + low * TABLE_SECTORS * SECTOR, copy: -1, damaged: false };
   }
@@ -53,8 +55,8 @@ class SeDirectory implements Directory {
 
 export function* openSeSparse(context: SparseContext): Op<SparseExtent> {
   const file = context.child.node;
-  const { node, budget, start, type, write } = context;
-  if (write) throw new BlockError("ERR_READ_ONLY", "No write support for seSparse images available", { errno: "EACCES" });
+  const { node, budget, start, type } = context;
+  context.refuseWrite(new BlockError("ERR_READ_ONLY", "No write support for seSparse images available", { errno: "EACCES" }));
   const bytes = yield* readBytes(file, 0, SECTOR);
   const view = viewOf(bytes);
   const field = (index: number): number => readU64LE(view, index * 8);
@@ -66,10 +68,19 @@ export function* openSeSparse(context: SparseContext): Op<SparseExtent> {
   const directoryEntries = (field(17) * SECTOR) / 8;
   if (!(directoryEntries <= MAX_DIRECTORY_ENTRIES)) throw new BlockError("ERR_TOO_LARGE", "L1 size too big");
   if (!(capacity <= directoryEntries * TABLE_ENTRIES * GRAIN_SECTORS)) {
-    throw new BlockError("ERR_CORRUPT", `The grain directory of '${file.filename}' has ${directoryEntries} entries, too few for ${capacity} sectors`);
+    throw new BlockError(
+      "ERR_CORRUPT",
+      `The grain directory of '${file.filename}' has ${directoryEntries} entries, too few for ${capacity} sectors`,
+    );
   }
   const grainsOffset = safeOffset(field(24));
-  const table = new BlockTable({ file, offset: directoryOffset, count: directoryEntries * 2, bigEndian: false, budget: budget / 4 });
+  const table = new BlockTable({
+    file,
+    offset: directoryOffset,
+    count: directoryEntries * 2,
+    bigEndian: false,
+    budget: budget / 4,
+  });
   return new SparseExtent({
     node,
     child: context.child,
@@ -92,13 +103,18 @@ function safeOffset(sectors: number): number {
   throw new BlockError("ERR_CORRUPT", "The seSparse header has an offset beyond 2^53 bytes");
 }
 
-const hex64 = (view: DataView, at: number): string => `0x${view.getUint32(at + 4, true).toString(16).padStart(8, "0")}${view.getUint32(at, true).toString(16).padStart(8, "0")}`;
+const hex64 = (view: DataView, at: number): string =>
+  `0x${view
+    .getUint32(at + 4, true)
+    .toString(16)
+    .padStart(8, "0")}${view.getUint32(at, true).toString(16).padStart(8, "0")}`;
 
 function checkConstant(bytes: Uint8Array, field: (index: number) => number): void {
   const view = viewOf(bytes);
   if (field(0) !== 0xcafebabe) throw new BlockError("ERR_NOT_THIS_FORMAT", `Bad const header magic: ${hex64(view, 0)}`);
   const unsupported = (message: string): BlockError => new BlockError("ERR_UNSUPPORTED", message);
-  if (view.getUint32(8, true) !== 1 || view.getUint32(12, true) !== 2) throw unsupported(`Unsupported version: ${hex64(view, 8)}`);
+  if (view.getUint32(8, true) !== 1 || view.getUint32(12, true) !== 2)
+    throw unsupported(`Unsupported version: ${hex64(view, 8)}`);
   if (field(3) !== GRAIN_SECTORS) throw unsupported(`Unsupported grain size: ${field(3)}`);
   if (field(4) !== TABLE_SECTORS) throw unsupported(`Unsupported grain table size: ${field(4)}`);
   if (field(5) !== 0) throw unsupported(`Unsupported flags: ${hex64(view, 40)}`);
@@ -112,7 +128,8 @@ function checkVolatile(bytes: Uint8Array): void {
   const view = viewOf(bytes);
   if (readU64LE(view, 0) !== 0xcafecafe) throw new BlockError("ERR_CORRUPT", `Bad volatile header magic: ${hex64(view, 0)}`);
   if (readU64LE(view, 24) !== 0) throw new BlockError("ERR_UNSUPPORTED", "Image is dirty, Replaying journal not supported");
-  if (bytes.subarray(32).some((byte) => byte !== 0)) throw new BlockError("ERR_UNSUPPORTED", "Unsupported non-zero volatile header padding");
+  if (bytes.subarray(32).some((byte) => byte !== 0))
+    throw new BlockError("ERR_UNSUPPORTED", "Unsupported non-zero volatile header padding");
 }
 
 /** The top four bits say what a grain is; the number of a stored one has its twelve lowest bits above the others. */

@@ -8,7 +8,17 @@ import type { Op } from "../../block/op.js";
 import { BlockTable } from "../shared/block-table.js";
 import { PlainDirectory } from "./directory.js";
 import { UNALLOCATED, ZEROED } from "./grain-tables.js";
-import { COWD_MAGIC, Flag, GTE_ZEROED, HOSTED_MAGIC, MAX_BUFFERED_GRAIN, MAX_DIRECTORY_ENTRIES, MAX_GRAIN_SECTORS, MAX_TABLE_ENTRIES, SECTOR } from "./layout.js";
+import {
+  COWD_MAGIC,
+  Flag,
+  GTE_ZEROED,
+  HOSTED_MAGIC,
+  MAX_BUFFERED_GRAIN,
+  MAX_DIRECTORY_ENTRIES,
+  MAX_GRAIN_SECTORS,
+  MAX_TABLE_ENTRIES,
+  SECTOR,
+} from "./layout.js";
 import { hasFlag, hasMarkers, readSparseHeader, type SparseHeader } from "./sparse-header.js";
 import { SparseExtent } from "./sparse-extent.js";
 
@@ -16,7 +26,8 @@ export interface SparseContext {
   node: Node;
   /** The edge to the extent's file. */
   child: Child;
-  write: boolean;
+  /** The extent cannot be written: throws when the image is open for writing, else it is remembered. */
+  refuseWrite: (reason: BlockError) => void;
   warn: (message: string) => void;
   /** Bytes of memory for the tables of one extent. */
   budget: number;
@@ -44,11 +55,12 @@ export function* openSparse(context: SparseContext): Op<OpenedExtent> {
 
 function openHosted(context: SparseContext, header: SparseHeader): SparseExtent {
   const file = context.child.node;
-  const { node, warn, budget, start, type, write } = context;
+  const { node, warn, budget, start, type, refuseWrite } = context;
   const { version, capacity, grainSectors, tableEntries, compressed } = header;
   if (version > 3) throw new BlockError("ERR_UNSUPPORTED", `Unsupported VMDK version ${version}`);
   // Version 3 of plain extents comes with changed block tracking, which a writer would have to keep up.
-  if (version === 3 && write && !compressed) throw new BlockError("ERR_READ_ONLY", "VMDK version 3 must be read only", { errno: "EINVAL" });
+  if (version === 3 && !compressed)
+    refuseWrite(new BlockError("ERR_READ_ONLY", "VMDK version 3 must be read only", { errno: "EINVAL" }));
   if (tableEntries > MAX_TABLE_ENTRIES) throw invalid("L2 table size too big");
   if (tableEntries === 0 || grainSectors === 0) throw invalid("L1 entry size is invalid");
   if (!(header.overhead <= divCeil(file.size, SECTOR))) {
@@ -56,14 +68,19 @@ function openHosted(context: SparseContext, header: SparseHeader): SparseExtent 
   }
   checkGrainSize(grainSectors, compressed);
   const count = checkCount(divCeil(capacity, tableEntries * grainSectors));
-  if (!Number.isSafeInteger(header.directory * SECTOR)) throw errnoError("EIO", `Could not read l1 table from extent '${file.filename}'`);
-  const directory = (sector: number): BlockTable => new BlockTable({ file, offset: sector * SECTOR, count, bigEndian: false, budget: budget / 4 });
+  if (!Number.isSafeInteger(header.directory * SECTOR))
+    throw errnoError("EIO", `Could not read l1 table from extent '${file.filename}'`);
+  const directory = (sector: number): BlockTable =>
+    new BlockTable({ file, offset: sector * SECTOR, count, bigEndian: false, budget: budget / 4 });
   const fits = (sector: number): boolean => sector > 0 && sector * SECTOR + count * 4 <= file.size;
   let primary = directory(header.directory);
-  let redundant = hasFlag(header, Flag.redundantDirectory) && fits(header.redundantDirectory) && header.redundantDirectory !== header.directory ? directory(header.redundantDirectory) : null;
+  let redundant =
+    hasFlag(header, Flag.redundantDirectory) && fits(header.redundantDirectory) && header.redundantDirectory !== header.directory
+      ? directory(header.redundantDirectory)
+      : null;
   if (redundant !== null && !fits(header.directory)) {
     warn(`The grain directory of '${file.filename}' is not inside the file: its second copy is used instead`);
-    if (write) throw invalid(`The grain directory of '${file.filename}' is damaged; the image can only be opened read-only`);
+    refuseWrite(invalid(`The grain directory of '${file.filename}' is damaged; the image can only be opened read-only`));
     primary = redundant;
     redundant = null;
   }
@@ -108,8 +125,10 @@ const COWD_TABLE_ENTRIES = 4096;
 
 function* openCowd(context: SparseContext): Op<SparseExtent> {
   const file = context.child.node;
-  const { node, budget, start, type, write } = context;
-  if (write) throw new BlockError("ERR_READ_ONLY", "No write support for vmfsSparse (COWD) images available", { errno: "EACCES" });
+  const { node, budget, start, type } = context;
+  context.refuseWrite(
+    new BlockError("ERR_READ_ONLY", "No write support for vmfsSparse (COWD) images available", { errno: "EACCES" }),
+  );
   const view = viewOf(yield* readBytes(file, 0, 44));
   const sectors = view.getUint32(12, true);
   const grainSectors = view.getUint32(16, true);

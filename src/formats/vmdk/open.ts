@@ -9,14 +9,31 @@ import { ContentId } from "./content-id.js";
 import { NO_CID, parseDescriptor, type Descriptor, type ExtentLine } from "./descriptor.js";
 import { FlatExtent, ZeroExtent, type VmdkExtent } from "./extent.js";
 import { VmdkImage } from "./image.js";
-import { COWD_MAGIC, EMBEDDED_DESCRIPTOR_BYTES, EMBEDDED_DESCRIPTOR_OFFSET, HOSTED_MAGIC, MAX_DESCRIPTOR_BYTES, SECTOR } from "./layout.js";
+import {
+  COWD_MAGIC,
+  EMBEDDED_DESCRIPTOR_BYTES,
+  EMBEDDED_DESCRIPTOR_OFFSET,
+  HOSTED_MAGIC,
+  MAX_DESCRIPTOR_BYTES,
+  SECTOR,
+} from "./layout.js";
 import { embeddedDescriptorPlace, openSparse, type OpenedExtent, type SparseContext } from "./open-sparse.js";
 import { openSeSparse } from "./open-sesparse.js";
 
 /** Descriptors of these types are opened; the others name raw devices. */
 const TYPES: ReadonlySet<string> = new Set([
-  "monolithicFlat", "vmfs", "vmfsSparse", "seSparse", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "monolithicSparse", "streamOptimized", "vmfsThin", "vmfsPreallocated",
-  "vmfsEagerZeroedThick", "custom",
+  "monolithicFlat",
+  "vmfs",
+  "vmfsSparse",
+  "seSparse",
+  "twoGbMaxExtentSparse",
+  "twoGbMaxExtentFlat",
+  "monolithicSparse",
+  "streamOptimized",
+  "vmfsThin",
+  "vmfsPreallocated",
+  "vmfsEagerZeroedThick",
+  "custom",
 ]);
 const EXTENT_TYPES: ReadonlySet<string> = new Set(["FLAT", "VMFS", "SPARSE", "VMFSSPARSE", "SESPARSE", "ZERO"]);
 
@@ -30,17 +47,22 @@ export function* openImage(context: OpenContext, child: Child): Op<VmdkImage> {
   let opened: OpenedImage;
   if (hosted || startsWith(magic, COWD_MAGIC)) {
     const envelope = hosted ? yield* embeddedDescriptorPlace(file) : null;
-    opened = envelope === null ? yield* openMonolithic(context, child) : yield* openDescribed(context, yield* readDescriptor(file, envelope), file, envelope, MAX_DESCRIPTOR_BYTES);
+    opened =
+      envelope === null
+        ? yield* openMonolithic(context, child)
+        : yield* openDescribed(context, yield* readDescriptor(file, envelope), file, envelope, MAX_DESCRIPTOR_BYTES);
   } else {
     opened = yield* openDescribed(context, yield* readDescriptor(file, 0), file, 0, null);
   }
   const last = opened.extents[opened.extents.length - 1];
   if (last !== undefined && !Number.isSafeInteger(last.end)) throw errnoError("EFBIG", "Could not refresh total sector count");
   const { parentFileName } = opened.descriptor;
-  const image = new VmdkImage({ ...opened, node, backingFile: parentFileName === null ? null : { filename: parentFileName, format: "vmdk" } });
-  if (flags.write && image.obstacle !== null) {
-    throw new BlockError("ERR_UNSUPPORTED", `VMDK: the image can only be opened read-only: ${image.obstacle}`, { errno: "EACCES" });
-  }
+  const image = new VmdkImage({
+    ...opened,
+    node,
+    backingFile: parentFileName === null ? null : { filename: parentFileName, format: "vmdk" },
+  });
+  if (flags.write) image.refuseWrite();
   return image;
 }
 
@@ -50,6 +72,8 @@ interface OpenedImage {
   withMarkers: Set<VmdkExtent>;
   createType: string;
   contentId: ContentId;
+  /** Why it must not be written. */
+  obstacles: BlockError[];
 }
 
 /** `parseDescriptor` stops at the first NUL. */
@@ -57,28 +81,61 @@ function* readDescriptor(file: Node, offset: number): Op<Descriptor> {
   return parseDescriptor(yield* readBytes(file, offset, Math.min(MAX_DESCRIPTOR_BYTES, file.size - offset)));
 }
 
-function sparseContext(context: OpenContext, child: Child, start: number, type: string, extents: number): SparseContext {
-  const { node, flags, environment } = context;
-  return { node, child, write: flags.write, warn: environment.warn, budget: environment.memoryBudget / extents, start, type };
+/** Refuses now, or remembers for the day the image is to become writable. */
+function obstacleTo(context: OpenContext, obstacles: BlockError[]): (reason: BlockError) => void {
+  return (reason) => {
+    if (context.flags.write) throw reason;
+    obstacles.push(reason);
+  };
+}
+
+function sparseContext(
+  context: OpenContext,
+  child: Child,
+  start: number,
+  type: string,
+  extents: number,
+  obstacles: BlockError[],
+): SparseContext {
+  const { node, environment } = context;
+  return {
+    node,
+    child,
+    refuseWrite: obstacleTo(context, obstacles),
+    warn: environment.warn,
+    budget: environment.memoryBudget / extents,
+    start,
+    type,
+  };
 }
 
 function* openMonolithic(context: OpenContext, child: Child): Op<OpenedImage> {
   const file = child.node;
-  const { extent, hasMarkers } = yield* openSparse(sparseContext(context, child, 0, "", 1));
+  const obstacles: BlockError[] = [];
+  const { extent, hasMarkers } = yield* openSparse(sparseContext(context, child, 0, "", 1, obstacles));
   const isCowd = startsWith(yield* readBytes(file, 0, 4), COWD_MAGIC);
   const bytes = yield* readBytes(file, EMBEDDED_DESCRIPTOR_OFFSET, EMBEDDED_DESCRIPTOR_BYTES);
   // Server extents are described by another file.
-  const descriptor = isCowd ? { cid: NO_CID, parentCid: NO_CID, createType: null, parentFileName: null, extents: [] } : parseDescriptor(bytes);
+  const descriptor = isCowd
+    ? { cid: NO_CID, parentCid: NO_CID, createType: null, parentFileName: null, extents: [] }
+    : parseDescriptor(bytes);
   return {
     descriptor,
     extents: extent.end > extent.start ? [extent] : [],
     withMarkers: new Set(hasMarkers ? [extent] : []),
     createType: isCowd ? "vmfsSparse" : extent.compressed ? "streamOptimized" : "monolithicSparse",
     contentId: new ContentId(descriptor, file, EMBEDDED_DESCRIPTOR_OFFSET, EMBEDDED_DESCRIPTOR_BYTES),
+    obstacles,
   };
 }
 
-function* openDescribed(context: OpenContext, descriptor: Descriptor, file: Node, offset: number, room: number | null): Op<OpenedImage> {
+function* openDescribed(
+  context: OpenContext,
+  descriptor: Descriptor,
+  file: Node,
+  offset: number,
+  room: number | null,
+): Op<OpenedImage> {
   const { createType } = descriptor;
   if (createType === null) throw new BlockError("ERR_NOT_THIS_FORMAT", "invalid VMDK image descriptor");
   if (!TYPES.has(createType)) throw new BlockError("ERR_UNSUPPORTED", `Unsupported image type '${createType}'`);
@@ -92,10 +149,11 @@ function* openDescribed(context: OpenContext, descriptor: Descriptor, file: Node
     withMarkers: new Set(),
     createType,
     contentId: new ContentId(descriptor, file, offset, room === null ? null : Math.min(room, file.size - offset)),
+    obstacles: [],
   };
   let start = 0;
   for (let i = 0; i < lines.length; i++) {
-    const extent = yield* openExtent(context, files, lines, i, start, opened.withMarkers);
+    const extent = yield* openExtent(context, files, lines, i, start, opened);
     opened.extents.push(extent);
     start = extent.end;
     if (!Number.isSafeInteger(start)) throw errnoError("EFBIG", "Could not refresh total sector count");
@@ -127,24 +185,38 @@ class ExtentFiles {
     const child =
       name in this.#context.options
         ? yield* this.#context.openChild(name, "data")
-        : yield* this.#context.openReference(name, flat ? "data" : "image", { kind: "extent", filename: line.filename, format: null });
+        : yield* this.#context.openReference(name, flat ? "data" : "image", {
+            kind: "extent",
+            filename: line.filename,
+            format: null,
+          });
     this.#open.set(line.filename, child);
     return child;
   }
 }
 
-function* openExtent(context: OpenContext, files: ExtentFiles, lines: readonly ExtentLine[], index: number, start: number, withMarkers: Set<VmdkExtent>): Op<VmdkExtent> {
+function* openExtent(
+  context: OpenContext,
+  files: ExtentFiles,
+  lines: readonly ExtentLine[],
+  index: number,
+  start: number,
+  image: OpenedImage,
+): Op<VmdkExtent> {
   const line = lines[index]!;
   const where = line.filename === "" ? `extent ${index + 1}` : `extent ${index + 1} '${line.filename}'`;
   if (line.access === "NOACCESS") throw new BlockError("ERR_UNSUPPORTED", `VMDK: ${where} allows no access`);
-  if (line.access === "RDONLY" && context.flags.write) throw new BlockError("ERR_READ_ONLY", `VMDK: ${where} is read-only`);
+  if (line.access === "RDONLY")
+    obstacleTo(context, image.obstacles)(new BlockError("ERR_READ_ONLY", `VMDK: ${where} is read-only`));
   if (line.type === "ZERO") return new ZeroExtent(start, line.sectors * SECTOR);
   try {
     const child = yield* files.get(line, index);
-    if (line.type === "FLAT" || line.type === "VMFS") return new FlatExtent(start, line.sectors * SECTOR, child, line.type, line.offset * SECTOR);
-    const sparse = sparseContext(context, child, start, line.type, lines.length);
-    const opened: OpenedExtent = line.type === "SESPARSE" ? { extent: yield* openSeSparse(sparse), hasMarkers: false } : yield* openSparse(sparse);
-    if (opened.hasMarkers) withMarkers.add(opened.extent);
+    if (line.type === "FLAT" || line.type === "VMFS")
+      return new FlatExtent(start, line.sectors * SECTOR, child, line.type, line.offset * SECTOR);
+    const sparse = sparseContext(context, child, start, line.type, lines.length, image.obstacles);
+    const opened: OpenedExtent =
+      line.type === "SESPARSE" ? { extent: yield* openSeSparse(sparse), hasMarkers: false } : yield* openSparse(sparse);
+    if (opened.hasMarkers) image.withMarkers.add(opened.extent);
     return opened.extent;
   } catch (error) {
     const missing = error instanceof BlockError && error.code === "ERR_NOT_FOUND";

@@ -13,13 +13,15 @@ import { discard, flush, readBytes, writeGrow, writeZeroes, zeroGrow } from "../
 import type { Child, Node } from "../../block/node.js";
 import { Mutex, type Op } from "../../block/op.js";
 import type { VmdkExtent } from "./extent.js";
-import { PlainDirectory, type Directory, type TablePlace } from "./directory.js";
+import type { Directory, PlainDirectory, TablePlace } from "./directory.js";
 import { FreeGrains } from "./free-grains.js";
 import { DAMAGED, GrainTable, TableCache, TableMiss, UNALLOCATED, ZEROED } from "./grain-tables.js";
 import { GTE_ZEROED, MAX_FILE_SECTORS, SECTOR } from "./layout.js";
 
 /** Extents one `map` call appends at most. */
 const MAP_EXTENTS = 64;
+/** Grain tables read together where they lie together. */
+const READ_AHEAD = 16;
 /** Guest bytes of new grains one plan covers at most (at least one grain). */
 const PLAN_BYTES = 32 << 20;
 
@@ -106,7 +108,7 @@ export class SparseExtent implements VmdkExtent {
   // ---- reading ----
 
   map(offset: number, end: number, out: ExtentList): Miss | null {
-    const { grainSize, start } = this;
+    const { start } = this;
     const coverage = this.#coverage;
     const limit = out.count + MAP_EXTENTS;
     const stored = this.#directory.storedCount;
@@ -148,7 +150,11 @@ export class SparseExtent implements VmdkExtent {
       else if (host === ZEROED) out.push(at, next - at, ExtentKind.zero);
       else if (host === DAMAGED) {
         if (out.count > 0) return at;
-        throw new BlockError("ERR_CORRUPT", `VMDK: invalid grain table entry for sector ${at / SECTOR} in '${file.filename}'`, { errno: "EIO", node: this.#node.nodeName, offset: at });
+        throw new BlockError("ERR_CORRUPT", `VMDK: invalid grain table entry for sector ${at / SECTOR} in '${file.filename}'`, {
+          errno: "EIO",
+          node: this.#node.nodeName,
+          offset: at,
+        });
       } else if (this.compressed) out.pushSpecial(at, next - at, file, host, 0, true);
       else out.push(at, next - at, ExtentKind.data, file, host + (at - grainStart));
       at = next;
@@ -164,18 +170,32 @@ export class SparseExtent implements VmdkExtent {
       yield* this.#directory.load(place);
       return;
     }
-    if (place.offset === offset) yield* this.#loadTable(place);
+    if (place.offset === offset) yield* this.#loadTables(index, place);
   }
 
-  *#loadTable(place: TablePlace): Op<void> {
+  /** Loads a table, and those that follow it in the disk and in the file, as they do in new images. */
+  *#loadTables(index: number, first: TablePlace): Op<void> {
     const unlock = yield* this.#loading.acquire();
     try {
-      if (this.#tables.find(place.offset) !== null) return;
-      const bytes = yield* readBytes(this.file, place.offset, this.#tableBytes);
+      if (this.#tables.find(first.offset) !== null) return;
+      const places = [first];
+      while (places.length < READ_AHEAD && index + places.length < this.#directory.storedCount) {
+        const next = this.#directory.place(index + places.length);
+        if (
+          next instanceof TableMiss ||
+          next.offset !== first.offset + places.length * this.#tableBytes ||
+          this.#tables.find(next.offset) !== null
+        )
+          break;
+        places.push(next);
+      }
+      const bytes = yield* readBytes(this.file, first.offset, places.length * this.#tableBytes);
       const view = viewOf(bytes);
-      const grains = new Float64Array(this.#tableEntries);
-      for (let i = 0; i < grains.length; i++) grains[i] = this.#decode(view, i * this.#entryBytes);
-      this.#tables.add(new GrainTable(place.offset, place.copy, grains));
+      places.forEach((place, table) => {
+        const grains = new Float64Array(this.#tableEntries);
+        for (let i = 0; i < grains.length; i++) grains[i] = this.#decode(view, table * this.#tableBytes + i * this.#entryBytes);
+        this.#tables.add(new GrainTable(place.offset, place.copy, grains));
+      });
     } finally {
       unlock();
     }
@@ -202,14 +222,18 @@ export class SparseExtent implements VmdkExtent {
         continue;
       }
       if (place.damaged || place.offset + this.#tableBytes > this.file.size) {
-        throw new BlockError("ERR_CORRUPT", `VMDK: grain table ${number} of '${this.file.filename}' is damaged; that part of the image can only be read`, {
-          errno: "EIO",
-          node: this.#node.nodeName,
-        });
+        throw new BlockError(
+          "ERR_CORRUPT",
+          `VMDK: grain table ${number} of '${this.file.filename}' is damaged; that part of the image can only be read`,
+          {
+            errno: "EIO",
+            node: this.#node.nodeName,
+          },
+        );
       }
       const table = this.#tables.find(place.offset);
       if (table !== null) return table;
-      yield* this.#loadTable(place);
+      yield* this.#loadTables(number, place);
     }
   }
 
@@ -226,7 +250,10 @@ export class SparseExtent implements VmdkExtent {
       this.#next = alignUp(offset + copies * bytes, this.compressed ? SECTOR : this.grainSize);
       yield* zeroGrow(this.file, offset, copies * bytes);
       yield* flush(this.file);
-      for (const [table, at] of [[directory.primary, offset], [directory.redundant, offset + bytes]] as const) {
+      for (const [table, at] of [
+        [directory.primary, offset],
+        [directory.redundant, offset + bytes],
+      ] as const) {
         if (table === null) continue;
         yield* table.ensure(number);
         table.set(number, at / SECTOR);
@@ -284,11 +311,15 @@ export class SparseExtent implements VmdkExtent {
   /** A damaged entry must not make a write destroy the header or stretch the file. */
   #checkGrain(grain: number, host: number): void {
     if (host >= SECTOR && host < this.file.size) return;
-    throw new BlockError("ERR_CORRUPT", `VMDK: grain ${grain} of '${this.file.filename}' lies at offset ${host}, outside of the file's grains`, {
-      errno: "EIO",
-      node: this.#node.nodeName,
-      offset: host,
-    });
+    throw new BlockError(
+      "ERR_CORRUPT",
+      `VMDK: grain ${grain} of '${this.file.filename}' lies at offset ${host}, outside of the file's grains`,
+      {
+        errno: "EIO",
+        node: this.#node.nodeName,
+        offset: host,
+      },
+    );
   }
 
   #addPiece(plan: GrainPlan, grain: number, host: number, fresh: boolean, offset: number): void {
@@ -298,7 +329,12 @@ export class SparseExtent implements VmdkExtent {
     const end = fresh ? to : Math.min(to, offset + plan.length);
     const at = host + (start - from);
     const previous = plan.pieces[plan.pieces.length - 1];
-    if (previous !== undefined && previous.fresh === fresh && previous.start + previous.length === start && previous.host + previous.length === at) {
+    if (
+      previous !== undefined &&
+      previous.fresh === fresh &&
+      previous.start + previous.length === start &&
+      previous.host + previous.length === at
+    ) {
       previous.length += end - start;
       return;
     }
@@ -378,8 +414,15 @@ export class SparseExtent implements VmdkExtent {
   // ---- zeros and discard ----
 
   *writeZeroes(offset: number, length: number, flags: WriteFlags, dryRun: boolean): Op<void> {
-    if (this.compressed && !this.#zeroedGrain) throw new BlockError("ERR_UNSUPPORTED", "streamOptimized images have no zeros but written ones");
-    yield* this.#clear(offset, length, dryRun, (host, bytes) => writeZeroes(this.file, host, bytes, flags), flags.mayUnmap === true);
+    if (this.compressed && !this.#zeroedGrain)
+      throw new BlockError("ERR_UNSUPPORTED", "streamOptimized images have no zeros but written ones");
+    yield* this.#clear(
+      offset,
+      length,
+      dryRun,
+      (host, bytes) => writeZeroes(this.file, host, bytes, flags),
+      flags.mayUnmap === true,
+    );
   }
 
   *discard(offset: number, length: number): Op<void> {
@@ -393,7 +436,13 @@ export class SparseExtent implements VmdkExtent {
    * Makes a range zeros: whole grains by their entry, parts of stored grains in place with `inPlace`.
    * @param mayFree whole grains may be let go where there is no entry for zeros
    */
-  *#clear(offset: number, length: number, dryRun: boolean, inPlace: (host: number, bytes: number) => Op<void>, mayFree: boolean): Op<void> {
+  *#clear(
+    offset: number,
+    length: number,
+    dryRun: boolean,
+    inPlace: (host: number, bytes: number) => Op<void>,
+    mayFree: boolean,
+  ): Op<void> {
     const { grainSize, start } = this;
     const covered = this.#node.backing !== null;
     const end = offset + length;
@@ -413,7 +462,10 @@ export class SparseExtent implements VmdkExtent {
       const host = table.grains[slot]!;
       const whole = at === from && next === Math.min(this.end, from + grainSize);
       if (host > 0 && this.compressed) {
-        throw new BlockError("ERR_IO", "Could not write to allocated cluster for streamOptimized", { node: this.#node.nodeName, offset: at });
+        throw new BlockError("ERR_IO", "Could not write to allocated cluster for streamOptimized", {
+          node: this.#node.nodeName,
+          offset: at,
+        });
       }
       if (whole && this.#zeroedGrain) {
         if (!dryRun && (host > 0 || (covered && host === UNALLOCATED))) this.#unlink(table, slot, ZEROED);
@@ -484,4 +536,5 @@ export class SparseExtent implements VmdkExtent {
   }
 }
 
-const unsupportedZeros = (): BlockError => new BlockError("ERR_UNSUPPORTED", "Zeros over a backing file must be written: the image has no zeroed grains");
+const unsupportedZeros = (): BlockError =>
+  new BlockError("ERR_UNSUPPORTED", "Zeros over a backing file must be written: the image has no zeroed grains");

@@ -76,8 +76,17 @@ export function* readSparseHeader(file: Node): Op<SparseHeader> {
   const tail = yield* readBytes(file, whole - 3 * SECTOR, 3 * SECTOR);
   const view = viewOf(tail);
   const footer = tail.subarray(SECTOR, 2 * SECTOR);
-  const endsWell = readU64LE(view, 2 * SECTOR) === 0 && view.getUint32(2 * SECTOR + 8, true) === 0 && view.getUint32(2 * SECTOR + 12, true) === Marker.endOfStream;
-  if (!startsWith(footer, HOSTED_MAGIC) || view.getUint32(8, true) !== 0 || view.getUint32(12, true) !== Marker.footer || !endsWell || isDirectoryAtEnd(footer)) {
+  const endsWell =
+    readU64LE(view, 2 * SECTOR) === 0 &&
+    view.getUint32(2 * SECTOR + 8, true) === 0 &&
+    view.getUint32(2 * SECTOR + 12, true) === Marker.endOfStream;
+  if (
+    !startsWith(footer, HOSTED_MAGIC) ||
+    view.getUint32(8, true) !== 0 ||
+    view.getUint32(12, true) !== Marker.footer ||
+    !endsWell ||
+    isDirectoryAtEnd(footer)
+  ) {
     throw new BlockError("ERR_CORRUPT", "Invalid footer");
   }
   return parseSparseHeader(footer);

@@ -50,7 +50,8 @@ export interface StreamResult {
 }
 
 export function* writeStreamOptimized(source: Node, sink: ByteSink, options: StreamOptions): Op<StreamResult> {
-  if (!/^[^"\r\n\0]{1,255}$/.test(options.filename)) throw new BlockError("ERR_INVALID_ARGUMENT", `'${options.filename}' cannot be the name of a VMDK`);
+  if (!/^[^"\r\n\0]{1,255}$/.test(options.filename))
+    throw new BlockError("ERR_INVALID_ARGUMENT", `'${options.filename}' cannot be the name of a VMDK`);
   const writer = new StreamWriter(source, sink, options);
   return yield* writer.run();
 }
@@ -72,7 +73,8 @@ class StreamWriter {
     this.#sink = sink;
     this.#options = options;
     this.#capacity = alignUp(source.size, SECTOR) / SECTOR;
-    if (this.#capacity > MAX_FILE_SECTORS) throw new BlockError("ERR_TOO_LARGE", "The image is too large for a streamOptimized VMDK");
+    if (this.#capacity > MAX_FILE_SECTORS)
+      throw new BlockError("ERR_TOO_LARGE", "The image is too large for a streamOptimized VMDK");
     this.#directory = new Uint32Array(divCeil(divCeil(this.#capacity, GRAIN_SECTORS), TABLE_ENTRIES));
     const level = options.level === undefined ? {} : { level: options.level };
     this.#compressor = source.environment.codecs.compressor("zlib", { windowBits: 15, ...level });
@@ -96,7 +98,8 @@ class StreamWriter {
   *#append(bytes: Uint8Array): Op<void> {
     yield* this.#sink.append(bytes);
     this.#sector += bytes.length / SECTOR;
-    if (this.#sector > MAX_FILE_SECTORS) throw new BlockError("ERR_TOO_LARGE", "The image is too large for a streamOptimized VMDK");
+    if (this.#sector > MAX_FILE_SECTORS)
+      throw new BlockError("ERR_TOO_LARGE", "The image is too large for a streamOptimized VMDK");
   }
 
   #header(directory: number | null): Uint8Array {
@@ -137,7 +140,7 @@ class StreamWriter {
     const { size } = this.#source;
     let batch: number[] = [];
     let next = 0;
-    for (let at = 0; at < size; ) {
+    for (let at = 0; at < size;) {
       const status = yield* blockStatus(this.#source, at, size - at);
       const end = status.start + status.length;
       at = end;

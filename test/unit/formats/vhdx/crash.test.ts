@@ -29,7 +29,9 @@ const first = chooseSeed();
 function openOn(storage: Storage, writable: boolean): Node {
   const file = runSync(storageNode(world.environment, storage, { write: writable }));
   try {
-    return runSync(openNode(world.environment, { driver: "vhdx", options: { file }, flags: { write: writable, unmap: writable } }));
+    return runSync(
+      openNode(world.environment, { driver: "vhdx", options: { file }, flags: { write: writable, unmap: writable } }),
+    );
   } finally {
     runSync(file.unref());
   }
@@ -104,7 +106,9 @@ async function record(chance: Random): Promise<Recorded> {
 }
 
 function bytesOf(line: LogLine & { op: "w" }): Uint8Array {
-  return "fill" in line ? new Uint8Array(line.n).fill(line.fill) : Uint8Array.from(atob(line.b64), (character) => character.charCodeAt(0));
+  return "fill" in line
+    ? new Uint8Array(line.n).fill(line.fill)
+    : Uint8Array.from(atob(line.b64), (character) => character.charCodeAt(0));
 }
 
 /** The file after a power failure behind line `cut`. */
@@ -148,7 +152,8 @@ async function judge(bytes: Uint8Array, state: ReturnType<Guest["snapshot"]>, si
   assert.is(Buffer.compare(world.bytes("crashed"), bytes), 0, `${what}: reading changed the file`);
   for (let sector = 0; sector < size / SECTOR; sector++) {
     const [from, to] = [sector * SECTOR, (sector + 1) * SECTOR];
-    const is = (want: Uint8Array, at = 0): boolean => Buffer.compare(seen.subarray(from, to), want.subarray(at, at + SECTOR)) === 0;
+    const is = (want: Uint8Array, at = 0): boolean =>
+      Buffer.compare(seen.subarray(from, to), want.subarray(at, at + SECTOR)) === 0;
     if (is(state.flushed, from) || (state.since.get(sector) ?? []).some((version) => is(version))) continue;
     assert.unreachable(`${what}: sector ${sector} is neither what was flushed nor what was written since`);
   }
@@ -157,7 +162,8 @@ async function judge(bytes: Uint8Array, state: ReturnType<Guest["snapshot"]>, si
   runSync(read(writable, again, 0));
   assert.is(Buffer.compare(again, seen), 0, `${what}: replayed into the file it is another image`);
   const impl = writable.impl;
-  if (impl.shape === "mapped") assert.is(runSync(impl.check!({ fix: "none", report: () => {} })).corruptions, 0, `${what}: corruptions`);
+  if (impl.shape === "mapped")
+    assert.is(runSync(impl.check!({ fix: "none", report: () => {} })).corruptions, 0, `${what}: corruptions`);
   const more = new Uint8Array(3 * MiB).fill(0xcc);
   runSync(write(writable, more, 5 * MiB));
   again.set(more, 5 * MiB);
@@ -178,7 +184,12 @@ test(`what the guest flushed survives: ${seeds} workloads, cut at many points`, 
     for (const cut of cuts) {
       // The guest's knowledge when the power failed: the last that was noted up to this line.
       const { state } = recorded.guests.filter(({ at }) => at <= cut).pop()!;
-      await judge(crashed(recorded, cut, chance), state, recorded.size, `seed ${first + i}, cut at ${cut} of ${recorded.lines.length}`);
+      await judge(
+        crashed(recorded, cut, chance),
+        state,
+        recorded.size,
+        `seed ${first + i}, cut at ${cut} of ${recorded.lines.length}`,
+      );
     }
   }
 });
@@ -189,10 +200,19 @@ test("an order that is wrong is found: the table before the data", async () => {
   for (let i = 0; i < 2; i++) {
     const chance = random(first + 1000 + i);
     const recorded = await record(chance);
-    recorded.lines.splice(0, recorded.lines.length, ...recorded.lines.map((line): LogLine => (line.op === "f" ? { op: "mark", s: "no flush" } : line)));
+    recorded.lines.splice(
+      0,
+      recorded.lines.length,
+      ...recorded.lines.map((line): LogLine => (line.op === "f" ? { op: "mark", s: "no flush" } : line)),
+    );
     for (let n = 0; n < 10; n++) {
       try {
-        await judge(crashed(recorded, recorded.lines.length, chance), recorded.guests[recorded.guests.length - 1]!.state, recorded.size, "without flushes");
+        await judge(
+          crashed(recorded, recorded.lines.length, chance),
+          recorded.guests[recorded.guests.length - 1]!.state,
+          recorded.size,
+          "without flushes",
+        );
       } catch (error) {
         if (!(error instanceof BlockError) && (error as { code?: string }).code !== "ERR_ASSERTION") throw error;
         lost++;

@@ -18,7 +18,8 @@ const METADATA = 3 * MiB;
 /** Behind table, metadata and the gap. */
 const DATA = 8 * MiB;
 
-const utf16 = (text: string): Uint8Array => Uint8Array.from([...text].flatMap((character) => [character.charCodeAt(0) & 255, character.charCodeAt(0) >> 8]));
+const utf16 = (text: string): Uint8Array =>
+  Uint8Array.from(Array.from(text).flatMap((character) => [character.charCodeAt(0) & 255, character.charCodeAt(0) >> 8]));
 
 function locator(pairs: Record<string, string>): Uint8Array {
   const entries = Object.entries(pairs);
@@ -28,7 +29,10 @@ function locator(pairs: Record<string, string>): Uint8Array {
   view.setUint16(18, entries.length, true);
   let at = 20 + entries.length * 12;
   entries.forEach(([key, value], i) => {
-    for (const [field, text] of [[0, utf16(key)], [4, utf16(value)]] as const) {
+    for (const [field, text] of [
+      [0, utf16(key)],
+      [4, utf16(value)],
+    ] as const) {
       view.setUint32(20 + i * 12 + field, at, true);
       view.setUint16(20 + i * 12 + 8 + field / 2, text.length, true);
       bytes.set(text, at);
@@ -96,7 +100,11 @@ const world = (): World => makeWorld({ mode: "sync", drivers: [raw, vhdx] });
 test("each block is where its state says; partly present ones by their sector bitmap", async () => {
   const here = world();
   const guid = await makeParent(here);
-  await makeChild(here, { parent_linkage: `{${guid.toUpperCase()}}`, relative_path: ".\\parent.vhdx", absolute_win32_path: "C:\\vm\\parent.vhdx" });
+  await makeChild(here, {
+    parent_linkage: `{${guid.toUpperCase()}}`,
+    relative_path: ".\\parent.vhdx",
+    absolute_win32_path: "C:\\vm\\parent.vhdx",
+  });
   const node = await here.open(null, "child.vhdx", {});
   const seen = new Uint8Array(SIZE);
   await here.run(read(node, seen, 0));

@@ -2,7 +2,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { viewOf, writeU64LE } from "../../../../src/base/bytes.js";
-import { read } from "../../../../src/block/io.js";
+import { read, write } from "../../../../src/block/io.js";
+import { setWritable } from "../../../../src/block/reopen.js";
 import { randomGuid } from "../../../../src/codec/guid.js";
 import { setChecksum } from "../../../../src/formats/vhdx/checksum.js";
 import { encodeHeader, parseHeader } from "../../../../src/formats/vhdx/headers.js";
@@ -34,7 +35,8 @@ async function make(): Promise<Made> {
   bytes.fill(0x77, 8 * MiB, 9 * MiB);
   bytes.fill(0x88, 9 * MiB, 10 * MiB);
   const guid = randomGuid();
-  for (const at of [65536, 131072]) bytes.set(encodeHeader({ ...parseHeader(bytes.subarray(at, at + 4096))!, logGuid: guid }), at);
+  for (const at of [65536, 131072])
+    bytes.set(encodeHeader({ ...parseHeader(bytes.subarray(at, at + 4096))!, logGuid: guid }), at);
   return { world, bytes, guid, put: () => void world.files.set("image", memoryStorage(bytes.slice(), { name: "image" })) };
 }
 
@@ -46,8 +48,8 @@ function table(...places: number[]): Uint8Array {
   return sector;
 }
 
-async function firstBytes(world: World, write = false): Promise<number[]> {
-  const node = await world.open("vhdx", "image", { write });
+async function firstBytes(world: World, writable = false): Promise<number[]> {
+  const node = await world.open("vhdx", "image", { write: writable });
   const seen: number[] = [];
   for (let block = 0; block < 4; block++) {
     const byte = new Uint8Array(1);
@@ -70,7 +72,16 @@ async function refused(world: World): Promise<string> {
 
 test("one entry is replayed, in memory and in the file", async () => {
   const { world, bytes, guid, put } = await make();
-  bytes.set(encodeEntry({ logGuid: guid, tail: 0, sequence: 5, fileSize: bytes.length, sectors: [{ offset: BAT, bytes: table(8, 0, 9) }] }), LOG);
+  bytes.set(
+    encodeEntry({
+      logGuid: guid,
+      tail: 0,
+      sequence: 5,
+      fileSize: bytes.length,
+      sectors: [{ offset: BAT, bytes: table(8, 0, 9) }],
+    }),
+    LOG,
+  );
   put();
   assert.equal(await firstBytes(world), [0x77, 0, 0x88, 0]);
   assert.equal(await firstBytes(world, true), [0x77, 0, 0x88, 0]);
@@ -81,10 +92,37 @@ test("one entry is replayed, in memory and in the file", async () => {
   assert.equal(await firstBytes(world), [0x77, 0, 0x88, 0]);
 });
 
+test("an image that becomes writable while it is open gets its log replayed into the file first", async () => {
+  const { world, bytes, guid, put } = await make();
+  bytes.set(
+    encodeEntry({
+      logGuid: guid,
+      tail: 0,
+      sequence: 5,
+      fileSize: bytes.length,
+      sectors: [{ offset: BAT, bytes: table(8, 0, 9) }],
+    }),
+    LOG,
+  );
+  put();
+  const node = await world.open("vhdx", "image", {});
+  await world.run(setWritable(node, true));
+  assert.equal(world.bytes("image").subarray(BAT, BAT + SECTOR), table(8, 0, 9));
+  await world.run(write(node, new Uint8Array(MiB).fill(0x99), MiB));
+  await world.run(setWritable(node, false));
+  // Read-only again, its log is empty.
+  assert.ok(parseHeader(world.bytes("image").subarray(65536, 65536 + 4096))!.logGuid.every((byte) => byte === 0));
+  await world.close(node);
+  assert.equal(await firstBytes(world), [0x77, 0x99, 0x88, 0]);
+});
+
 test("of several sequences the newest whose tail fits counts, from its tail to its head", async () => {
   const { world, bytes, guid, put } = await make();
   const entry = (at: number, tail: number, sequence: number, ...places: number[]): void =>
-    bytes.set(encodeEntry({ logGuid: guid, tail, sequence, fileSize: bytes.length, sectors: [{ offset: BAT, bytes: table(...places) }] }), LOG + at);
+    bytes.set(
+      encodeEntry({ logGuid: guid, tail, sequence, fileSize: bytes.length, sectors: [{ offset: BAT, bytes: table(...places) }] }),
+      LOG + at,
+    );
   entry(0, 0, 5, 9, 9, 9);
   // Two entries that belong together: the later one wins.
   entry(40960, 40960, 9, 9, 0, 0);
@@ -97,10 +135,25 @@ test("of several sequences the newest whose tail fits counts, from its tail to i
 
 test("a sequence goes around the end of the log", async () => {
   const { world, bytes, guid, put } = await make();
-  const first = encodeEntry({ logGuid: guid, tail: MiB - SECTOR, sequence: 3, fileSize: bytes.length, sectors: [{ offset: BAT, bytes: table(9) }] });
+  const first = encodeEntry({
+    logGuid: guid,
+    tail: MiB - SECTOR,
+    sequence: 3,
+    fileSize: bytes.length,
+    sectors: [{ offset: BAT, bytes: table(9) }],
+  });
   bytes.set(first.subarray(0, SECTOR), LOG + MiB - SECTOR);
   bytes.set(first.subarray(SECTOR), LOG);
-  bytes.set(encodeEntry({ logGuid: guid, tail: MiB - SECTOR, sequence: 4, fileSize: bytes.length, sectors: [{ offset: BAT, bytes: table(8, 9) }] }), LOG + SECTOR);
+  bytes.set(
+    encodeEntry({
+      logGuid: guid,
+      tail: MiB - SECTOR,
+      sequence: 4,
+      fileSize: bytes.length,
+      sectors: [{ offset: BAT, bytes: table(8, 9) }],
+    }),
+    LOG + SECTOR,
+  );
   put();
   assert.equal(await firstBytes(world), [0x77, 0x88, 0, 0]);
 });
@@ -112,7 +165,13 @@ test("an entry with a bad checksum, another GUID or sequence 0 is none", async (
     (made: Uint8Array): void => (made.fill(0, 16, 24), setChecksum(made)),
   ]) {
     const { world, bytes, guid, put } = await make();
-    const made = encodeEntry({ logGuid: guid, tail: 0, sequence: 5, fileSize: bytes.length, sectors: [{ offset: BAT, bytes: table(8) }] });
+    const made = encodeEntry({
+      logGuid: guid,
+      tail: 0,
+      sequence: 5,
+      fileSize: bytes.length,
+      sectors: [{ offset: BAT, bytes: table(8) }],
+    });
     spoil(made);
     bytes.set(made, LOG);
     put();
@@ -123,7 +182,10 @@ test("an entry with a bad checksum, another GUID or sequence 0 is none", async (
 test("changes of what is none of the log's business are refused: header, log, behind the file", async () => {
   for (const offset of [0, 65536, LOG, LOG + SECTOR, 10 * MiB, 2 ** 40, 2 ** 52]) {
     const { world, bytes, guid, put } = await make();
-    bytes.set(encodeEntry({ logGuid: guid, tail: 0, sequence: 5, fileSize: bytes.length, sectors: [{ offset, bytes: table(8) }] }), LOG);
+    bytes.set(
+      encodeEntry({ logGuid: guid, tail: 0, sequence: 5, fileSize: bytes.length, sectors: [{ offset, bytes: table(8) }] }),
+      LOG,
+    );
     put();
     assert.match(await refused(world), /log is corrupt/);
   }
@@ -151,7 +213,13 @@ test("zeros are replayed; claims beyond the file are refused at once", async () 
   assert.equal(await firstBytes(world), [0, 0x88, 0, 0]);
   assert.equal(await firstBytes(world, true), [0, 0x88, 0, 0]);
   const began = Date.now();
-  for (const [lastSize, length] of [[bytes.length, 2 ** 32], [bytes.length, 2 ** 40], [bytes.length, 2 ** 52], [2 ** 50, 2 ** 49], [512, MiB]] as const) {
+  for (const [lastSize, length] of [
+    [bytes.length, 2 ** 32],
+    [bytes.length, 2 ** 40],
+    [bytes.length, 2 ** 52],
+    [2 ** 50, 2 ** 49],
+    [512, MiB],
+  ] as const) {
     bytes.set(zeroEntry(guid, bytes.length, lastSize, 8 * MiB, length), LOG);
     put();
     assert.match(await refused(world), /log/);
@@ -161,7 +229,16 @@ test("zeros are replayed; claims beyond the file are refused at once", async () 
 
 test("a file that is shorter than its log knows it was truncated", async () => {
   const { world, bytes, guid, put } = await make();
-  bytes.set(encodeEntry({ logGuid: guid, tail: 0, sequence: 5, fileSize: bytes.length + MiB, sectors: [{ offset: BAT, bytes: table(8) }] }), LOG);
+  bytes.set(
+    encodeEntry({
+      logGuid: guid,
+      tail: 0,
+      sequence: 5,
+      fileSize: bytes.length + MiB,
+      sectors: [{ offset: BAT, bytes: table(8) }],
+    }),
+    LOG,
+  );
   put();
   assert.match(await refused(world), /truncated/);
 });
@@ -169,7 +246,16 @@ test("a file that is shorter than its log knows it was truncated", async () => {
 test("a log full of entries, each of them whole, is looked through in linear time", async () => {
   const { world, bytes, guid, put } = await make();
   for (let i = 0; i < 128; i++) {
-    bytes.set(encodeEntry({ logGuid: guid, tail: 4096, sequence: 100 + i, fileSize: bytes.length, sectors: [{ offset: BAT, bytes: table(8) }] }), LOG + i * 8192);
+    bytes.set(
+      encodeEntry({
+        logGuid: guid,
+        tail: 4096,
+        sequence: 100 + i,
+        fileSize: bytes.length,
+        sectors: [{ offset: BAT, bytes: table(8) }],
+      }),
+      LOG + i * 8192,
+    );
   }
   put();
   const began = Date.now();

@@ -10,8 +10,20 @@ const parse = (text: string): ReturnType<typeof parseDescriptor> => parseDescrip
 test("identities, type, parent and extents; line ends of either kind", () => {
   for (const end of ["\n", "\r\n"]) {
     const text = [
-      "# Disk DescriptorFile", "version=1", "encoding=\"UTF-8\"", "CID=fffffffe", "parentCID=3d51e1f5", "createType=\"custom\"", "parentFileNameHint=\"dir/ba sé.vmdk\"",
-      "RW 63 ZERO", "RW 100 SPARSE \"a s001.vmdk\"", "RDONLY 7 FLAT \"b.raw\" 12", "RW 8 VMFS \"c-flat.vmdk\"", "NOACCESS 5 SESPARSE \"d.vmdk\"", "ddb.adapterType = \"ide\"", "",
+      "# Disk DescriptorFile",
+      "version=1",
+      'encoding="UTF-8"',
+      "CID=fffffffe",
+      "parentCID=3d51e1f5",
+      'createType="custom"',
+      'parentFileNameHint="dir/ba sé.vmdk"',
+      "RW 63 ZERO",
+      'RW 100 SPARSE "a s001.vmdk"',
+      'RDONLY 7 FLAT "b.raw" 12',
+      'RW 8 VMFS "c-flat.vmdk"',
+      'NOACCESS 5 SESPARSE "d.vmdk"',
+      'ddb.adapterType = "ide"',
+      "",
     ].join(end);
     const found = parse(text);
     assert.is(found.cid, 0xfffffffe);
@@ -29,7 +41,7 @@ test("identities, type, parent and extents; line ends of either kind", () => {
 });
 
 test("what is after a NUL is not text; comments and unknown keys are skipped", () => {
-  const found = parse("CID=1\nparentCID=ffffffff\n# CID=2\nfoo=bar\nRW 1 FLAT \"x\" 0\n\0RW 1 FLAT \"y\" 0\n");
+  const found = parse('CID=1\nparentCID=ffffffff\n# CID=2\nfoo=bar\nRW 1 FLAT "x" 0\n\0RW 1 FLAT "y" 0\n');
   assert.is(found.extents.length, 1);
   assert.is(found.cid, 1);
   assert.is(found.parentCid, NO_CID);
@@ -37,7 +49,10 @@ test("what is after a NUL is not text; comments and unknown keys are skipped", (
 
 test("lines that contradict themselves are errors in QEMU's words", () => {
   for (const line of ['RW 2 FLAT "f.raw" -1', 'RW 2 FLAT "f.raw"', 'RW 2 SPARSE "f.raw" 3', 'RW 2 VMFS "f.raw" 0']) {
-    assert.throws(() => parse(`CID=1\nparentCID=2\n${line}\n`), (error: Error) => error.message === `Invalid extent line: ${line}`);
+    assert.throws(
+      () => parse(`CID=1\nparentCID=2\n${line}\n`),
+      (error: Error) => error.message === `Invalid extent line: ${line}`,
+    );
   }
   assert.throws(() => parse('version=1\ncreateType="monolithicFlat"\n'), /no CID/);
   assert.throws(() => parse('CID=1\nparentFileNameHint="unterminated\n'), /parentFileNameHint/);
@@ -54,19 +69,51 @@ test("a new CID is put in its place, whatever its length, and the rest stays", (
 
 test("what we format we read back", () => {
   const text = formatDescriptor({
-    cid: 0x12, parentCid: 0x34, createType: "twoGbMaxExtentFlat", parentFileName: "p.vmdk", hardwareVersion: "4", adapterType: "lsilogic", toolsVersion: "1", size: 2 ** 31,
-    extents: [{ sectors: 5, type: "FLAT", filename: "a-f001.vmdk" }, { sectors: 6, type: "SPARSE", filename: "a-s002.vmdk" }],
+    cid: 0x12,
+    parentCid: 0x34,
+    createType: "twoGbMaxExtentFlat",
+    parentFileName: "p.vmdk",
+    hardwareVersion: "4",
+    adapterType: "lsilogic",
+    toolsVersion: "1",
+    size: 2 ** 31,
+    extents: [
+      { sectors: 5, type: "FLAT", filename: "a-f001.vmdk" },
+      { sectors: 6, type: "SPARSE", filename: "a-s002.vmdk" },
+    ],
   });
   const found = parse(text);
-  assert.equal([found.cid, found.parentCid, found.createType, found.parentFileName], [0x12, 0x34, "twoGbMaxExtentFlat", "p.vmdk"]);
-  assert.equal(found.extents.map(({ type, sectors }) => [type, sectors]), [["FLAT", 5], ["SPARSE", 6]]);
+  assert.equal(
+    [found.cid, found.parentCid, found.createType, found.parentFileName],
+    [0x12, 0x34, "twoGbMaxExtentFlat", "p.vmdk"],
+  );
+  assert.equal(
+    found.extents.map(({ type, sectors }) => [type, sectors]),
+    [
+      ["FLAT", 5],
+      ["SPARSE", 6],
+    ],
+  );
   assert.match(text, 'ddb.geometry.heads = "255"');
   assert.is(vmdk.probe!(encodeText(text), ""), 100);
 });
 
 test("a descriptor of a million bytes is read in no time", () => {
   const began = Date.now();
-  for (const line of ["RW 1 FLAT \"x\" 0\n", "RW 1 ", "\"\"\"\"", "=", " ", "CID=", "RW ", "\n", "a=\"b", `a=${" ".repeat(4000)}x\n`, `${" ".repeat(4000)}x\n`, `RW${" ".repeat(4000)}x\n`]) {
+  for (const line of [
+    'RW 1 FLAT "x" 0\n',
+    "RW 1 ",
+    '""""',
+    "=",
+    " ",
+    "CID=",
+    "RW ",
+    "\n",
+    'a="b',
+    `a=${" ".repeat(4000)}x\n`,
+    `${" ".repeat(4000)}x\n`,
+    `RW${" ".repeat(4000)}x\n`,
+  ]) {
     const bytes = encodeText(`CID=1\nparentCID=1\n${line.repeat(Math.floor(1_000_000 / line.length))}`);
     try {
       parseDescriptor(bytes);
@@ -79,8 +126,16 @@ test("a descriptor of a million bytes is read in no time", () => {
 
 test("probing looks for the magic numbers, or for comments and a version", () => {
   const probe = (text: string): number => vmdk.probe!(encodeText(text), "");
-  for (const text of ["KDMV....", "COWD", "# Disk DescriptorFile\nversion=1\n", "#x\n  \n # \n".slice(0, 6) + "version=3\r\n", "version=2\n"]) assert.is(probe(text), 100, text);
-  for (const text of ["", "KDM", "version=4\n", "# only a comment", "x\nversion=1\n", "  x\nversion=1\n"]) assert.is(probe(text), 0, text);
+  for (const text of [
+    "KDMV....",
+    "COWD",
+    "# Disk DescriptorFile\nversion=1\n",
+    "#x\n  \n # \n".slice(0, 6) + "version=3\r\n",
+    "version=2\n",
+  ])
+    assert.is(probe(text), 100, text);
+  for (const text of ["", "KDM", "version=4\n", "# only a comment", "x\nversion=1\n", "  x\nversion=1\n"])
+    assert.is(probe(text), 0, text);
 });
 
 test.run();

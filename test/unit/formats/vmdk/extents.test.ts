@@ -15,7 +15,8 @@ import { makeWorld, type World } from "../../../support/world.js";
 const world = (): World => makeWorld({ mode: "sync", drivers: [raw, vmdk] });
 const put = (here: World, name: string, bytes: Uint8Array | string): void =>
   void here.files.set(name, memoryStorage(typeof bytes === "string" ? encodeText(bytes) : bytes, { name }));
-const head = (type = "custom"): string => `# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="${type}"\n`;
+const head = (type = "custom"): string =>
+  `# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="${type}"\n`;
 
 async function failure(work: Promise<unknown>): Promise<string> {
   try {
@@ -79,7 +80,11 @@ test("extents of every kind in one image, read across their borders", async () =
   put(here, "flat.raw", new Uint8Array(8192).fill(0xf1));
   put(here, "server.vmdk", cowd());
   put(here, "se.vmdk", seSparse());
-  put(here, "image.vmdk", `${head()}RW 4 ZERO\nRW 8 FLAT "flat.raw" 4\nRW 40 VMFSSPARSE "server.vmdk"\nRW 32 SESPARSE "se.vmdk"\n`);
+  put(
+    here,
+    "image.vmdk",
+    `${head()}RW 4 ZERO\nRW 8 FLAT "flat.raw" 4\nRW 40 VMFSSPARSE "server.vmdk"\nRW 32 SESPARSE "se.vmdk"\n`,
+  );
   const want = new Uint8Array(84 * 512);
   want.fill(0xf1, 4 * 512, 12 * 512);
   want.fill(0xc1, 20 * 512, 28 * 512);
@@ -88,18 +93,35 @@ test("extents of every kind in one image, read across their borders", async () =
   const node = await here.open(null, "image.vmdk", {});
   assert.is(node.driver.name, "vmdk");
   assert.is(node.size, want.length);
-  for (const [offset, length] of [[0, want.length], [1000, 5000], [511, 2], [43 * 512 - 1, 34 * 512]] as const) {
+  for (const [offset, length] of [
+    [0, want.length],
+    [1000, 5000],
+    [511, 2],
+    [43 * 512 - 1, 34 * 512],
+  ] as const) {
     const seen = new Uint8Array(length);
     await here.run(read(node, seen, offset));
     assert.is(Buffer.compare(seen, want.subarray(offset, offset + length)), 0, `${offset} +${length}`);
   }
   const info = await here.run(imageInfo(node));
-  assert.equal((info["format-specific"]!.data["extents"] as { format: string; filename: string }[]).map(({ format, filename }) => [format, filename]), [
-    ["ZERO", ""], ["FLAT", "flat.raw"], ["VMFSSPARSE", "server.vmdk"], ["SESPARSE", "se.vmdk"],
-  ]);
+  assert.equal(
+    (info["format-specific"]!.data["extents"] as { format: string; filename: string }[]).map(({ format, filename }) => [
+      format,
+      filename,
+    ]),
+    [
+      ["ZERO", ""],
+      ["FLAT", "flat.raw"],
+      ["VMFSSPARSE", "server.vmdk"],
+      ["SESPARSE", "se.vmdk"],
+    ],
+  );
   assert.is((await here.run(checkImage(node))).corruptions, undefined);
   await here.close(node);
-  assert.match(await failure(here.open("vmdk", "image.vmdk", { write: true })), /extent 3 'server\.vmdk' cannot be opened: No write support/);
+  assert.match(
+    await failure(here.open("vmdk", "image.vmdk", { write: true })),
+    /extent 3 'server\.vmdk' cannot be opened: No write support/,
+  );
 });
 
 test("a server extent without its descriptor can be read", async () => {

@@ -34,7 +34,13 @@ async function failure(work: Promise<unknown>): Promise<string> {
 }
 const cidOf = (here: World, name: string): number => parseDescriptor(here.bytes(name).subarray(512)).cid;
 
-async function filled(here: World, name: string, size: number, value: number, options: Record<string, unknown> = {}): Promise<void> {
+async function filled(
+  here: World,
+  name: string,
+  size: number,
+  value: number,
+  options: Record<string, unknown> = {},
+): Promise<void> {
   await here.create("vmdk", name, size, options);
   const node = await here.open("vmdk", name);
   await here.run(write(node, new Uint8Array(size).fill(value), 0));
@@ -95,11 +101,17 @@ test("a parent that has changed, or is no VMDK, is not read", async () => {
   await here.close(top);
   await here.create("raw", "flat", MiB);
   assert.match(await failure(here.create("vmdk", "other.vmdk", MiB, { backing_file: "flat" })), /Must be vmdk/);
-  assert.match(await failure(here.create("vmdk", "other.vmdk", MiB, { backing_file: "flat", backing_fmt: "raw" })), /must be a vmdk image/);
+  assert.match(
+    await failure(here.create("vmdk", "other.vmdk", MiB, { backing_file: "flat", backing_fmt: "raw" })),
+    /must be a vmdk image/,
+  );
 });
 
 /** Sector numbers of the two directories. */
-const directories = (bytes: Uint8Array): [number, number] => [viewOf(bytes).getUint32(48, true), viewOf(bytes).getUint32(56, true)];
+const directories = (bytes: Uint8Array): [number, number] => [
+  viewOf(bytes).getUint32(48, true),
+  viewOf(bytes).getUint32(56, true),
+];
 
 test("where the grain directory is damaged the redundant one is used, with a warning, and nothing is written there", async () => {
   const spoilers: ((bytes: Uint8Array, redundant: number, primary: number) => void)[] = [
