@@ -1,6 +1,6 @@
 /**
  * zstd at native speed: the runtime's own (`node:zlib` of Node.js 22.15 and later, Deno, Bun, workerd) or, on Node.js 20,
- * the optional prebuilt package `@toondepauw/node-zstd`, whose asynchronous calls run in libuv's thread pool.
+ * the prebuilt addon of the optional package `@cloudpss/zstd`, on the calling thread.
  */
 import { createRequire } from "node:module";
 import { codecOption, type CodecProvider, type Compressor, type Decompressor } from "./codec.js";
@@ -97,9 +97,10 @@ function builtin(): CodecProvider | null {
   };
 }
 
+/** Both take and give whole buffers; what they give is memory the garbage collector knows about. */
 interface NativePackage {
-  Encoder: new (level: number) => { encode(from: Uint8Array): Promise<Uint8Array>; encodeSync(from: Uint8Array): Uint8Array };
-  Decoder: new () => { decode(from: Uint8Array): Promise<Uint8Array>; decodeSync(from: Uint8Array): Uint8Array };
+  compress(from: Uint8Array, level: number): Uint8Array;
+  decompress(from: Uint8Array): Uint8Array;
 }
 
 let native: NativePackage | null | undefined;
@@ -108,7 +109,7 @@ let native: NativePackage | null | undefined;
 function nativePackage(): NativePackage | null {
   if (native === undefined) {
     try {
-      native = createRequire(import.meta.url)("@toondepauw/node-zstd") as NativePackage;
+      native = createRequire(import.meta.url)("@cloudpss/zstd/napi") as NativePackage;
     } catch {
       native = null;
     }
@@ -116,27 +117,16 @@ function nativePackage(): NativePackage | null {
   return native;
 }
 
-const nativeDecompressor: Decompressor = decompressor(
-  (from, into) => {
-    const frame = boundedFrame(from, into.length);
-    const found = frame === null ? null : nativePackage();
-    return found === null ? null : new found.Decoder().decodeSync(frame!);
-  },
-  async (from, into) => {
-    const frame = boundedFrame(from, into.length);
-    const found = frame === null ? null : nativePackage();
-    return found === null ? null : new found.Decoder().decode(frame!);
-  },
-);
+function decompressNatively(from: Uint8Array, into: Uint8Array): Uint8Array | null {
+  const frame = boundedFrame(from, into.length);
+  return frame === null ? null : (nativePackage()?.decompress(frame) ?? null);
+}
+const nativeDecompressor: Decompressor = decompressor(decompressNatively, async (from, into) => decompressNatively(from, into));
 
+/** On the calling thread: at this speed handing clusters to other threads and back gains little. */
 function nativeCompressor(found: NativePackage, level: number): Compressor {
-  const encoder = new found.Encoder(level);
-  return {
-    name: "zstd",
-    parallel: PARALLEL,
-    sync: (from, maxLength) => fit(withContentSize(encoder.encodeSync(from), from.length), maxLength),
-    async: async (from, maxLength) => fit(withContentSize(await encoder.encode(from), from.length), maxLength),
-  };
+  const sync = (from: Uint8Array, maxLength: number): Uint8Array | null => fit(withContentSize(found.compress(from, level), from.length), maxLength);
+  return { name: "zstd", parallel: 1, sync, async: async (from, maxLength) => sync(from, maxLength) };
 }
 
 let runtimes: CodecProvider | null | undefined;

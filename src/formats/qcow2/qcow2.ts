@@ -1,4 +1,5 @@
 /** The qcow2 driver. */
+import { encodeText } from "../../base/bytes.js";
 import { BlockError, prefixError, strerror, toBlockError } from "../../base/error.js";
 import type { OpenContext } from "../../block/context.js";
 import type { BackingLink, BitmapStore, BlockDriverInfo, Driver, MappedImpl, Miss, SnapshotVerbs, SpecialExtent, TruncateOptions, WriteFlags, WritePlan } from "../../block/driver.js";

@@ -34,11 +34,11 @@ export class ContentId {
   *renew(): Op<void> {
     const length = this.#room ?? this.#file.size - this.#offset;
     const bytes = yield* readBytes(this.#file, this.#offset, length);
-    const cid = newCid();
-    const text = withCid(bytes, cid);
-    if (text === null || (this.#room !== null && text.length > this.#room)) {
+    const changed = withCid(bytes, newCid());
+    if (changed === null || (this.#room !== null && changed.bytes.length > this.#room)) {
       throw new BlockError("ERR_CORRUPT", "VMDK: the descriptor has no CID that could be changed", { errno: "EINVAL" });
     }
+    const { bytes: text, cid } = changed;
     if (this.#room === null) {
       yield* writeGrow(this.#file, text, this.#offset);
       if (text.length < length) yield* truncate(this.#file, this.#offset + text.length, { preallocation: "off" });

@@ -123,13 +123,18 @@ function parseExtent(line: string, match: RegExpExecArray): ExtentLine | null {
 
 const safe = (value: number): number => (Number.isSafeInteger(value * 512) ? value : Infinity);
 
-/** `bytes` with another CID; they grow or shrink by a few where its number of digits changes. null: there is no CID line. */
-export function withCid(bytes: Uint8Array, cid: number): Uint8Array | null {
+/**
+ * `bytes` with another CID, made from `random` (32 bits); null when there is no CID line. The text keeps its length where
+ * the old CID has enough digits, so that a torn write cannot mix two texts.
+ */
+export function withCid(bytes: Uint8Array, random: number): { bytes: Uint8Array; cid: number } | null {
   const text = bytesToLatin1(bytes);
-  const match = /(^|\n)([ \t]*CID[ \t]*=[ \t]*)(?:0[xX])?[0-9a-fA-F]{1,8}/.exec(text);
+  const match = /(^|\n)([ \t]*CID[ \t]*=[ \t]*(?:0[xX])?)([0-9a-fA-F]{1,8})/.exec(text);
   if (match === null) return null;
-  const changed = `${text.slice(0, match.index)}${match[1]}${match[2]}${cid.toString(16)}${text.slice(match.index + match[0].length)}`;
-  return Uint8Array.from(changed, (character) => character.charCodeAt(0));
+  const digits = match[3]!.length;
+  const cid = digits >= 6 ? Math.max(1, random % 16 ** digits) : random;
+  const changed = `${text.slice(0, match.index)}${match[1]}${match[2]}${cid.toString(16).padStart(digits, "0")}${text.slice(match.index + match[0].length)}`;
+  return { bytes: Uint8Array.from(changed, (character) => character.charCodeAt(0)), cid };
 }
 
 export interface NewDescriptor {

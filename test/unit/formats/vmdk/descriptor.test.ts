@@ -59,11 +59,18 @@ test("lines that contradict themselves are errors in QEMU's words", () => {
   assert.throws(() => parse(`CID=1\nparentFileNameHint="${"x".repeat(2000)}"\n`), /parentFileNameHint/);
 });
 
-test("a new CID is put in its place, whatever its length, and the rest stays", () => {
-  const text = encodeText('# CID=9\nversion=1\nCID=abc\nparentCID=12345678\ncreateType="x"\n');
-  const changed = withCid(text, 0xdeadbeef)!;
-  assert.is(new TextDecoder().decode(changed), '# CID=9\nversion=1\nCID=deadbeef\nparentCID=12345678\ncreateType="x"\n');
-  assert.is(parseDescriptor(changed).parentCid, 0x12345678);
+test("a new CID is put in its place, and the rest stays; the length changes only where the old one is short", () => {
+  const text = (cid: string): Uint8Array => encodeText(`# CID=9\nversion=1\nCID=${cid}\nparentCID=12345678\ncreateType="x"\n`);
+  for (const [old, random, want, cid] of [
+    ["abc", 0xdeadbeef, "deadbeef", 0xdeadbeef],
+    ["12345678", 0xbeef, "0000beef", 0xbeef],
+    ["1234567", 0xdeadbeef, "eadbeef", 0xeadbeef],
+  ] as const) {
+    const changed = withCid(text(old), random)!;
+    assert.equal(changed.bytes, text(want));
+    assert.is(changed.cid, cid);
+    assert.is(parseDescriptor(changed.bytes).cid, cid);
+  }
   assert.is(withCid(encodeText("parentCID=1\n"), 5), null);
 });
 

@@ -1,37 +1,45 @@
 // time-limit: 240 s
 /**
- * Power failures of VHDX images. A workload is recorded, then cut at many points: what was written before the last completed flush is
+ * Power failures of VHDX and VMDK images. A workload is recorded, then cut at many points: what was written before the last completed flush is
  * there, of what came after it any subset (single writes torn in sectors). The image must open, be sound, hold everything the
  * guest had flushed, and go on working. SEED=n starts at another seed.
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BlockError } from "../../../../src/base/error.js";
-import { flush, read, write, writeZeroes } from "../../../../src/block/io.js";
-import type { Node } from "../../../../src/block/node.js";
-import { openNode } from "../../../../src/block/open.js";
-import { runSync } from "../../../../src/block/op.js";
-import { storageNode } from "../../../../src/block/storage-node.js";
-import { raw } from "../../../../src/formats/raw/raw.js";
-import { vhdx } from "../../../../src/formats/vhdx/vhdx.js";
-import { memoryStorage } from "../../../../src/storage/memory.js";
-import type { Storage } from "../../../../src/storage/storage.js";
-import { chooseSeed, random, type Random } from "../../../support/random.js";
-import { recordingStorage, type LogLine } from "../../../support/recording.js";
-import { makeWorld } from "../../../support/world.js";
+import { BlockError } from "../../src/base/error.js";
+import { flush, read, write, writeZeroes } from "../../src/block/io.js";
+import type { Node } from "../../src/block/node.js";
+import { openNode } from "../../src/block/open.js";
+import { runSync } from "../../src/block/op.js";
+import { storageNode } from "../../src/block/storage-node.js";
+import { raw } from "../../src/formats/raw/raw.js";
+import { vhdx } from "../../src/formats/vhdx/vhdx.js";
+import { vmdk } from "../../src/formats/vmdk/vmdk.js";
+import { memoryStorage } from "../../src/storage/memory.js";
+import type { Storage } from "../../src/storage/storage.js";
+import { chooseSeed, random, type Random } from "../support/random.js";
+import { recordingStorage, type LogLine } from "../support/recording.js";
+import { makeWorld } from "../support/world.js";
 
 const MiB = 1048576;
 const SECTOR = 512;
-const world = makeWorld({ mode: "sync", drivers: [raw, vhdx] });
+const world = makeWorld({ mode: "sync", drivers: [raw, vhdx, vmdk] });
+
+interface Kind {
+  driver: string;
+  options(chance: Random): Record<string, unknown>;
+}
+const kinds: readonly Kind[] = [
+  { driver: "vhdx", options: (chance) => ({ block_size: MiB, block_state_zero: chance.chance(0.5) }) },
+  { driver: "vmdk", options: (chance) => ({ zeroed_grain: chance.chance(0.5) }) },
+];
 const seeds = Number(process.env["BLOCKCORE_SEEDS"] ?? 8);
 const first = chooseSeed();
 
-function openOn(storage: Storage, writable: boolean): Node {
+function openOn(driver: string, storage: Storage, writable: boolean): Node {
   const file = runSync(storageNode(world.environment, storage, { write: writable }));
   try {
-    return runSync(
-      openNode(world.environment, { driver: "vhdx", options: { file }, flags: { write: writable, unmap: writable } }),
-    );
+    return runSync(openNode(world.environment, { driver, options: { file }, flags: { write: writable, unmap: writable } }));
   } finally {
     runSync(file.unref());
   }
@@ -73,31 +81,31 @@ interface Recorded {
   size: number;
 }
 
-async function record(chance: Random): Promise<Recorded> {
+async function record(kind: Kind, chance: Random): Promise<Recorded> {
   const size = 9 * MiB;
-  await world.create("vhdx", "image", size, { block_size: MiB, block_state_zero: chance.chance(0.5), subformat: "dynamic" });
+  await world.create(kind.driver, "image", size, kind.options(chance));
   const start = world.bytes("image");
   const storage = recordingStorage(memoryStorage(start));
-  const node = openOn(storage, true);
+  const node = openOn(kind.driver, storage, true);
   const guest = new Guest(size);
   const recorded: Recorded = { start, lines: storage.lines, guests: [{ at: 0, state: guest.snapshot() }], size };
   const note = (): void => void recorded.guests.push({ at: storage.lines.length, state: guest.snapshot() });
   for (let step = 0; step < 14; step++) {
-    const kind = chance.pick(["write", "write", "write", "zeroes", "flush", "flush"]);
+    const request = chance.pick(["write", "write", "write", "zeroes", "flush", "flush"]);
     const length = SECTOR * (1 + chance.int(chance.pick([4, 64, 3000])));
     const offset = SECTOR * chance.int((size - length) / SECTOR + 1);
-    if (kind === "flush") {
+    if (request === "flush") {
       runSync(flush(node));
       guest.flush();
       note();
       continue;
     }
-    const bytes = kind === "zeroes" ? new Uint8Array(length) : new Uint8Array(length).fill(1 + step * 7);
-    if (kind === "write") for (let at = 0; at < length; at += SECTOR) bytes[at] = chance.int(256);
+    const bytes = request === "zeroes" ? new Uint8Array(length) : new Uint8Array(length).fill(1 + step * 7);
+    if (request === "write") for (let at = 0; at < length; at += SECTOR) bytes[at] = chance.int(256);
     // From the moment it begins its bytes may be there.
     guest.change(offset, bytes);
     note();
-    runSync(kind === "zeroes" ? writeZeroes(node, offset, length, { mayUnmap: true }) : write(node, bytes, offset));
+    runSync(request === "zeroes" ? writeZeroes(node, offset, length, { mayUnmap: true }) : write(node, bytes, offset));
   }
   runSync(node.unref());
   guest.flush();
@@ -142,10 +150,16 @@ function crashed(recorded: Recorded, cut: number, chance: Random): Uint8Array {
   return medium.toBytes();
 }
 
-async function judge(bytes: Uint8Array, state: ReturnType<Guest["snapshot"]>, size: number, what: string): Promise<void> {
+async function judge(
+  driver: string,
+  bytes: Uint8Array,
+  state: ReturnType<Guest["snapshot"]>,
+  size: number,
+  what: string,
+): Promise<void> {
   // Read-only: the log is replayed in memory. Then for writing: into the file. Both see the same.
   world.files.set("crashed", memoryStorage(bytes));
-  const node = await world.open("vhdx", "crashed", {});
+  const node = await world.open(driver, "crashed", {});
   const seen = new Uint8Array(size);
   runSync(read(node, seen, 0));
   await world.close(node);
@@ -157,7 +171,7 @@ async function judge(bytes: Uint8Array, state: ReturnType<Guest["snapshot"]>, si
     if (is(state.flushed, from) || (state.since.get(sector) ?? []).some((version) => is(version))) continue;
     assert.unreachable(`${what}: sector ${sector} is neither what was flushed nor what was written since`);
   }
-  const writable = await world.open("vhdx", "crashed");
+  const writable = await world.open(driver, "crashed");
   const again = new Uint8Array(size);
   runSync(read(writable, again, 0));
   assert.is(Buffer.compare(again, seen), 0, `${what}: replayed into the file it is another image`);
@@ -168,58 +182,62 @@ async function judge(bytes: Uint8Array, state: ReturnType<Guest["snapshot"]>, si
   runSync(write(writable, more, 5 * MiB));
   again.set(more, 5 * MiB);
   await world.close(writable);
-  const last = await world.open("vhdx", "crashed", {});
+  const last = await world.open(driver, "crashed", {});
   runSync(read(last, seen, 0));
   await world.close(last);
   assert.is(Buffer.compare(again, seen), 0, `${what}: life after the failure`);
 }
 
-test(`what the guest flushed survives: ${seeds} workloads, cut at many points`, async () => {
-  console.log(`SEED=${first}`);
-  for (let i = 0; i < seeds; i++) {
-    const chance = random(first + i);
-    const recorded = await record(chance);
-    const cuts = new Set([recorded.lines.length]);
-    for (let n = 0; n < 14; n++) cuts.add(chance.int(recorded.lines.length + 1));
-    for (const cut of cuts) {
-      // The guest's knowledge when the power failed: the last that was noted up to this line.
-      const { state } = recorded.guests.filter(({ at }) => at <= cut).pop()!;
-      await judge(
-        crashed(recorded, cut, chance),
-        state,
-        recorded.size,
-        `seed ${first + i}, cut at ${cut} of ${recorded.lines.length}`,
-      );
-    }
-  }
-});
-
-test("an order that is wrong is found: the table before the data", async () => {
-  // The judge itself can fail: without the flushes the same workload loses data.
-  let lost = 0;
-  for (let i = 0; i < 2; i++) {
-    const chance = random(first + 1000 + i);
-    const recorded = await record(chance);
-    recorded.lines.splice(
-      0,
-      recorded.lines.length,
-      ...recorded.lines.map((line): LogLine => (line.op === "f" ? { op: "mark", s: "no flush" } : line)),
-    );
-    for (let n = 0; n < 10; n++) {
-      try {
+for (const kind of kinds) {
+  test(`${kind.driver}: what the guest flushed survives: ${seeds} workloads, cut at many points`, async () => {
+    console.log(`SEED=${first}`);
+    for (let i = 0; i < seeds; i++) {
+      const chance = random(first + i);
+      const recorded = await record(kind, chance);
+      const cuts = new Set([recorded.lines.length]);
+      for (let n = 0; n < 14; n++) cuts.add(chance.int(recorded.lines.length + 1));
+      for (const cut of cuts) {
+        // The guest's knowledge when the power failed: the last that was noted up to this line.
+        const { state } = recorded.guests.filter(({ at }) => at <= cut).pop()!;
         await judge(
-          crashed(recorded, recorded.lines.length, chance),
-          recorded.guests[recorded.guests.length - 1]!.state,
+          kind.driver,
+          crashed(recorded, cut, chance),
+          state,
           recorded.size,
-          "without flushes",
+          `seed ${first + i}, cut at ${cut} of ${recorded.lines.length}`,
         );
-      } catch (error) {
-        if (!(error instanceof BlockError) && (error as { code?: string }).code !== "ERR_ASSERTION") throw error;
-        lost++;
       }
     }
-  }
-  assert.ok(lost > 0, "nothing was ever lost without flushes");
-});
+  });
+
+  test(`${kind.driver}: an order that is wrong is found: the table before the data`, async () => {
+    // The judge itself can fail: without the flushes the same workload loses data.
+    let lost = 0;
+    for (let i = 0; i < 2; i++) {
+      const chance = random(first + 1000 + i);
+      const recorded = await record(kind, chance);
+      recorded.lines.splice(
+        0,
+        recorded.lines.length,
+        ...recorded.lines.map((line): LogLine => (line.op === "f" ? { op: "mark", s: "no flush" } : line)),
+      );
+      for (let n = 0; n < 10; n++) {
+        try {
+          await judge(
+            kind.driver,
+            crashed(recorded, recorded.lines.length, chance),
+            recorded.guests[recorded.guests.length - 1]!.state,
+            recorded.size,
+            "without flushes",
+          );
+        } catch (error) {
+          if (!(error instanceof BlockError) && (error as { code?: string }).code !== "ERR_ASSERTION") throw error;
+          lost++;
+        }
+      }
+    }
+    assert.ok(lost > 0, "nothing was ever lost without flushes");
+  });
+}
 
 test.run();
