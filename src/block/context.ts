@@ -4,6 +4,7 @@ import type { Crypto } from "../codec/crypto/crypto.js";
 import type { Node, Child } from "./node.js";
 import type { Op } from "./op.js";
 import type { Driver } from "./driver.js";
+import type { ThrottleGroup } from "./throttle.js";
 
 /** Everything a platform provides; entries build one, everything else receives it. */
 export interface Environment {
@@ -25,6 +26,10 @@ export interface Environment {
   readonly warn: (message: string) => void;
   /** What debugging filters tell whoever drives them ("blkdebug: Suspended request 'A'"); qemu-io prints it. */
   readonly debugMessage?: (message: string) => void;
+  /** What filters report while they work: the name of a QMP event (QUORUM_REPORT_BAD) and its data. */
+  readonly onEvent?: (name: string, data: Readonly<Record<string, unknown>>) => void;
+  /** Throttle groups by name, for the throttle filter. */
+  readonly findThrottleGroup?: (name: string) => ThrottleGroup | null;
   /** An image contradicts itself (BLOCK_IMAGE_CORRUPTED); told once per opening. */
   readonly imageCorrupted?: (event: ImageCorrupted) => void;
 }

@@ -43,6 +43,28 @@ export interface Driver {
   deleteFile?(filename: string): Op<void>;
   /** Size of an image of `size` guest bytes, for `measure`. */
   measure?(context: MeasureContext): Op<Measure>;
+  /** Lays out a new image that can be written from its first byte to its last, into a pipe: every place is known before the first byte. */
+  planStream?(context: StreamContext): Op<StreamPlan>;
+}
+
+export interface StreamContext {
+  /** Creation options. */
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Virtual size in bytes, a multiple of 512. */
+  readonly size: number;
+  readonly source: StreamSource;
+}
+/** The guest's bytes, which must not change between the plan and the end of the stream. */
+export interface StreamSource {
+  /** Whether a prefix of [offset, offset+length) is data or reads as zeros. */
+  status(offset: number, length: number): Op<{ length: number; data: boolean }>;
+  read(into: Uint8Array, offset: number): Op<void>;
+}
+export interface StreamPlan {
+  /** Bytes of the whole image. */
+  readonly length: number;
+  /** Hands the image out in order; `to` is done with the bytes when it returns. */
+  write(to: (bytes: Uint8Array) => Op<void>): Op<void>;
 }
 
 export interface MeasureContext {

@@ -1,4 +1,5 @@
 /** Where the data of an image is: `MapEntry` of QAPI, merged into the longest runs that are alike. */
+import { skipFilters } from "../block/graph.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import { layerStatus, type BlockStatus } from "../block/status.js";
@@ -50,7 +51,7 @@ function* mapEntry(node: Node, offset: number, length: number): Op<MapEntry> {
     const found = yield* layerStatus(layer, offset, Math.min(limit, layer.size - offset), true);
     if (found.allocated || found.zero || found.data) return entryOf(found, depth);
     limit = Math.min(limit, found.length);
-    const below = layer.backing;
+    const below = skipFilters(layer).backing;
     if (below === null || offset >= imageSize(below)) return { ...entryOf(found, depth), length: limit, zero: true, data: false };
     limit = Math.min(limit, imageSize(below) - offset);
     layer = below;

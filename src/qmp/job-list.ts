@@ -60,11 +60,6 @@ export class JobList {
     return id;
   }
 
-  checkSpeed(speed: number | undefined): number {
-    if (speed !== undefined && speed < 0) throw dialectError(this.#core.profile, "bad-speed", "Parameter 'speed' expects a non-negative value");
-    return speed ?? 0;
-  }
-
   policies(read: OnError | undefined, write: OnError | undefined): ErrorPolicies {
     return {
       read: read ?? "report",
@@ -109,7 +104,7 @@ export class JobList {
     job = new Job({
       id: options.id,
       driver: wrapped,
-      speed: options.speed ?? 0,
+      speed: Math.max(0, options.speed ?? 0),
       ...(options.autoFinalize === undefined ? {} : { autoFinalize: options.autoFinalize }),
       ...(options.autoDismiss === undefined ? {} : { autoDismiss: options.autoDismiss }),
       ...(options.transaction === undefined ? {} : { transaction: options.transaction }),
@@ -121,6 +116,17 @@ export class JobList {
     for (const node of options.nodes) {
       node.ref();
       node.blockers.set(blocker, `block device is in use by block job: ${driver.type}`);
+    }
+    if ((options.speed ?? 0) < 0) {
+      // As in QEMU, the job has been there for a moment.
+      list.#nodes.delete(job);
+      for (const node of options.nodes) {
+        node.blockers.delete(blocker);
+        node.references--;
+      }
+      job.transition("null");
+      this.#jobs.delete(job.id);
+      throw dialectError(this.#core.profile, "bad-speed", "Parameter 'speed' expects a non-negative value");
     }
     return job;
   }

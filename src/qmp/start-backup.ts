@@ -9,7 +9,7 @@ import { backupClusterSize, backupDriver, type BackupSync } from "../jobs/backup
 import type { Job } from "../jobs/job.js";
 import type { OnError } from "../jobs/job-io.js";
 import type { JobTransaction } from "../jobs/transaction.js";
-import { bool, int64, optional, str, type Members } from "../qapi/schema.js";
+import { bool, int64, optional, str, toSafeNumber, type Members } from "../qapi/schema.js";
 import type { BlockCore } from "./block-core.js";
 import type { Prepared } from "./action.js";
 import { bitmapSync, mirrorSync, onError } from "./schema/common.js";
@@ -119,7 +119,7 @@ export function* prepareBackup(core: BlockCore, args: BackupArguments, source: N
       return core.jobs.create({
         id,
         driver,
-        speed: args.speed ?? 0,
+        speed: toSafeNumber(args.speed ?? 0, "speed"),
         autoFinalize: args["auto-finalize"],
         autoDismiss: args["auto-dismiss"],
         transaction: jobs,

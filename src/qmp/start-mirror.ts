@@ -6,7 +6,7 @@ import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import { defaultGranularity, mirrorDriver, type MirrorSync } from "../jobs/mirror.js";
 import type { OnError } from "../jobs/job-io.js";
-import { optional, bool, str, int64, uint32, type Members } from "../qapi/schema.js";
+import { optional, bool, str, int64, toSafeNumber, uint32, type Members } from "../qapi/schema.js";
 import type { BlockCore } from "./block-core.js";
 import { mirrorCopyMode, mirrorSync, onError } from "./schema/common.js";
 
@@ -99,7 +99,7 @@ export function startMirror(core: BlockCore, args: MirrorArguments, extra: Mirro
         yield* driver.run(running);
       },
     },
-    speed: args.speed ?? 0,
+    speed: toSafeNumber(args.speed ?? 0, "speed"),
     autoFinalize: args["auto-finalize"],
     autoDismiss: args["auto-dismiss"],
     nodes: replaces === null ? [source, target] : [source, target, replaces],

@@ -44,7 +44,7 @@ function checkCombination(args: ParsedOptions): void {
   if (has("target-is-zero") && !has("no-create")) throw refuse("--target-is-zero requires use of -n flag");
 }
 
-/** "-" is standard input or output, for raw bytes; a file of that name is "./-". */
+/** "-" is standard input (raw bytes) or output; a file of that name is "./-". */
 async function piped(
   args: ParsedOptions, context: VerbContext, environment: Environment, filenames: readonly string[], target: string,
   sourceFlags: Partial<OpenFlags>, targetFlags: Partial<OpenFlags>, list: string | undefined,
@@ -60,8 +60,9 @@ async function piped(
     await convertFromStdin(environment, { filename: target, format, options: optionsOf(list, context.output), compress: args.has("compress"), flags: targetFlags }, options);
     return 0;
   }
-  if (format !== "raw" || args.has("compress") || list !== undefined) throw refuse("Standard output can only be written as a raw image");
-  await convertToStdout(environment, filenames.map((filename) => imageSpec(args, filename)), sourceFlags, options);
+  if (args.has("compress")) throw refuse("Standard output cannot be written compressed: where compressed clusters end is not known beforehand");
+  const target = { format, options: optionsOf(list, context.output) };
+  await convertToStdout(environment, filenames.map((filename) => imageSpec(args, filename)), target, sourceFlags, options);
   return 0;
 }
 

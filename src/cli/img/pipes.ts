@@ -1,11 +1,12 @@
-/** `convert` from standard input and to standard output ("-"): raw bytes, in one pass, without a temporary file. */
+/** `convert` from standard input and to standard output ("-"): in one pass, without a temporary file: in raw bytes, out raw bytes or a format that can be laid out before it is written. */
 import { readSync, writeSync } from "node:fs";
 import { systemError } from "../../storage/node-errors.js";
 import { foreign, type Op } from "../../block/op.js";
 import { createFileWithImage } from "../../image/create-file.js";
 import { createOptionTable, formatForCreate, protocolForCreate, readCreateOptions } from "../../image/create-options.js";
 import { closeQuietly, openImage, type ImageSpec } from "../../image/open.js";
-import { streamIn, streamOut, type ReadStream, type WriteStream } from "../../image/stream.js";
+import { streamIn, type ReadStream, type WriteStream } from "../../image/stream.js";
+import { planStream } from "../../image/stream-plan.js";
 import type { Environment, OpenFlags } from "../../block/context.js";
 import type { Node } from "../../block/node.js";
 import type { OperationOptions } from "../../image/signal.js";
@@ -56,11 +57,14 @@ export async function convertFromStdin(
   await run(node.unref());
 }
 
-export async function convertToStdout(environment: Environment, sources: readonly ImageSpec[], flags: Partial<OpenFlags>, options: OperationOptions): Promise<void> {
+export async function convertToStdout(
+  environment: Environment, sources: readonly ImageSpec[], target: { format: string; options: readonly Opt[] }, flags: Partial<OpenFlags>, options: OperationOptions,
+): Promise<void> {
   const nodes: Node[] = [];
   try {
     for (const spec of sources) nodes.push(await run(openImage(environment, spec, flags)));
-    await run(streamOut(nodes, toStdout, options));
+    const plan = await run(planStream(environment, nodes, { ...target, ...options }));
+    await run(plan.write(toStdout));
   } finally {
     for (const node of nodes) await run(closeQuietly(node));
   }

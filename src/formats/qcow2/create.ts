@@ -146,7 +146,8 @@ export function* createQcow2(context: CreateContext): Op<void> {
   yield* finish(node, size, settings, passphrase);
 }
 
-function minimalHeader(settings: CreateSettings): Header {
+/** The header of a new image before its tables have a place. */
+export function minimalHeader(settings: CreateSettings): Header {
   const clusterSize = 2 ** settings.clusterBits;
   const header = newHeader(settings.version, settings.clusterBits, settings.refcountOrder);
   header.reftableOffset = clusterSize;
@@ -163,7 +164,8 @@ function minimalHeader(settings: CreateSettings): Header {
   return header;
 }
 
-function writeFirstRefcounts(block: Uint8Array, order: number, count: number): void {
+/** Sets the refcounts of the first `count` clusters of a block to one. */
+export function writeFirstRefcounts(block: Uint8Array, order: number, count: number): void {
   const bits = 2 ** order;
   for (let i = 0; i < count; i++) {
     if (bits < 8) {

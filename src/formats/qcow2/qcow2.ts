@@ -31,6 +31,7 @@ import { measureQcow2 } from "./measure.js";
 import { checkTables, openData, readHeader } from "./open.js";
 import { RUNTIME_OPTIONS, takeOptions } from "./options.js";
 import { resize } from "./resize.js";
+import { planQcow2Stream } from "./stream.js";
 import { Snapshots } from "./snapshots.js";
 import { abortWrite, commitWrite, prepareWrite } from "./write.js";
 import { mapVmState, vmStateOffset, writeVmState } from "./vm-state.js";
@@ -344,4 +345,5 @@ export const qcow2: Driver = {
   open: openQcow2,
   create: createQcow2,
   measure: measureQcow2,
+  planStream: planQcow2Stream,
 };

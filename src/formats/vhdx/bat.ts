@@ -30,19 +30,11 @@ function decode(view: DataView, at: number): number {
   const low = view.getUint32(at, true);
   return (view.getUint32(at + 4, true) * 4096 + (low >>> 20)) * 8 + (low & 7);
 }
-function encode(view: DataView, at: number, entry: number): void {
+export function encodeEntry(view: DataView, at: number, entry: number): void {
   const megabytes = Math.floor(entry / 8);
   view.setUint32(at, ((megabytes % 4096) * MiB + (entry % 8)) >>> 0, true);
   view.setUint32(at + 4, Math.floor(megabytes / 4096), true);
 }
-/** For new tables. */
-export const encodeEntries = (entries: readonly number[]): Uint8Array => {
-  const bytes = new Uint8Array(entries.length * 8);
-  const view = viewOf(bytes);
-  entries.forEach((entry, i) => encode(view, i * 8, entry));
-  return bytes;
-};
-
 interface Page {
   readonly entries: Float64Array;
   /** Sectors waiting for the log or on the way to it. */
@@ -160,7 +152,8 @@ export class Bat {
       const first = (sector * SECTOR_ENTRIES) % PAGE_ENTRIES;
       const bytes = new Uint8Array(LOG_SECTOR);
       const view = viewOf(bytes);
-      for (let i = 0; i < SECTOR_ENTRIES && first + i < page.entries.length; i++) encode(view, i * 8, page.entries[first + i]!);
+      for (let i = 0; i < SECTOR_ENTRIES && first + i < page.entries.length; i++)
+        encodeEntry(view, i * 8, page.entries[first + i]!);
       taken.push({ offset: this.#offset + sector * LOG_SECTOR, bytes });
     }
     this.#dirty.clear();

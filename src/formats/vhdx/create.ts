@@ -8,7 +8,7 @@ import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
 import { takeBool, takeEnum, takeSize } from "../../block/take.js";
 import { randomGuid } from "../../codec/guid.js";
-import { encodeEntries, entryOf } from "./bat.js";
+import { encodeEntry, entryOf } from "./bat.js";
 import { setChecksum } from "./checksum.js";
 import { encodeHeader, type HeaderFields } from "./headers.js";
 import {
@@ -140,14 +140,19 @@ function* writeTable(
   chunkRatio: number,
   entryFor: (block: number) => number,
 ): Op<void> {
+  const bytes = new Uint8Array(Math.min(count, TABLE_CHUNK) * 8);
+  const view = viewOf(bytes);
+  let block = 0;
+  let inChunk = 0;
   for (let first = 0; first < count; first += TABLE_CHUNK) {
-    const entries: number[] = [];
-    for (let index = first; index < Math.min(count, first + TABLE_CHUNK); index++) {
-      const chunk = Math.floor(index / (chunkRatio + 1));
+    const entries = Math.min(count - first, TABLE_CHUNK);
+    for (let i = 0; i < entries; i++) {
       // Sector bitmaps are for images with parents.
-      entries.push(index % (chunkRatio + 1) === chunkRatio ? 0 : entryFor(index - chunk));
+      const isBitmap = inChunk === chunkRatio;
+      encodeEntry(view, i * 8, isBitmap ? 0 : entryFor(block++));
+      inChunk = isBitmap ? 0 : inChunk + 1;
     }
-    yield* writeGrow(file, encodeEntries(entries), offset + first * 8);
+    yield* writeGrow(file, bytes.subarray(0, entries * 8), offset + first * 8);
   }
 }
 

@@ -122,7 +122,7 @@ export class VhdxImage implements MappedImpl {
     const end = offset + length;
     const limit = out.count + MAP_EXTENTS;
     let at = offset;
-    for (let block = Math.floor(offset / blockSize); at < end; block++) {
+    for (let block = Math.floor(offset / blockSize); at < end;) {
       const index = block + Math.floor(block / chunkRatio);
       if (index >= bat.storedCount) {
         out.push(at, end - at, ExtentKind.unallocated);
@@ -130,11 +130,20 @@ export class VhdxImage implements MappedImpl {
       }
       const page = bat.page(index);
       if (page === null) return bat.miss(index);
-      const next = Math.min(end, (block + 1) * blockSize);
-      const miss = this.#mapBlock(block, page[bat.slot(index)]!, at, next, out);
+      const slot = bat.slot(index);
+      const entry = page[slot]!;
+      // Blocks without a place come in long rows.
+      let run = 1;
+      if (entry <= BlockState.unmapped) {
+        const most = Math.min(page.length - slot, chunkRatio - (block % chunkRatio), Math.ceil(end / blockSize) - block);
+        while (run < most && page[slot + run] === entry) run++;
+      }
+      const next = Math.min(end, (block + run) * blockSize);
+      const miss = this.#mapBlock(block, entry, at, next, out);
       if (miss !== null) return miss;
       if (out.end < next || out.count > limit) return null;
       at = next;
+      block += run;
     }
     return null;
   }

@@ -142,10 +142,16 @@ export class SparseExtent implements VmdkExtent {
     const { grainSize, file } = this;
     const { grains } = table;
     let at = from;
-    for (let grain = Math.floor((at - tableStart) / grainSize); at < stop; grain++) {
+    let grain = Math.floor((at - tableStart) / grainSize);
+    while (at < stop && out.count <= limit) {
       const grainStart = tableStart + grain * grainSize;
-      const next = Math.min(stop, grainStart + grainSize);
       const host = grains[grain]!;
+      const step = host > 0 && !this.compressed ? grainSize : 0;
+      const last = Math.ceil((stop - tableStart) / grainSize);
+      // Grains of one kind, or that lie in one row, are one extent.
+      let run = 1;
+      if (host <= 0 || step > 0) while (grain + run < last && grains[grain + run] === host + run * step) run++;
+      const next = Math.min(stop, grainStart + run * grainSize);
       if (host === UNALLOCATED) out.push(at, next - at, ExtentKind.unallocated);
       else if (host === ZEROED) out.push(at, next - at, ExtentKind.zero);
       else if (host === DAMAGED) {
@@ -158,7 +164,7 @@ export class SparseExtent implements VmdkExtent {
       } else if (this.compressed) out.pushSpecial(at, next - at, file, host, 0, true);
       else out.push(at, next - at, ExtentKind.data, file, host + (at - grainStart));
       at = next;
-      if (out.count > limit) break;
+      grain += run;
     }
     return at;
   }
@@ -193,7 +199,11 @@ export class SparseExtent implements VmdkExtent {
       const view = viewOf(bytes);
       places.forEach((place, table) => {
         const grains = new Float64Array(this.#tableEntries);
-        for (let i = 0; i < grains.length; i++) grains[i] = this.#decode(view, table * this.#tableBytes + i * this.#entryBytes);
+        const from = table * this.#tableBytes;
+        // Most tables of a new image are empty.
+        if (new Int32Array(bytes.buffer, from, this.#tableBytes / 4).some((word) => word !== 0)) {
+          for (let i = 0; i < grains.length; i++) grains[i] = this.#decode(view, from + i * this.#entryBytes);
+        }
         this.#tables.add(new GrainTable(place.offset, place.copy, grains));
       });
     } finally {

@@ -1,0 +1,97 @@
+/** Character devices for monitors: sockets (listening or connecting), pipes of this process. */
+import { unlinkSync } from "node:fs";
+import { BlockError } from "../../base/error.js";
+import type { Duplex } from "../../nbd/duplex.js";
+import { connectSocket, listen, socketDuplex, type SocketAddress } from "../../nbd/node-socket.js";
+import { optsToObject, parseOpts, scalarText } from "../../qapi/options.js";
+
+export interface Chardev {
+  readonly id: string;
+  /** Hands over every connection; resolves when the first can come (or, with wait=on, has come). */
+  open(accept: (duplex: Duplex) => Promise<void>): Promise<void>;
+  close(): Promise<void>;
+}
+
+const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
+
+export function makeChardev(text: string): Chardev {
+  const options = optsToObject(parseOpts(text, "backend"));
+  const get = (name: string): string | undefined => {
+    const value = options[name];
+    return value === undefined ? undefined : scalarText(value);
+  };
+  const flag = (name: string, absent: boolean): boolean => {
+    const value = get(name);
+    return value === undefined ? absent : value === "on" || value === "yes" || value === "true";
+  };
+  const id = get("id");
+  if (id === undefined) throw fail("Parameter 'id' is missing");
+  const backend = get("backend");
+  if (backend === "stdio") return stdioChardev(id);
+  if (backend !== "socket") throw fail(`'${backend ?? ""}' is not a valid char driver name`);
+  const path = get("path");
+  const address: SocketAddress = path !== undefined ? { path } : { host: get("host") ?? "", port: Number(get("port") ?? NaN) };
+  if ("port" in address && !(address.port >= 0 && address.port < 65536)) throw fail("chardev: socket: no port given");
+  const server = flag("server", false);
+  return socketChardev(id, address, server, flag("wait", server));
+}
+
+function stdioChardev(id: string): Chardev {
+  return {
+    id,
+    async open(accept) {
+      const { stdin, stdout } = process;
+      void accept({
+        incoming: stdin as AsyncIterable<Uint8Array>,
+        write: (parts) =>
+          new Promise<void>((resolve, reject) => {
+            let left = parts.length;
+            if (left === 0) resolve();
+            for (const part of parts) stdout.write(part, (error) => (error ? reject(error) : --left === 0 ? resolve() : undefined));
+          }),
+        close: () => void stdin.destroy(),
+      });
+    },
+    async close() {
+      process.stdin.destroy();
+    },
+  };
+}
+
+function socketChardev(id: string, address: SocketAddress, isServer: boolean, wait: boolean): Chardev {
+  let end = async (): Promise<void> => {};
+  return {
+    id,
+    async open(accept) {
+      if (!isServer) {
+        const duplex = socketDuplex(await connectSocket(address));
+        end = async () => duplex.close();
+        void accept(duplex);
+        return;
+      }
+      if ("path" in address) removeSocket(address.path);
+      let first = (): void => {};
+      const came = new Promise<void>((resolve) => (first = resolve));
+      const server = await listen(address, (socket) => {
+        first();
+        void accept(socketDuplex(socket));
+      });
+      end = () =>
+        new Promise((resolve) => {
+          server.close(() => resolve());
+          if ("path" in address) removeSocket(address.path);
+          setTimeout(resolve, 300).unref();
+        });
+      if (wait) await came;
+    },
+    close: () => end(),
+  };
+}
+
+function removeSocket(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // it was not there
+  }
+}

@@ -1,0 +1,45 @@
+/** `throttle`: requests wait until their throttle group lets them go. */
+import { BlockError } from "../base/error.js";
+import type { Driver, WriteFlags } from "../block/driver.js";
+import type { Child } from "../block/node.js";
+import type { Op } from "../block/op.js";
+import { takeString } from "../block/take.js";
+import type { ThrottleGroup } from "../block/throttle.js";
+import { PassThrough } from "./shared/pass-through.js";
+
+class Throttle extends PassThrough {
+  readonly #group: ThrottleGroup;
+  constructor(child: Child, group: ThrottleGroup) {
+    super(child);
+    this.#group = group;
+  }
+  override *read(into: Uint8Array, offset: number): Op<void> {
+    yield* this.#group.admit("read", into.length);
+    yield* super.read(into, offset);
+  }
+  override *write(from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
+    yield* this.#group.admit("write", from.length);
+    yield* super.write(from, offset, flags);
+  }
+  override *writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
+    yield* this.#group.admit("write", length);
+    yield* super.writeZeroes(offset, length, flags);
+  }
+  override *discard(offset: number, length: number): Op<void> {
+    yield* this.#group.admit("write", length);
+    yield* super.discard(offset, length);
+  }
+}
+
+export const throttle: Driver = {
+  name: "throttle",
+  category: "filter",
+  runtimeOptions: ["file", "throttle-group"],
+  *open(context) {
+    const name = takeString(context.options, "throttle-group");
+    if (name === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'throttle-group' is missing");
+    const group = context.environment.findThrottleGroup?.(name) ?? null;
+    if (group === null) throw new BlockError("ERR_NOT_FOUND", `Throttle group '${name}' does not exist`, { errno: "EINVAL" });
+    return new Throttle(yield* context.openChild("file", "filtered"), group);
+  },
+};

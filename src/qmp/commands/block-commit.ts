@@ -1,0 +1,113 @@
+/** Writes data of upper layers down into a lower one. */
+import { BlockError } from "../../base/error.js";
+import { MiB } from "../../base/int.js";
+import { below, drained, skipFilters } from "../../block/graph.js";
+import { truncate } from "../../block/io.js";
+import type { Node } from "../../block/node.js";
+import type { Op } from "../../block/op.js";
+import { setWritable } from "../../block/reopen.js";
+import { findBackingImage, findLayer } from "../../image/backing.js";
+import { commitDriver } from "../../jobs/commit.js";
+import type { JobDriver } from "../../jobs/job.js";
+import type { ErrorPolicies } from "../../jobs/job-io.js";
+import { defaultGranularity, mirrorDriver } from "../../jobs/mirror.js";
+import { bool, int64, optional, str, struct, toSafeNumber } from "../../qapi/schema.js";
+import { command, type Command } from "../command.js";
+import { onError } from "../schema/common.js";
+import { chainContains } from "./change-backing-file.js";
+
+const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
+
+export const blockCommit: Command = command({
+  name: "block-commit",
+  since: "1.3",
+  summary: "Starts a job that writes the data between `base` and `top` into `base`; with the active layer as `top` it waits for job-complete.",
+  arguments: struct("block-commit-arg", {
+    "job-id": optional(str()), device: str(), "base-node": optional(str()), base: optional(str()), "top-node": optional(str()), top: optional(str()),
+    "backing-file": optional(str()), speed: optional(int64()), "on-error": optional(onError), "auto-finalize": optional(bool()), "auto-dismiss": optional(bool()),
+  }),
+  returns: null,
+  // eslint-disable-next-line require-yield
+  *run(core, args) {
+    const active = core.devices.get(args.device)?.backend.root ?? core.nodes.find(args.device);
+    if (active === null || active === undefined) throw new BlockError("ERR_NOT_FOUND", `Device '${args.device}' not found`, { qmpClass: "DeviceNotFound" });
+    if (active.parents.length > 0) throw fail("Need a root block node");
+    core.checkFree(active);
+    if (args["top-node"] !== undefined && args.top !== undefined) throw fail("'top-node' and 'top' are mutually exclusive");
+    if (args["base-node"] !== undefined && args.base !== undefined) throw fail("'base-node' and 'base' are mutually exclusive");
+    let top: Node = active;
+    if (args["top-node"] !== undefined) {
+      top = core.node(args["top-node"]);
+      if (!chainContains(active, top)) throw fail(`'${args["top-node"]}' is not in this backing file chain`);
+    } else if (args.top !== undefined && args.top !== active.filename) {
+      const found = findBackingImage(active, args.top) ?? findLayer(active, args.top);
+      if (found === null) throw fail(`Top image file ${args.top} not found`);
+      top = found;
+    }
+    let base: Node | null;
+    if (args["base-node"] !== undefined) {
+      base = core.node(args["base-node"]);
+      if (!chainContains(top, base)) throw fail(`'${args["base-node"]}' is not in this backing file chain`);
+    } else if (args.base !== undefined) {
+      base = findBackingImage(top, args.base);
+      if (base === null) throw fail(`Can't find '${args.base}' in the backing chain`);
+    } else {
+      base = top;
+      for (let next = below(base); next !== null; next = below(base)) base = next;
+    }
+    const touched: Node[] = [];
+    for (let at: Node | null = top; at !== null; at = below(at)) {
+      touched.push(at);
+      if (at === base) break;
+    }
+    for (const node of touched) core.checkFree(node);
+    if (top === base) throw fail("cannot commit an image into itself");
+    const policies = core.jobs.policies(args["on-error"], args["on-error"]);
+    let driver: JobDriver;
+    const backingFile = args["backing-file"];
+    if (skipFilters(top) === skipFilters(active)) {
+      if (backingFile !== undefined) throw fail("'backing-file' specified, but 'top' is the active layer");
+      driver = activeCommit(active, base, policies);
+    } else {
+      let overlay: Node = active;
+      while (skipFilters(overlay).backing !== null && skipFilters(overlay).backing !== top && below(overlay) !== top) overlay = below(overlay)!;
+      core.checkFree(overlay);
+      touched.unshift(overlay);
+      driver = commitDriver({ overlay: skipFilters(overlay), top, base, ...(backingFile === undefined ? {} : { backingFile }), policies });
+    }
+    const id = core.jobs.idFor(args["job-id"], core.deviceOf(active)?.name ?? "");
+    core.jobs.start(
+      core.jobs.create({
+        id, driver, speed: args.speed === undefined ? 0 : toSafeNumber(args.speed, "speed"),
+        autoFinalize: args["auto-finalize"], autoDismiss: args["auto-dismiss"], nodes: touched,
+      }),
+    );
+  },
+});
+
+/** The active layer is mirrored into its base, which then takes its place. */
+function activeCommit(top: Node, base: Node, policies: ErrorPolicies): JobDriver {
+  let wasReadOnly = false;
+  let replaced = false;
+  const inner = mirrorDriver({
+    type: "commit", source: top, target: base, sync: "full", granularity: defaultGranularity(base.impl.blockInfo?.().clusterSize), bufferSize: 16 * MiB,
+    writeBlocking: false, targetIsZero: false, unmap: true, base, replaces: null, policies,
+    // eslint-disable-next-line require-yield
+    *beforeReplace() {
+      replaced = true;
+    },
+  });
+  return {
+    ...inner,
+    *run(job): Op<void> {
+      wasReadOnly = base.readOnly;
+      if (wasReadOnly) yield* drained(base, () => setWritable(base, true));
+      if (base.size < top.size) yield* drained(base, () => truncate(base, top.size, { preallocation: "off" }));
+      yield* inner.run(job);
+    },
+    *clean(job): Op<void> {
+      if (inner.clean !== undefined) yield* inner.clean(job);
+      if (wasReadOnly && !replaced) yield* drained(base, () => setWritable(base, false));
+    },
+  };
+}

@@ -1,0 +1,64 @@
+/** Copies data from the backing chain into a node. */
+import { BlockError } from "../../base/error.js";
+import { below, skipFilters } from "../../block/graph.js";
+import type { Node } from "../../block/node.js";
+import { findBackingImage } from "../../image/backing.js";
+import { streamDriver } from "../../jobs/stream.js";
+import { bool, int64, optional, str, struct, toSafeNumber } from "../../qapi/schema.js";
+import { command, type Command } from "../command.js";
+import { dialectError } from "../profile.js";
+import { onError } from "../schema/common.js";
+import { chainContains } from "./change-backing-file.js";
+
+const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
+
+export const blockStream: Command = command({
+  name: "block-stream",
+  since: "1.1",
+  summary: "Starts a job that copies data from backing files into a node and then drops those backing files.",
+  arguments: struct("block-stream-arg", {
+    "job-id": optional(str()), device: str(), base: optional(str()), "base-node": optional(str()), "backing-file": optional(str()), bottom: optional(str()),
+    speed: optional(int64()), "on-error": optional(onError), "auto-finalize": optional(bool()), "auto-dismiss": optional(bool()),
+  }),
+  returns: null,
+  // eslint-disable-next-line require-yield
+  *run(core, args) {
+    if (args.base !== undefined && args["base-node"] !== undefined) throw fail("'base' and 'base-node' cannot be specified at the same time");
+    if (args.base !== undefined && args.bottom !== undefined) throw fail("'base' and 'bottom' cannot be specified at the same time");
+    if (args.bottom !== undefined && args["base-node"] !== undefined) throw fail("'bottom' and 'base-node' cannot be specified at the same time");
+    const top = core.any(args.device);
+    let base: Node | null = null;
+    if (args.base !== undefined) {
+      base = findBackingImage(top, args.base);
+      if (base === null) throw fail(`Can't find '${args.base}' in the backing chain`);
+    } else if (args["base-node"] !== undefined) {
+      base = core.node(args["base-node"]);
+      if (base === top || !chainContains(top, base)) throw fail(`Node '${args["base-node"]}' is not a backing image of '${args.device}'`);
+    } else if (args.bottom !== undefined) {
+      const bottom = core.node(args.bottom);
+      if (bottom.driver.category === "filter") throw fail(`Node '${args.bottom}' is a filter, use a non-filter node as 'bottom'`);
+      if (!chainContains(top, bottom)) throw fail(`Node '${args.bottom}' is not in a chain starting from '${args.device}'`);
+      base = bottom.backing;
+    }
+    const touched: Node[] = [];
+    for (let at: Node | null = top; at !== null && at !== base; at = below(at)) touched.push(at);
+    for (const node of touched) core.checkFree(node);
+    if (base === null && args["backing-file"] !== undefined) throw fail("backing file specified, but streaming the entire chain");
+    const id = core.jobs.idFor(args["job-id"], core.deviceOf(top)?.name ?? "");
+    let driver;
+    try {
+      driver = streamDriver({ top: skipFilters(top), base, ...(args["backing-file"] === undefined ? {} : { backingFile: args["backing-file"] }), policies: core.jobs.policies(args["on-error"], args["on-error"]) });
+    } catch (error) {
+      throw dialectError(core.profile, "not-supported", (error as Error).message);
+    }
+    core.jobs.start(
+      core.jobs.create({
+        id, driver, speed: args.speed === undefined ? 0 : toSafeNumber(args.speed, "speed"),
+        autoFinalize: args["auto-finalize"], autoDismiss: args["auto-dismiss"], nodes: touched,
+      }),
+    );
+  },
+});
+
+/** The spelling of the first proposal. */
+export const blockStreamOld: Command = { ...blockStream, name: "block_stream", summary: "Another spelling of block-stream.", profiles: ["qemu-2.2"] };
