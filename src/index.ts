@@ -22,6 +22,7 @@ export const openSync: Library<PortableSource>["openSync"] = /* @__PURE__ */ mem
 export const create: Library<PortableSource>["create"] = /* @__PURE__ */ member(library, "create");
 export const createOverlay: Library<PortableSource>["createOverlay"] = /* @__PURE__ */ member(library, "createOverlay");
 export const convert: Library<PortableSource>["convert"] = /* @__PURE__ */ member(library, "convert");
+export const convertToStream: Library<PortableSource>["convertToStream"] = /* @__PURE__ */ member(library, "convertToStream");
 export const planConvert: Library<PortableSource>["planConvert"] = /* @__PURE__ */ member(library, "planConvert");
 export const compare: Library<PortableSource>["compare"] = /* @__PURE__ */ member(library, "compare");
 export const measure: Library<PortableSource>["measure"] = /* @__PURE__ */ member(library, "measure");

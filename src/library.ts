@@ -20,6 +20,8 @@ import { snakeKey } from "./image/camel.js";
 import { Image } from "./image/image.js";
 import { measureImage } from "./image/measure.js";
 import { closeQuietly, imageSize, keySecretOptions } from "./image/open.js";
+import { readablePlan } from "./image/readable.js";
+import { planStream } from "./image/stream-plan.js";
 import { planConvert as planConvertOp, type ConvertPlan } from "./image/plan.js";
 import { SyncImage } from "./image/sync-image.js";
 import { offerKernelModule } from "./kernel/kernel.js";
@@ -77,6 +79,19 @@ export interface ConvertTo<Source> extends CommonOptions<Source>, Pick<ConvertOp
   plan?: ConvertPlan;
 }
 
+export interface StreamTo<Source> extends CommonOptions<Source>, Pick<ConvertOptions, "signal" | "onProgress"> {
+  /** "raw" when absent. */
+  format?: string;
+  /** Creation options of the new image. */
+  options?: Readonly<Record<string, unknown>>;
+}
+
+export interface ImageStream {
+  /** Bytes the stream will have. */
+  readonly length: number;
+  readonly stream: ReadableStream<Uint8Array>;
+}
+
 export interface Platform<Source> {
   formats: readonly Driver[];
   codecs: Codecs;
@@ -100,6 +115,11 @@ export interface Library<Source> {
   createOverlay(target: Source, options: Omit<CreateOptions<Source>, "format"> & { format?: string; backing: string; backingFormat: string }): Promise<Image>;
   /** Copies the content of an image into a new one. */
   convert(source: Image | Source, target: Source, options?: ConvertTo<Source>): Promise<void>;
+  /**
+   * The content of an image as a new one in one pass: raw, or qcow2 without compression, backing file and encryption. Its length is
+   * known beforehand (a Content-Length). An image that was passed open must not be written meanwhile.
+   */
+  convertToStream(source: Image | Source, options?: StreamTo<Source>): Promise<ImageStream>;
   planConvert(source: Image, options: { format: string; options?: Readonly<Record<string, unknown>>; compress?: boolean }): Promise<ConvertPlan>;
   compare(first: Image, second: Image, options?: CompareOptions): Promise<CompareResult>;
   /** Bytes a new image would need: of this size, or with the content of this image. */
@@ -248,6 +268,21 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
         await runAsync(convertOp(image.node, target, options));
       } finally {
         await image.close();
+      }
+    },
+    convertToStream: async (source, options = {}) => {
+      const { format = "raw", signal, onProgress } = options;
+      const own = source instanceof Image ? null : await library.open(source, pickCommon(options));
+      const ended = (): Promise<void> => own?.close() ?? Promise.resolve();
+      try {
+        const { node } = own ?? (source as Image);
+        // What the source was opened with may lack the format of the new image.
+        const environment = options.formats === undefined ? node.environment : environmentOf(options);
+        const plan = await runAsync(planStream(environment, [node], { format, options: optsOf(options.options), signal, ...(onProgress === undefined ? {} : { onProgress }) }));
+        return { length: plan.length, stream: readablePlan(plan, ended) };
+      } catch (error) {
+        await ended();
+        throw error;
       }
     },
     planConvert: (source, options) => runAsync(planConvertOp(source.node.environment, source.node, { ...options, options: optsOf(options.options) })),

@@ -32,6 +32,7 @@ export const openSync: Library<Source>["openSync"] = library.openSync;
 export const create: Library<Source>["create"] = library.create;
 export const createOverlay: Library<Source>["createOverlay"] = library.createOverlay;
 export const convert: Library<Source>["convert"] = library.convert;
+export const convertToStream: Library<Source>["convertToStream"] = library.convertToStream;
 export const planConvert: Library<Source>["planConvert"] = library.planConvert;
 export const compare: Library<Source>["compare"] = library.compare;
 export const measure: Library<Source>["measure"] = library.measure;

@@ -7,7 +7,7 @@
 import type { Environment, Gate, Reference } from "./block/context.js";
 import type { Driver } from "./block/driver.js";
 import { openNode } from "./block/open.js";
-import { done, foreign, runAsync, type Op } from "./block/op.js";
+import { done, foreign, runAsync } from "./block/op.js";
 import { storageNode } from "./block/storage-node.js";
 import { Codecs } from "./codec/codec.js";
 import { smallInflate } from "./codec/inflate-small.js";

@@ -18,6 +18,7 @@ export const openSync: Library<PortableSource>["openSync"] = library.openSync;
 export const create: Library<PortableSource>["create"] = library.create;
 export const createOverlay: Library<PortableSource>["createOverlay"] = library.createOverlay;
 export const convert: Library<PortableSource>["convert"] = library.convert;
+export const convertToStream: Library<PortableSource>["convertToStream"] = library.convertToStream;
 export const planConvert: Library<PortableSource>["planConvert"] = library.planConvert;
 export const compare: Library<PortableSource>["compare"] = library.compare;
 export const measure: Library<PortableSource>["measure"] = library.measure;

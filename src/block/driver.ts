@@ -292,4 +292,16 @@ export interface InterceptImpl extends CommonImpl {
   readonly alignment?: number;
   /** `write` takes ranges behind the end, too: the node grows. */
   readonly grows?: boolean;
+  /** The disk as it was at an earlier time, where the filter keeps it (copy-before-write). */
+  readonly snapshot?: SnapshotAccess;
+}
+
+/** A point in time of a disk, kept while the disk goes on changing. What has been given up there fails with EACCES. */
+export interface SnapshotAccess {
+  /** Bytes. */
+  readonly snapshotSize: number;
+  readSnapshot(into: Uint8Array, offset: number): Op<void>;
+  snapshotStatus(offset: number, length: number, out: ExtentList): Op<void>;
+  /** The range is not needed any more. */
+  discardSnapshot(offset: number, length: number): Op<void>;
 }

@@ -1,6 +1,6 @@
 /** Whether two images have the same content. */
 import { BlockError, strerror, toBlockError } from "../base/error.js";
-import { MiB } from "../base/int.js";
+import { KiB, MiB } from "../base/int.js";
 import { readPadded } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import { parallel, type Op } from "../block/op.js";
@@ -22,11 +22,11 @@ export type CompareResult =
   /** Byte offset of the first difference. `content`: with sector granularity, as it was read. */
   | { identical: false; reason: "content" | "block status" | "allocation"; offset: number };
 
-/** Bytes read from each image at a time. */
-const CHUNK = 2 * MiB;
+/** Bytes read from each image at a time: what was read is still in the processor's cache when it is compared. */
+const CHUNK = 512 * KiB;
 const MAX_STATUS = 1024 * MiB;
 /** Two buffers for each of this many chunks in flight. */
-const IN_FLIGHT = 4;
+const IN_FLIGHT = 2;
 const SECTOR = 512;
 
 interface Side {

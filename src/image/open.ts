@@ -24,7 +24,7 @@ export interface ImageSpec {
 /** Opens an image with qemu-img's wording of failures. The caller owns one reference. */
 export function* openImage(environment: Environment, spec: ImageSpec, flags: Partial<OpenFlags> = {}): Op<Node> {
   try {
-    const node = yield* openNode(environment, openSpecOf(spec, flags));
+    const node = yield* openNode(environment, openSpecOf(environment, spec, flags));
     warnIfGuessedRaw(environment, node, spec.filename);
     return node;
   } catch (error) {
@@ -42,10 +42,12 @@ export function warnIfGuessedRaw(environment: Environment, node: Node, filename:
   );
 }
 
-function openSpecOf(spec: ImageSpec, flags: Partial<OpenFlags>): OpenSpec {
+function openSpecOf(environment: Environment, spec: ImageSpec, flags: Partial<OpenFlags>): OpenSpec {
   const driver = spec.format === undefined ? {} : { driver: spec.format };
   if (spec.imageOpts === true) {
-    const options = unflatten(optsToObject(parseOpts(spec.filename, "file"))) as BlockdevOptions;
+    const parsed = parseOpts(spec.filename, "file");
+    for (const warning of parsed.warnings) environment.warn(warning);
+    const options = unflatten(optsToObject(parsed)) as BlockdevOptions;
     return { ...driver, options: { ...options, ...spec.options }, flags };
   }
   return { filename: spec.filename, ...driver, ...(spec.options === undefined ? {} : { options: spec.options }), flags };

@@ -1,6 +1,6 @@
 /** Another backing file for an image, with or without keeping what a reader sees. */
 import { BlockError, prefixError, strerror, toBlockError } from "../base/error.js";
-import { alignDown, alignUp, MiB } from "../base/int.js";
+import { alignDown, MiB } from "../base/int.js";
 import type { OpenFlags } from "../block/context.js";
 import { resolveReference } from "../block/filename.js";
 import { skipFilters } from "../block/graph.js";
@@ -155,7 +155,7 @@ const metadataError = (error: unknown): BlockError => {
   return new BlockError(inner.code, `error while reading image metadata: ${strerror(inner.errno)}`, { errno: inner.errno, cause: error });
 };
 
-/** Where both read as zeros there is nothing to compare: the negative length of that, or how far to compare. */
+/** Where both read as zeros there is nothing to compare: the negative length of that, or `limit`. */
 function* skipZeros({ old, fresh }: Rebase, offset: number, limit: number): Op<number> {
   let common = limit;
   let zero = true;
@@ -165,7 +165,8 @@ function* skipZeros({ old, fresh }: Rebase, offset: number, limit: number): Op<n
     common = Math.min(common, status.length);
     zero &&= status.zero;
   }
-  return zero ? -common : common === limit ? limit : Math.max(common, SECTOR) > limit ? limit : alignUp(common, SECTOR);
+  // Beside data, zeros are compared like data: a difference that spans both becomes one write, and one run of clusters.
+  return zero ? -common : limit;
 }
 
 function* compareAndCopy(rebase: Rebase, offset: number, length: number): Op<void> {

@@ -49,13 +49,18 @@ export class ConcatenatedSource implements CopySource {
     if (at >= node.size) return { length: Math.min(length, imageSize(node) - at), kind: "zero" };
     const base = overBacking ? node.backing : null;
     let found: { length: number; zero: boolean; data: boolean };
-    try {
-      found = yield* blockStatus(node, at, Math.min(length, node.size - at), { base });
-    } catch (error) {
-      const failure = new BlockError("ERR_IO", `error while reading block status at offset ${offset}: ${strerror(toBlockError(error).errno)}`, { cause: error });
-      if (onBadSector === null) throw failure;
-      onBadSector(failure.message);
-      return { length: Math.min(length, SECTOR), kind: "data" };
+    for (let asked = Math.min(length, node.size - at); ; asked = Math.ceil(asked / SECTOR / 4) * SECTOR) {
+      try {
+        found = yield* blockStatus(node, at, asked, { base });
+        break;
+      } catch (error) {
+        // When salvaging, ask for less and less: what cannot be told about may lie behind this sector.
+        if (onBadSector !== null && asked > SECTOR) continue;
+        const failure = new BlockError("ERR_IO", `error while reading block status at offset ${offset}: ${strerror(toBlockError(error).errno)}`, { cause: error });
+        if (onBadSector === null) throw failure;
+        onBadSector(failure.message);
+        return { length: Math.min(length, SECTOR), kind: "data" };
+      }
     }
     if (found.zero) {
       if (!overBacking || offset < targetBackingSize) {

@@ -2,10 +2,10 @@
 import type { Profile } from "./command.js";
 
 export interface VersionInfo {
-  qemu: { micro: number; minor: number; major: number };
+  qemu: { major: number; minor: number; micro: number };
   package: string;
 }
 
 export function versionInfo(profile: Profile): VersionInfo {
-  return { qemu: profile === "qemu-2.2" ? { micro: 0, minor: 2, major: 2 } : { micro: 0, minor: 2, major: 7 }, package: "Blockcore" };
+  return { qemu: { major: profile === "qemu-2.2" ? 2 : 7, minor: 2, micro: 0 }, package: "Blockcore" };
 }

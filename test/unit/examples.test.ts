@@ -74,6 +74,16 @@ examples("edge.mjs", async () => {
     const raw = new Uint8Array(await response.arrayBuffer());
     assert.is(raw.length, 4 * MiB);
     assert.equal([...raw.subarray(509, 513)], [0, 0x55, 0xaa, 0]);
+    // A damaged image ends the response, it does not hang.
+    const bytes = (await bootable()).slice();
+    bytes.fill(0xff, bytes.length - 512);
+    bytes.fill(0xee, 5 * 65536, 5 * 65536 + 64);
+    server.bodies.set("/bad.qcow2", { type: "application/octet-stream", content: bytes });
+    const broken = await worker.fetch(new Request(`http://edge/?image=${encodeURIComponent(`${server.address}/bad.qcow2`)}`));
+    await broken.arrayBuffer().then(
+      () => assert.unreachable("the response was complete"),
+      () => {},
+    );
   } finally {
     await server.close();
   }

@@ -29,7 +29,7 @@ export const amend: Verb = {
         amendOptionsOf(node.driver);
         await run(
           amendImage(node, {
-            options: optionsOf(list, output),
+            options: optionsOf(list),
             force: args.has("force"),
             signal: context.signal,
             ...(progress.onProgress === undefined ? {} : { onProgress: progress.onProgress }),

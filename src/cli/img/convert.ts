@@ -57,12 +57,12 @@ async function piped(
   if (filenames.includes("-")) {
     if (filenames.length > 1 || target === "-") throw refuse("Standard input can only be the single source of a file");
     if ((args.get("format") ?? "raw") !== "raw") throw refuse("Standard input can only be read as a raw image");
-    await convertFromStdin(environment, { filename: target, format, options: optionsOf(list, context.output), compress: args.has("compress"), flags: targetFlags }, options);
+    await convertFromStdin(environment, { filename: target, format, options: optionsOf(list), compress: args.has("compress"), flags: targetFlags }, options);
     return 0;
   }
   if (args.has("compress")) throw refuse("Standard output cannot be written compressed: where compressed clusters end is not known beforehand");
-  const target = { format, options: optionsOf(list, context.output) };
-  await convertToStdout(environment, filenames.map((filename) => imageSpec(args, filename)), target, sourceFlags, options);
+  const made = { format, options: optionsOf(list) };
+  await convertToStdout(environment, filenames.map((filename) => imageSpec(args, filename)), made, sourceFlags, options);
   return 0;
 }
 
@@ -104,7 +104,7 @@ export const convert: Verb = {
           sourceFlags: { ...sourceFlags, forceShare: args.has("force-share") },
           target: { filename: targetName, format, imageOpts: args.has("target-image-opts") },
           targetFlags,
-          options: optionsOf(list, output),
+          options: optionsOf(list),
           noCreate: args.has("no-create"),
           targetIsZero: args.has("target-is-zero"),
           backingFile: args.get("backing-file"),

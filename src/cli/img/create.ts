@@ -29,7 +29,7 @@ export const create: Verb = {
           size,
           backingFile: args.get("backing-file"),
           backingFormat: args.get("backing-format"),
-          options: optionsOf(list, output),
+          options: optionsOf(list),
           unsafe: args.has("unsafe"),
           onFormatting: args.has("quiet") ? undefined : (line) => output.line(line),
         }),

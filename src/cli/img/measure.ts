@@ -33,7 +33,7 @@ export const measure: Verb = {
       if (node !== null && snapshot !== undefined) await run(loadSnapshot(node, snapshot));
       let options;
       try {
-        options = optionsOf(list, output);
+        options = optionsOf(list);
         const result = await run(
           measureImage(environment, { format, options, ...(node === null ? {} : { source: node }), ...(size === undefined ? {} : { size }) }),
         );

@@ -70,11 +70,10 @@ export function optionList(args: ParsedOptions): string | undefined {
   return lists.length === 0 ? undefined : joinOptionLists(lists);
 }
 
-export function optionsOf(list: string | undefined, output: Output): Opt[] {
+export function optionsOf(list: string | undefined): Opt[] {
   if (list === undefined) return [];
-  const parsed = parseOpts(list);
-  for (const warning of parsed.warnings) output.warning(warning);
-  return parsed.opts;
+  // Flags without a value are deprecated in QEMU, but here it says nothing about them.
+  return parseOpts(list).opts;
 }
 
 export function printJson(output: Output, value: object): void {

@@ -33,7 +33,8 @@ export function* findFooter(file: Node, warn: (message: string) => void): Op<Fou
     if (!isFixed) warn(`The footer copy at the beginning of '${file.filename}' is damaged; using the one at the end`);
     return found(tail, isFixed);
   }
-  if (!tailIntact) warn(`The footer at the end of '${file.filename}' is missing or damaged; using its copy at the beginning`);
-  else if (parseFooter(tail).type === VHD_FIXED) return found(tail, true);
+  // Files that were padded, or hold the image inside a larger disk, have something else at their end: no reason to worry anyone.
+  if (!tailIntact && hasCookie(tail)) warn(`The footer at the end of '${file.filename}' is damaged; using its copy at the beginning`);
+  if (tailIntact && parseFooter(tail).type === VHD_FIXED) return found(tail, true);
   return found(head, false);
 }

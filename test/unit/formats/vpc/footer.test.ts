@@ -37,10 +37,10 @@ test("both footers of an image we wrote are intact", async () => {
 test("a damaged footer at the end is replaced by the copy, with a warning, and written anew", async () => {
   const world = await dynamic();
   const end = world.bytes("image").length;
-  put(world, end - 512, 1, 2, 3);
+  put(world, end - 500, 1, 2, 3);
   const node = await world.open("vpc", "image");
   assert.is(world.warnings.length, 1);
-  assert.match(world.warnings[0]!, "missing or damaged");
+  assert.match(world.warnings[0]!, /at the end of .* is damaged/);
   const bytes = new Uint8Array(1000);
   await world.run(read(node, bytes, 5000));
   assert.ok(bytes.every((byte) => byte === 9));
@@ -48,6 +48,15 @@ test("a damaged footer at the end is replaced by the copy, with a warning, and w
   await world.close(node);
   const after = world.bytes("image");
   assert.ok(isIntact(after.subarray(after.length - 512)));
+});
+
+test("a footer that is not at the end is not missed: the copy does", async () => {
+  const world = await dynamic();
+  put(world, world.bytes("image").length + 4095, 0);
+  const node = await world.open("vpc", "image", {});
+  assert.equal(world.warnings, []);
+  assert.is(node.size, 3 << 20);
+  await world.close(node);
 });
 
 test("a damaged copy is replaced by the footer at the end; both damaged is an error", async () => {

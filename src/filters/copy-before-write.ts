@@ -1,0 +1,225 @@
+/**
+ * `copy-before-write`: before a cluster of the disk changes, its old content is copied to a second image, so that file and target together
+ * hold the disk as it was when the filter was put in (see `snapshot-access`).
+ */
+import { BlockError, errnoError, toBlockError } from "../base/error.js";
+import { alignDown, alignUp, divCeil } from "../base/int.js";
+import type { Driver, SnapshotAccess, TruncateOptions, WriteFlags } from "../block/driver.js";
+import type { ExtentList } from "../block/extent.js";
+import { ExtentKind } from "../block/extent.js";
+import { discard, read, readPadded, write } from "../block/io.js";
+import type { NamedBitmap } from "../block/named-bitmap.js";
+import type { Child, Node } from "../block/node.js";
+import type { OpenContext } from "../block/context.js";
+import type { Op } from "../block/op.js";
+import { take, takeEnum, takeSize, takeString } from "../block/take.js";
+import { PassThrough } from "./shared/pass-through.js";
+
+/** Copying goes by units of at least this many bytes. */
+const MIN_UNIT = 65536;
+/** Bytes moved by one copy. */
+const MAX_COPY = 1024 * 1024;
+
+interface Settings {
+  onError: "break-guest-write" | "break-snapshot";
+  /** Milliseconds a copy may take; 0: as long as it takes. */
+  timeout: number;
+}
+
+class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
+  readonly #target: Child;
+  readonly #unit: number;
+  readonly #settings: Settings;
+  /** The disk as the snapshot has it. */
+  readonly #length: number;
+  /** By unit: still to be copied before it changes. */
+  readonly #pending: Uint8Array;
+  /** By unit: part of the snapshot (not given up by a discard, and in the bitmap where there is one). */
+  readonly #access: Uint8Array;
+  /** Why the snapshot is lost; null while it is whole. */
+  #broken: BlockError | null = null;
+
+  constructor(child: Child, target: Child, unit: number, settings: Settings, bitmap: NamedBitmap | null) {
+    super(child);
+    this.#target = target;
+    this.#unit = unit;
+    this.#settings = settings;
+    this.#length = child.node.size;
+    const units = divCeil(this.#length, unit);
+    this.#pending = new Uint8Array(units).fill(bitmap === null ? 1 : 0);
+    this.#access = new Uint8Array(units).fill(bitmap === null ? 1 : 0);
+    if (bitmap !== null) {
+      for (const { start, length } of dirtyRuns(bitmap, this.#length)) {
+        this.#pending.fill(1, Math.floor(start / unit), divCeil(start + length, unit));
+        this.#access.fill(1, Math.floor(start / unit), divCeil(start + length, unit));
+      }
+    }
+  }
+
+  get snapshot(): SnapshotAccess {
+    return this;
+  }
+
+  // ---- the guest's side -------------------------------------------------------------------------------------------
+
+  /** Runs a change after what it changes has been copied; nobody reads the snapshot there meanwhile. */
+  *#afterCopy(offset: number, length: number, change: Op<void>): Op<void> {
+    const inside = Math.min(length, this.#length - offset);
+    if (inside <= 0) {
+      yield* change;
+      return;
+    }
+    const lease = yield* this.node.requests.acquire(offset, inside, this.#unit);
+    try {
+      yield* this.#copy(offset, inside);
+      yield* change;
+    } finally {
+      this.node.requests.release(lease);
+    }
+  }
+
+  *#copy(offset: number, length: number): Op<void> {
+    if (this.#broken !== null) return;
+    const deadline = this.#settings.timeout === 0 ? Infinity : this.node.environment.now() + this.#settings.timeout;
+    const last = divCeil(offset + length, this.#unit);
+    for (let unit = Math.floor(offset / this.#unit); unit < last; ) {
+      if (this.#pending[unit] === 0) {
+        unit++;
+        continue;
+      }
+      let count = 1;
+      while (unit + count < last && this.#pending[unit + count] === 1 && (count + 1) * this.#unit <= MAX_COPY) count++;
+      const start = unit * this.#unit;
+      const bytes = new Uint8Array(Math.min(count * this.#unit, this.#length - start));
+      try {
+        yield* readPadded(this.below, bytes, start);
+        yield* write(this.#target.node, bytes, start);
+        if (this.node.environment.now() > deadline) throw errnoError("ETIMEDOUT");
+      } catch (error) {
+        const failure = toBlockError(error);
+        if (this.#settings.onError === "break-guest-write") throw failure;
+        this.#broken = failure;
+        return;
+      }
+      this.#pending.fill(0, unit, unit + count);
+      unit += count;
+    }
+  }
+
+  override write(from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
+    return this.#afterCopy(offset, from.length, super.write(from, offset, flags));
+  }
+  override writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
+    return this.#afterCopy(offset, length, super.writeZeroes(offset, length, flags));
+  }
+  override discard(offset: number, length: number): Op<void> {
+    return this.#afterCopy(offset, length, super.discard(offset, length));
+  }
+  override truncate(size: number, options: TruncateOptions): Op<void> {
+    return size >= this.#length ? super.truncate(size, options) : this.#afterCopy(size, this.#length - size, super.truncate(size, options));
+  }
+
+  // ---- the snapshot's side ----------------------------------------------------------------------------------------
+
+  get snapshotSize(): number {
+    return this.#length;
+  }
+
+  #checkAccess(offset: number, length: number): void {
+    if (this.#broken !== null) throw errnoError("EACCES", undefined, { cause: this.#broken });
+    const last = divCeil(offset + length, this.#unit);
+    for (let unit = Math.floor(offset / this.#unit); unit < last; unit++) if (this.#access[unit] === 0) throw errnoError("EACCES");
+  }
+
+  *readSnapshot(into: Uint8Array, offset: number): Op<void> {
+    this.#checkAccess(offset, into.length);
+    const end = offset + into.length;
+    for (let at = offset; at < end; ) {
+      const stop = Math.min(end, alignDown(at, this.#unit) + this.#unit);
+      const part = into.subarray(at - offset, stop - offset);
+      // The guest does not change the unit while it is read from the disk itself.
+      const lease = yield* this.node.requests.acquire(at, part.length, this.#unit);
+      try {
+        yield* read(this.#pending[Math.floor(at / this.#unit)] === 1 ? this.below : this.#target.node, part, at);
+      } finally {
+        this.node.requests.release(lease);
+      }
+      at = stop;
+    }
+    // It may have been lost meanwhile.
+    if (this.#broken !== null) throw errnoError("EACCES", undefined, { cause: this.#broken });
+  }
+
+  // eslint-disable-next-line require-yield
+  *snapshotStatus(offset: number, length: number, out: ExtentList): Op<void> {
+    this.#checkAccess(offset, 1);
+    const end = offset + length;
+    for (let at = offset; at < end; ) {
+      const unit = Math.floor(at / this.#unit);
+      if (this.#access[unit] === 0) break;
+      const stop = Math.min(end, (unit + 1) * this.#unit);
+      out.push(at, stop - at, ExtentKind.data, this.#pending[unit] === 1 ? this.below : this.#target.node, at);
+      at = stop;
+    }
+  }
+
+  /** The reader has seen the range: it need not be kept any more. */
+  *discardSnapshot(offset: number, length: number): Op<void> {
+    const start = alignUp(offset, this.#unit);
+    const end = offset + length >= this.#length ? this.#length : alignDown(offset + length, this.#unit);
+    if (end <= start) return;
+    const lease = yield* this.node.requests.acquire(start, end - start, this.#unit);
+    try {
+      this.#access.fill(0, start / this.#unit, divCeil(end, this.#unit));
+      this.#pending.fill(0, start / this.#unit, divCeil(end, this.#unit));
+      yield* discard(this.#target.node, start, end - start);
+    } finally {
+      this.node.requests.release(lease);
+    }
+  }
+}
+
+function* dirtyRuns(bitmap: NamedBitmap, length: number): Generator<{ start: number; length: number }> {
+  for (let at = 0; at < length; ) {
+    const run = bitmap.bits.nextDirty(at, length);
+    if (run === null) return;
+    yield run;
+    at = run.start + run.length;
+  }
+}
+
+function unitOf(target: Node): number {
+  const { impl } = target;
+  return Math.max(MIN_UNIT, impl.shape === "mapped" ? impl.allocationUnit : 1, impl.shape === "intercept" ? (impl.alignment ?? 1) : 1);
+}
+
+function findBitmap(context: OpenContext): NamedBitmap | null {
+  const given = take(context.options, "bitmap");
+  if (given === undefined || given === null) return null;
+  const bag = { ...(given as Record<string, unknown>) };
+  const node = context.environment.findNode?.(takeString(bag, "node") ?? "") ?? null;
+  const name = takeString(bag, "name") ?? "";
+  const found = node?.bitmaps.find((bitmap) => bitmap.name === name);
+  if (found === undefined) throw new BlockError("ERR_NOT_FOUND", `Dirty bitmap '${name}' not found`, { errno: "EINVAL" });
+  return found;
+}
+
+export const copyBeforeWrite: Driver = {
+  name: "copy-before-write",
+  category: "filter",
+  runtimeOptions: ["file", "target", "bitmap", "on-cbw-error", "cbw-timeout"],
+  *open(context) {
+    const { options } = context;
+    const settings: Settings = {
+      onError: takeEnum(options, "on-cbw-error", ["break-guest-write", "break-snapshot"]) ?? "break-guest-write",
+      timeout: (takeSize(options, "cbw-timeout") ?? 0) * 1000,
+    };
+    const bitmap = findBitmap(context);
+    const file = yield* context.openChild("file", "filtered");
+    const target = yield* context.openChild("target", "data", { format: true, flags: { write: true, unmap: true } });
+    if (target.node.size !== file.node.size) {
+      throw new BlockError("ERR_INVALID_ARGUMENT", "Source and target of copy-before-write must have the same size", { node: context.node.nodeName });
+    }
+    return new CopyBeforeWrite(file, target, unitOf(target.node), settings, bitmap);
+  },
+};

@@ -1,0 +1,46 @@
+/** Refcount structures that outgrow their table while space is being taken. */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { ExtentList } from "../../../../src/block/extent.js";
+import { read, truncate, write } from "../../../../src/block/io.js";
+import { qcow2 } from "../../../../src/formats/qcow2/qcow2.js";
+import { raw } from "../../../../src/formats/raw/raw.js";
+import { makeWorld } from "../../../support/world.js";
+
+const MB = 1024 * 1024;
+
+test("a refcount block that the larger table needed itself is not made a second time", async () => {
+  // 64-bit refcounts in clusters of 512 bytes: one cluster of the table covers 2 MiB of the file.
+  const world = makeWorld({ mode: "sync", drivers: [raw, qcow2] });
+  await world.create("qcow2", "image", 5 * MB, { cluster_size: 512, refcount_bits: 64, preallocation: "metadata" });
+  const node = await world.open("qcow2", "image");
+  const { impl } = node;
+  assert.ok(impl.shape === "mapped");
+  const problems: string[] = [];
+  const found = await world.run(impl.check!({ fix: "none", report: (problem) => problems.push(problem.text) }));
+  assert.equal(problems, []);
+  assert.is(found["check-errors"], 0);
+  await world.run(write(node, new Uint8Array(MB).fill(1), 3 * MB));
+  const back = new Uint8Array(MB);
+  await world.run(read(node, back, 3 * MB));
+  assert.equal(back, new Uint8Array(MB).fill(1));
+  await world.run(truncate(node, 9 * MB, { preallocation: "metadata" }));
+  await world.run(impl.check!({ fix: "none", report: (problem) => problems.push(problem.text) }));
+  assert.equal(problems, []);
+  await world.close(node);
+});
+
+test("a run of data clusters stays whole when it needs a new refcount block", async () => {
+  const world = makeWorld({ mode: "sync", drivers: [raw, qcow2] });
+  await world.create("qcow2", "image", MB, { cluster_size: 1024, refcount_bits: 64 });
+  const node = await world.open("qcow2", "image");
+  await world.run(write(node, new Uint8Array(124 * 1024).fill(1), 0));
+  const { impl } = node;
+  assert.ok(impl.shape === "mapped");
+  const list = new ExtentList();
+  impl.map(0, 124 * 1024, list);
+  assert.is(list.count, 1);
+  await world.close(node);
+});
+
+test.run();
