@@ -12,7 +12,7 @@ import { offerKernelModule } from "./kernel/kernel.js";
 import { kernelModule } from "./kernel/module.inline.js";
 import { nbd } from "./nbd/node-driver.js";
 import { nullDrivers } from "./filters/null.js";
-import { createFileStorage, openFileStorage, openFileStorageAsync } from "./storage/node-fs.js";
+import { createFileStorage, isDevice, openFileStorage, openFileStorageAsync } from "./storage/node-fs.js";
 
 export interface NodeEnvironmentOptions {
   /** "sync": every call on a file is made on the spot; right for short commands. Default "both". */
@@ -39,18 +39,36 @@ export function fileDriver(faces: "both" | "sync"): Driver {
   return protocolDriver({
     name: "file",
     open: {
-      sync: (name, options) => openFileStorage(name, { ...options, faces }),
-      async: faces === "sync" ? null : openFileStorageAsync,
+      sync: (name, options) => openFileStorage(name, { ...options, faces, only: "file" }),
+      async: faces === "sync" ? null : (name, options) => openFileStorageAsync(name, { ...options, only: "file" }),
     },
     create: { sync: (name) => createFileStorage(name, { faces }), async: null },
     remove: { sync: (name) => unlinkSync(name), async: null },
   });
 }
 
+/** Disks and other devices of the host, by their names in /dev. Plain names of devices come here by themselves, as `host_device`. */
+export function deviceDriver(name: "host_device" | "host_cdrom", faces: "both" | "sync"): Driver {
+  return protocolDriver({
+    name,
+    ...(name === "host_device" ? { claims: isDevice } : {}),
+    open: {
+      sync: (path, options) => openFileStorage(path, { ...options, faces, only: name }),
+      async: faces === "sync" ? null : (path, options) => openFileStorageAsync(path, { ...options, only: name }),
+    },
+    create: { sync: (path) => createFileStorage(path, { faces, only: name }), async: null },
+  });
+}
+
+/** Everything that the host's files are opened by. */
+export function hostDrivers(faces: "both" | "sync"): Driver[] {
+  return [fileDriver(faces), deviceDriver("host_device", faces), deviceDriver("host_cdrom", faces)];
+}
+
 export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {
   offerKernelModule(kernelModule);
   const drivers = new Map<string, Driver>();
-  for (const driver of [...allFormats, ...(options.formats ?? []), ...nullDrivers, ...allFilters, nbd, fileDriver(options.faces ?? "both")]) drivers.set(driver.name, driver);
+  for (const driver of [...allFormats, ...(options.formats ?? []), ...nullDrivers, ...allFilters, nbd, ...hostDrivers(options.faces ?? "both")]) drivers.set(driver.name, driver);
   return {
     drivers,
     codecs: nodeCodecs,

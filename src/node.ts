@@ -3,7 +3,7 @@ import { allFormats } from "./all-formats.js";
 import { nodeCodecs } from "./codec/node-codecs.js";
 import { nodeCrypto } from "./codec/node-crypto.js";
 import { makeLibrary, type Library } from "./library.js";
-import { fileDriver } from "./node-environment.js";
+import { hostDrivers } from "./node-environment.js";
 import { portableStorage, type PortableSource } from "./sources.js";
 
 /** Strings are paths of local files. */
@@ -20,7 +20,7 @@ const library: Library<Source> = /* @__PURE__ */ makeLibrary<Source>({
   codecs: nodeCodecs,
   crypto: nodeCrypto,
   memoryBudget: 64 * 1024 * 1024,
-  protocols: [/* @__PURE__ */ fileDriver("both")],
+  protocols: /* @__PURE__ */ hostDrivers("both"),
   toStorage: (source, writable) => {
     if (typeof source === "string") return source;
     if (source instanceof URL && source.protocol === "file:") return decodeURIComponent(source.pathname);

@@ -35,6 +35,8 @@ export interface Driver {
   create?(context: CreateContext): Op<void>;
   /** URL schemes or prefixes a protocol answers to ("http", "nbd"), without the colon. */
   readonly schemes?: readonly string[];
+  /** Protocols of special files: whether a plain path is one of theirs. Asked before the path goes to "file". */
+  claims?(filename: string): boolean;
   /** Turns "scheme:rest" into options. */
   parseFilename?(filename: string): Record<string, unknown>;
   /** Makes (or empties) a file of a protocol and returns its writable node. */

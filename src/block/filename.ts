@@ -22,7 +22,10 @@ export function isAbsolutePath(filename: string): boolean {
 export function filenameToOptions(filename: string, drivers: ReadonlyMap<string, Driver>): BlockdevOptions {
   if (filename.startsWith("json:")) return unflatten(parseJsonFilename(filename)) as BlockdevOptions;
   const protocol = protocolOf(filename);
-  if (protocol === null) return { driver: "file", filename };
+  if (protocol === null) {
+    for (const driver of drivers.values()) if (driver.claims?.(filename) === true) return { driver: driver.name, filename };
+    return { driver: "file", filename };
+  }
   if (protocol === "file") {
     const path = filename.slice("file:".length);
     // What is left may look like a protocol again; it is a path.

@@ -11,6 +11,8 @@ import { takeEnum, takeString } from "./take.js";
 export interface ProtocolDefinition {
   name: string;
   schemes?: readonly string[];
+  /** Whether a plain path is one of this protocol's special files. */
+  claims?: (filename: string) => boolean;
   open: StorageOpener;
   /** Makes or empties a file and opens it read-write; absent where the protocol cannot. */
   create?: StorageOpener;
@@ -27,11 +29,12 @@ function* throughOpener(what: string, opener: StorageOpener, filename: string, o
 }
 
 export function protocolDriver(definition: ProtocolDefinition): Driver {
-  const { name, open, create, remove, schemes } = definition;
+  const { name, open, create, remove, schemes, claims } = definition;
   const driver: Driver = {
     name,
     category: "protocol",
     ...(schemes === undefined ? {} : { schemes }),
+    ...(claims === undefined ? {} : { claims }),
     ...(create === undefined
       ? {}
       : {
@@ -72,7 +75,8 @@ export function protocolDriver(definition: ProtocolDefinition): Driver {
         return yield* storageImpl(yield* throughOpener("Opening", open, filename, options));
       } catch (error) {
         const inner = (error as Error).message;
-        throw inner.startsWith("Could not open '") || inner.startsWith("Failed to") ? error : prefixError(`Could not open '${filename}': `, error);
+        const complete = /^(Could not open '|Failed to|'\w+' driver requires )/.test(inner);
+        throw complete ? error : prefixError(`Could not open '${filename}': `, error);
       }
     },
   };

@@ -8,6 +8,7 @@ import type { Driver, SnapshotAccess, TruncateOptions, WriteFlags } from "../blo
 import type { ExtentList } from "../block/extent.js";
 import { ExtentKind } from "../block/extent.js";
 import { discard, read, readPadded, write } from "../block/io.js";
+import type { DirtyBitmap } from "../block/dirty-bitmap.js";
 import type { NamedBitmap } from "../block/named-bitmap.js";
 import type { Child, Node } from "../block/node.js";
 import type { OpenContext } from "../block/context.js";
@@ -39,7 +40,7 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
   /** Why the snapshot is lost; null while it is whole. */
   #broken: BlockError | null = null;
 
-  constructor(child: Child, target: Child, unit: number, settings: Settings, bitmap: NamedBitmap | null) {
+  constructor(child: Child, target: Child, unit: number, settings: Settings, bitmap: DirtyBitmap | null) {
     super(child);
     this.#target = target;
     this.#unit = unit;
@@ -49,9 +50,9 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
     this.#pending = new Uint8Array(units).fill(bitmap === null ? 1 : 0);
     this.#access = new Uint8Array(units).fill(bitmap === null ? 1 : 0);
     if (bitmap !== null) {
-      for (const { start, length } of dirtyRuns(bitmap, this.#length)) {
-        this.#pending.fill(1, Math.floor(start / unit), divCeil(start + length, unit));
-        this.#access.fill(1, Math.floor(start / unit), divCeil(start + length, unit));
+      for (const run of bitmap.runs()) {
+        this.#pending.fill(1, Math.floor(run.offset / unit), divCeil(run.offset + run.length, unit));
+        this.#access.fill(1, Math.floor(run.offset / unit), divCeil(run.offset + run.length, unit));
       }
     }
   }
@@ -179,15 +180,6 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
   }
 }
 
-function* dirtyRuns(bitmap: NamedBitmap, length: number): Generator<{ start: number; length: number }> {
-  for (let at = 0; at < length; ) {
-    const run = bitmap.bits.nextDirty(at, length);
-    if (run === null) return;
-    yield run;
-    at = run.start + run.length;
-  }
-}
-
 function unitOf(target: Node): number {
   const { impl } = target;
   return Math.max(MIN_UNIT, impl.shape === "mapped" ? impl.allocationUnit : 1, impl.shape === "intercept" ? (impl.alignment ?? 1) : 1);
@@ -220,6 +212,6 @@ export const copyBeforeWrite: Driver = {
     if (target.node.size !== file.node.size) {
       throw new BlockError("ERR_INVALID_ARGUMENT", "Source and target of copy-before-write must have the same size", { node: context.node.nodeName });
     }
-    return new CopyBeforeWrite(file, target, unitOf(target.node), settings, bitmap);
+    return new CopyBeforeWrite(file, target, unitOf(target.node), settings, bitmap === null ? null : yield* bitmap.load());
   },
 };

@@ -115,7 +115,9 @@ export function backupDriver(options: BackupOptions): JobDriver {
           return { offset: run.offset, length: Math.min(run.length, source.size - run.offset) };
         },
         *copy(piece) {
-          running.progress.current += yield* copyOut(piece.offset, piece.length);
+          // Read after the wait: several pieces are under way at a time.
+          const bytes = yield* copyOut(piece.offset, piece.length);
+          running.progress.current += bytes;
         },
         failed(piece, outcome) {
           if (outcome === "skip") todo.clear(piece.offset, piece.length);

@@ -20,6 +20,8 @@ import { nativeFiles, type NativeFiles } from "./node-native.js";
 import type { AsyncStorageFace, Storage, StorageExtent, StorageOpenOptions, SyncStorageFace, WriteZeroesFlags } from "./storage.js";
 
 export interface FileStorageOptions extends Partial<StorageOpenOptions> {
+  /** Refuse anything but regular files, or anything but devices, in the name of this driver of QEMU. Absent: both will do. */
+  only?: "file" | "host_device" | "host_cdrom";
   /** Which faces the storage has; "both" when absent. */
   faces?: "both" | "sync" | "async";
   /** `Permission` bits we use; absent: what opening an image read-only or read-write needs. */
@@ -496,7 +498,8 @@ function openFile(
   try {
     // A fifo or socket must be refused without waiting for somebody at its other end.
     const found = statSync(path, { throwIfNoEntry: false });
-    if (found !== undefined) checkType(found, path);
+    // Opening a directory for writing fails by itself.
+    if (found !== undefined && (readOnly || !found.isDirectory())) checkType(found, path, options.only);
     fd = openSync(path, flags | (readOnly ? constants.O_RDONLY : constants.O_RDWR) | (constants.O_NONBLOCK ?? 0), 0o644);
   } catch (error) {
     throw systemError(error, context, { node: path, operation: verb });
@@ -504,7 +507,7 @@ function openFile(
   let lock: ImageLock | null = null;
   try {
     const stats = fstatSync(fd);
-    checkType(stats, path);
+    checkType(stats, path, options.only);
     lock = lockFor(fd, path, readOnly, options, native);
     afterOpen(fd);
     return new NodeFile({ fd, path, readOnly, stats, options, native, lock });
@@ -515,9 +518,21 @@ function openFile(
   }
 }
 
-function checkType(stats: Stats, path: string): void {
-  if (stats.isFile() || stats.isBlockDevice() || stats.isCharacterDevice()) return;
-  throw new BlockError("ERR_INVALID_ARGUMENT", `'file' driver requires '${path}' to be a regular file`, { node: path, operation: "open" });
+function checkType(stats: Stats, path: string, only: FileStorageOptions["only"]): void {
+  const device = stats.isBlockDevice() || stats.isCharacterDevice();
+  if (only === undefined ? stats.isFile() || device : only === "file" ? stats.isFile() : device) return;
+  const wanted = only === undefined || only === "file" ? "a regular file" : "either a character or block device";
+  throw new BlockError("ERR_INVALID_ARGUMENT", `'${only ?? "file"}' driver requires '${path}' to be ${wanted}`, { node: path, operation: "open" });
+}
+
+/** Whether there is a block or character device of that name. */
+export function isDevice(path: string): boolean {
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    return found !== undefined && (found.isBlockDevice() || found.isCharacterDevice());
+  } catch {
+    return false;
+  }
 }
 
 /**
