@@ -224,6 +224,8 @@ export interface MappedImpl extends CommonImpl {
   readonly backingFile?: BackingLink | null;
   /** Data extents may be holes of the file below (raw; preallocated metadata): block status asks there too. */
   readonly recurseStatus?: boolean;
+  /** Decides `recurseStatus` where that takes a look at the image; asked once per query, remembers its answer. */
+  decideRecursion?(): Op<boolean>;
   /** Bytes of VM state stored behind the guest disk (qcow2 savevm); `io.readVmState` uses it. */
   mapVmState?(offset: number, length: number, out: ExtentList): Miss | null;
   /** Writes VM state of the active layer; whole sectors. */

@@ -2,6 +2,7 @@
  * Block status: what a range of a node is, layer by layer. One answer feeds map, convert, compare, measure, NBD block status
  * and the jobs.
  */
+import type { InterceptImpl, MappedImpl } from "./driver.js";
 import type { Node } from "./node.js";
 import { below, skipFilters } from "./graph.js";
 import { ExtentKind, ExtentList } from "./extent.js";
@@ -25,7 +26,24 @@ export interface BlockStatus {
   offset: number;
 }
 
+/**
+ * Extents that the last queries have mapped, by node: walking an image in small steps then costs one `map` per list, not one
+ * per step. Only for images that nobody writes to meanwhile.
+ */
+export class StatusCache {
+  readonly #lists = new Map<Node, { list: ExtentList; index: number }>();
+
+  of(node: Node): { list: ExtentList; index: number } {
+    let entry = this.#lists.get(node);
+    if (entry === undefined) this.#lists.set(node, (entry = { list: new ExtentList(), index: 0 }));
+    return entry;
+  }
+}
+/** What a cached `map` asks for: the list's length is what really bounds it. */
+const CACHED_RANGE = 1024 * 1024 * 1024;
+
 export interface StatusOptions {
+  cache?: StatusCache;
   /** Do not look below this node (it counts as the end of the chain). */
   base?: Node | null;
   /** Ask the files below for holes too, not only the formats' own tables. */
@@ -41,7 +59,7 @@ export function* blockStatus(node: Node, offset: number, length: number, options
   let layer = node;
   let limit = length;
   for (let depth = 0; ; depth++) {
-    const own = yield* layerStatus(layer, offset, limit, wantZero);
+    const own = yield* layerStatus(layer, offset, limit, wantZero, options.cache);
     own.depth = depth;
     if (own.allocated) return own;
     const below = skipFilters(layer).backing;
@@ -61,19 +79,24 @@ export function* blockStatus(node: Node, offset: number, length: number, options
 }
 
 /** The status in one layer only: `allocated` is false where the backing node would show through. */
-export function* layerStatus(node: Node, offset: number, length: number, wantZero: boolean): Op<BlockStatus> {
+export function* layerStatus(node: Node, offset: number, length: number, wantZero: boolean, cache?: StatusCache): Op<BlockStatus> {
   const impl = node.impl;
-  const list = new ExtentList();
+  const list = impl.shape === "mapped" && cache !== undefined ? cache.of(node).list : new ExtentList();
+  let index = 0;
   switch (impl.shape) {
     case "storage":
       return yield* storageStatus(node, offset, length, wantZero);
     case "intercept":
       if (impl.beforeStatus !== undefined) yield* impl.beforeStatus(offset, length);
-      if (impl.status === undefined && node !== skipFilters(node)) return yield* layerStatus(below(node)!, offset, length, wantZero);
+      if (impl.status === undefined && node !== skipFilters(node)) return yield* layerStatus(below(node)!, offset, length, wantZero, cache);
       if (impl.status === undefined) return status(offset, length, true, false, true, false, null, -1);
       yield* impl.status(offset, length, list);
       break;
     case "mapped":
+      if (cache !== undefined) {
+        index = yield* mapCached(impl, cache.of(node), offset, Math.max(length, Math.min(CACHED_RANGE, node.size - offset)));
+        break;
+      }
       for (;;) {
         const miss = impl.map(offset, length, list);
         if (list.count > 0) break;
@@ -81,23 +104,24 @@ export function* layerStatus(node: Node, offset: number, length: number, wantZer
       }
       break;
   }
-  const extent = list.at(0);
+  const extent = list.at(index);
   const run = Math.min(extent.start + extent.length, offset + length) - offset;
+  const host = extent.host < 0 ? -1 : extent.host + (offset - extent.start);
   switch (extent.kind) {
     case ExtentKind.unallocated:
       // Space may be reserved for it (subclusters of an allocated cluster).
-      return status(offset, run, false, false, false, false, extent.host >= 0 ? extent.file : null, extent.host);
+      return status(offset, run, false, false, false, false, host >= 0 ? extent.file : null, host);
     case ExtentKind.zero:
-      return status(offset, run, true, true, false, false, extent.host >= 0 ? extent.file : null, extent.host);
+      return status(offset, run, true, true, false, false, host >= 0 ? extent.file : null, host);
     case ExtentKind.special:
       return status(offset, run, true, false, true, extent.compressed, null, -1);
     case ExtentKind.data: {
       // Where encrypted bytes are is of no use to anyone, and zeros below are not the guest's.
       if (impl.shape === "mapped" && impl.decrypt !== undefined) return status(offset, run, true, false, true, false, null, -1);
-      const found = status(offset, run, true, false, true, false, extent.file, extent.host);
-      const deeper = impl.shape === "mapped" ? (impl.recurseStatus ?? false) : true;
-      if (wantZero && deeper && extent.file !== null && extent.host >= 0) {
-        const below = yield* fileStatus(extent.file, extent.host, run);
+      const found = status(offset, run, true, false, true, false, extent.file, host);
+      const deeper = yield* recurses(impl, wantZero);
+      if (wantZero && deeper && extent.file !== null && host >= 0) {
+        const below = yield* fileStatus(extent.file, host, run);
         if (below.length < found.length) found.length = below.length;
         if (below.zero) found.zero = true;
         // A format keeps its cluster even where the file has a hole; raw is nothing but its file.
@@ -109,6 +133,29 @@ export function* layerStatus(node: Node, offset: number, length: number, wantZer
       }
       return found;
     }
+  }
+}
+
+/** Whether a format's data extents may be holes of the file below. */
+function* recurses(impl: MappedImpl | InterceptImpl, wantZero: boolean): Op<boolean> {
+  if (impl.shape !== "mapped") return true;
+  if (!wantZero) return false;
+  return impl.decideRecursion === undefined ? (impl.recurseStatus ?? false) : yield* impl.decideRecursion();
+}
+
+/** Index of the extent that holds `offset` in the cached list, which is mapped anew from there where it does not reach so far. */
+function* mapCached(impl: MappedImpl, entry: { list: ExtentList; index: number }, offset: number, length: number): Op<number> {
+  const { list } = entry;
+  if (list.count > 0 && offset >= list.at(entry.index).start && offset < list.end) {
+    while (offset >= list.at(entry.index).start + list.at(entry.index).length) entry.index++;
+    return entry.index;
+  }
+  for (;;) {
+    list.clear();
+    entry.index = 0;
+    const miss = impl.map(offset, length, list);
+    if (list.count > 0) return 0;
+    if (miss !== null) yield* impl.load(miss);
   }
 }
 

@@ -9,7 +9,7 @@ import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import { blockCopy } from "../jobs/block-copy.js";
 import { imageSize } from "./open.js";
-import type { OperationOptions } from "./signal.js";
+import { throwIfAborted, type OperationOptions } from "./signal.js";
 import { ConcatenatedSource } from "./source.js";
 
 export interface ConvertOptions extends OperationOptions {
@@ -58,6 +58,8 @@ export function* convertInto(sources: readonly Node[], target: Node, options: Co
   const writesZeros = !options.targetIsZero || (overBacking && target.backing !== null);
   const flags = compress ? { compressed: true } : {};
   const granule = sparse === 0 ? 0 : compress ? unit : zeroGranule(sparse, impl.shape === "mapped" && options.preallocated !== true ? (impl.zeroUnit ?? impl.allocationUnit) : 1);
+  const salvage = options.onBadSector !== undefined;
+  if (salvage) yield* tellUnknown(source, options);
   yield* blockCopy({
     source,
     target: {
@@ -79,7 +81,8 @@ export function* convertInto(sources: readonly Node[], target: Node, options: Co
         : null,
     },
     size: source.size,
-    parallel: options.parallel ?? DEFAULT_PARALLEL,
+    // Failing disks are read from front to back, and complained about in that order.
+    parallel: salvage ? 1 : (options.parallel ?? DEFAULT_PARALLEL),
     chunk: compress ? COMPRESS_CHUNK : CHUNK,
     inOrder: options.outOfOrder !== true,
     detectZeroes: granule,
@@ -90,6 +93,14 @@ export function* convertInto(sources: readonly Node[], target: Node, options: Co
     ...(options.onProgress === undefined ? {} : { onProgress: ({ done, total }) => options.onProgress!({ phase: "convert", done, total }) }),
   });
   yield* flush(target);
+}
+
+/** Asks for the status of everything once before salvaging, so that, as in QEMU, what cannot be told about is known before the first read. */
+function* tellUnknown(source: ConcatenatedSource, options: ConvertOptions): Op<void> {
+  for (let at = 0; at < source.size; ) {
+    throwIfAborted(options.signal);
+    at += (yield* source.status(at, source.size - at)).length;
+  }
 }
 
 /** Zeros are looked for in units the target can leave out: a power of two, at least what was asked for or the target's own unit. */

@@ -2,7 +2,7 @@
 import { skipFilters } from "../block/graph.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
-import { layerStatus, type BlockStatus } from "../block/status.js";
+import { layerStatus, StatusCache, type BlockStatus } from "../block/status.js";
 import type { MapEntry } from "../block/types.js";
 import { imageSize } from "./open.js";
 import { throwIfAborted, type AbortLike } from "./signal.js";
@@ -25,10 +25,11 @@ export function* mapImage(node: Node, emit: (entry: MapEntry) => void, options: 
   let current: MapEntry | null = null;
   let step = FIRST_STEP;
   let at = options.start ?? 0;
+  const cache = new StatusCache();
   do {
     throwIfAborted(options.signal);
     const asked = Math.max(0, Math.min(step, end - at));
-    const entry = yield* mapEntry(node, at, asked);
+    const entry = yield* mapEntry(node, at, asked, cache);
     step = entry.length >= asked ? Math.min(step * 2, LAST_STEP) : FIRST_STEP;
     at += entry.length;
     if (current !== null && mergeable(current, entry)) {
@@ -41,14 +42,14 @@ export function* mapImage(node: Node, emit: (entry: MapEntry) => void, options: 
   emit(current);
 }
 
-function* mapEntry(node: Node, offset: number, length: number): Op<MapEntry> {
+function* mapEntry(node: Node, offset: number, length: number, cache: StatusCache): Op<MapEntry> {
   if (length === 0) return { start: offset, length: 0, depth: 0, present: false, zero: false, data: false };
   let layer = node;
   let limit = length;
   for (let depth = 0; ; depth++) {
     // Behind the last byte of a file that does not fill its last sector there are zeros.
     if (offset >= layer.size) return { start: offset, length: limit, depth, present: true, zero: true, data: false, ...lastBytes(layer, offset) };
-    const found = yield* layerStatus(layer, offset, Math.min(limit, layer.size - offset), true);
+    const found = yield* layerStatus(layer, offset, Math.min(limit, layer.size - offset), true, cache);
     if (found.allocated || found.zero || found.data) return entryOf(found, depth);
     limit = Math.min(limit, found.length);
     const below = skipFilters(layer).backing;

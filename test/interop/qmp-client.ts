@@ -30,7 +30,10 @@ export class QmpClient {
       cwd, stdio: ["ignore", "ignore", "pipe"],
     });
     let errors = "";
-    process.stderr!.on("data", (text: Buffer) => (errors += text.toString()));
+    process.stderr!.on("data", (text: Buffer) => (errors = (errors + text.toString()).slice(-4000)));
+    process.once("exit", (code, signal) => {
+      if (code !== 0) console.error(`${command.join(" ")} ended: ${code ?? signal}\n${errors}`);
+    });
     for (let i = 0; i < 400 && process.exitCode === null; i++) {
       if (existsSync(path)) {
         const socket = await new Promise<Socket | null>((resolve) => {
@@ -89,12 +92,13 @@ export class QmpClient {
   async waitFor(from: number, wanted: (event: Json) => boolean): Promise<void> {
     for (let at = from; ; ) {
       while (at < this.events.length) if (wanted(this.events[at++]!)) return;
-      await this.#change(8000);
+      await this.#change(4000);
     }
   }
 
   async quit(): Promise<void> {
-    const ended = new Promise<void>((resolve) => (this.#process.exitCode !== null ? resolve() : this.#process.once("exit", () => resolve())));
+    const { exitCode, signalCode } = this.#process;
+    const ended = new Promise<void>((resolve) => (exitCode !== null || signalCode !== null ? resolve() : this.#process.once("exit", () => resolve())));
     this.#socket.write('{"execute":"quit"}\n');
     const timer = setTimeout(() => this.#process.kill("SIGKILL"), 5000);
     await ended;

@@ -153,7 +153,10 @@ for (let first = 0; first < list.length; first += BATCH) {
         if (text(expected.replies) !== text(actual.replies)) problem = difference("replies", expected.replies, actual.replies);
         else if (text(expected.events) !== text(actual.events)) problem = difference("events", expected.events, actual.events);
         else problem = compareImages(scenario, theirs, ours);
-        if (problem !== null) problems.push(`${scenario.name}: ${problem}`);
+        if (problem !== null) {
+          problems.push(`${scenario.name}: ${problem}`);
+          console.log(problems.at(-1));
+        }
       }
     } finally {
       await Promise.all(clients.map((client) => client.quit()));

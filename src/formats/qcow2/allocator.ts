@@ -650,6 +650,17 @@ export class Allocator {
     return size;
   }
 
+  /** Whether at least `threshold` host clusters below `end` have a reference. The lock is held. */
+  *usesAtLeast(threshold: number, end: number): Op<boolean> {
+    const { kernel } = this.#image;
+    let used = 0;
+    for (let at = 0; at < end && used < threshold; at += this.#sliceEntries) {
+      const pointer = yield* this.#slice(at);
+      if (pointer >= 0) used += kernel.refCountUsed(pointer, 0, Math.min(this.#sliceEntries, end - at), this.#order);
+    }
+    return used >= threshold;
+  }
+
   /** Looks which clusters of the range have no reference left, and makes them findable. */
   *#becameFree(first: number, count: number): Op<[number, number][]> {
     const image = this.#image;

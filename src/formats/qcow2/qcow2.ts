@@ -30,6 +30,7 @@ import { loadMiss, mapRange, readCompressed, SCAN_RECORDS } from "./map.js";
 import { measureQcow2 } from "./measure.js";
 import { checkTables, openData, readHeader } from "./open.js";
 import { RUNTIME_OPTIONS, takeOptions } from "./options.js";
+import { hasPreallocatedMetadata } from "./preallocated.js";
 import { resize } from "./resize.js";
 import { planQcow2Stream } from "./stream.js";
 import { Snapshots } from "./snapshots.js";
@@ -65,10 +66,11 @@ class Qcow2Impl implements MappedImpl {
     const { backingFile, backingFormat } = this.image.header;
     return backingFile === null ? null : { filename: backingFile, format: backingFormat };
   }
-  /** As QEMU: holes below are looked for in the image file itself (preallocated metadata), not in an external data file. */
-  get recurseStatus(): boolean {
-    return !this.image.hasDataFile;
+  /** Holes below are looked for only where the metadata was preallocated; decided at the first query. */
+  *decideRecursion(): Op<boolean> {
+    return (this.#recurse ??= yield* hasPreallocatedMetadata(this.image));
   }
+  #recurse: boolean | null = null;
 
   map(offset: number, length: number, out: ExtentList): Miss | null {
     return mapRange(this.image, offset, length, out);
@@ -108,6 +110,7 @@ class Qcow2Impl implements MappedImpl {
     return this.image.flush();
   }
   truncate(size: number, options: TruncateOptions): Op<void> {
+    this.#recurse = null;
     return resize(this.image, size, options);
   }
   get snapshots(): SnapshotVerbs {

@@ -2,7 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ExtentList } from "../../../../src/block/extent.js";
-import { read, truncate, write } from "../../../../src/block/io.js";
+import { read, write } from "../../../../src/block/io.js";
 import { qcow2 } from "../../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
 import { makeWorld } from "../../../support/world.js";
@@ -12,21 +12,20 @@ const MB = 1024 * 1024;
 test("a refcount block that the larger table needed itself is not made a second time", async () => {
   // 64-bit refcounts in clusters of 512 bytes: one cluster of the table covers 2 MiB of the file.
   const world = makeWorld({ mode: "sync", drivers: [raw, qcow2] });
-  await world.create("qcow2", "image", 5 * MB, { cluster_size: 512, refcount_bits: 64, preallocation: "metadata" });
+  await world.create("qcow2", "image", 8 * MB, { cluster_size: 512, refcount_bits: 64 });
   const node = await world.open("qcow2", "image");
+  // Cluster by cluster, so that the first one behind 2 MiB is asked for alone.
+  const clusters = (3 * MB) / 512;
+  for (let i = 0; i < clusters; i++) await world.run(write(node, new Uint8Array(512).fill(i), i * 512));
   const { impl } = node;
   assert.ok(impl.shape === "mapped");
   const problems: string[] = [];
   const found = await world.run(impl.check!({ fix: "none", report: (problem) => problems.push(problem.text) }));
   assert.equal(problems, []);
   assert.is(found["check-errors"], 0);
-  await world.run(write(node, new Uint8Array(MB).fill(1), 3 * MB));
-  const back = new Uint8Array(MB);
-  await world.run(read(node, back, 3 * MB));
-  assert.equal(back, new Uint8Array(MB).fill(1));
-  await world.run(truncate(node, 9 * MB, { preallocation: "metadata" }));
-  await world.run(impl.check!({ fix: "none", report: (problem) => problems.push(problem.text) }));
-  assert.equal(problems, []);
+  const back = new Uint8Array(clusters * 512);
+  await world.run(read(node, back, 0));
+  for (let i = 0; i < clusters; i++) assert.is(back[i * 512 + 7], i & 255);
   await world.close(node);
 });
 
@@ -40,6 +39,8 @@ test("a run of data clusters stays whole when it needs a new refcount block", as
   const list = new ExtentList();
   impl.map(0, 124 * 1024, list);
   assert.is(list.count, 1);
+  // Header, refcount table, refcount block, L1, L2; the second refcount block comes behind the data.
+  assert.is(list.at(0).host, 5 * 1024);
   await world.close(node);
 });
 
