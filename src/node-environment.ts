@@ -21,6 +21,8 @@ export interface NodeEnvironmentOptions {
   gate?: Gate;
   secrets?: (id: string, purpose: string) => Op<Uint8Array | null>;
   warn?: (message: string) => void;
+  /** Messages that go without "warning:" before them. */
+  notice?: (message: string) => void;
   /** What blkdebug says when it stops requests and lets them go on. */
   debugMessage?: (message: string) => void;
   /** Added to, or put in the place of, the formats of this build. */
@@ -78,6 +80,7 @@ export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environme
     now: () => Date.now(),
     memoryBudget: options.memoryBudget ?? DEFAULT_BUDGET,
     warn: options.warn ?? (() => {}),
+    ...(options.notice === undefined ? {} : { notice: options.notice }),
     ...(options.debugMessage === undefined ? {} : { debugMessage: options.debugMessage }),
   };
 }

@@ -24,6 +24,8 @@ export interface Environment {
   readonly findNode?: (name: string) => Node | null;
   /** Messages that are not errors ("Image is not in qcow2 …"); the CLI prints them on stderr. */
   readonly warn: (message: string) => void;
+  /** What is told as it is, without "warning:" before it ("qcow2: Marking image as corrupt …", repairs at opening); `warn` gets it where this is absent. */
+  readonly notice?: (message: string) => void;
   /** What debugging filters tell whoever drives them ("blkdebug: Suspended request 'A'"); qemu-io prints it. */
   readonly debugMessage?: (message: string) => void;
   /** What filters report while they work: the name of a QMP event (QUORUM_REPORT_BAD) and its data. */

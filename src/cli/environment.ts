@@ -9,6 +9,7 @@ export interface CliEnvironmentOptions {
   objects: readonly string[];
   /** Called with messages that are not errors, with their prefix. */
   warn: (message: string) => void;
+  notice?: (message: string) => void;
   debugMessage?: (message: string) => void;
   faces?: "both" | "sync";
 }
@@ -19,6 +20,7 @@ export function cliEnvironment(options: CliEnvironmentOptions): Environment {
     gate: allowAll,
     warn: options.warn,
     secrets: (id) => done(secrets.get(id) ?? null),
+    ...(options.notice === undefined ? {} : { notice: options.notice }),
     ...(options.debugMessage === undefined ? {} : { debugMessage: options.debugMessage }),
     ...(options.faces === undefined ? {} : { faces: options.faces }),
   });

@@ -11,7 +11,7 @@ import { closeQuietly, imageSize, openImage, type ImageSpec } from "./open.js";
 /** Describes one open image (not its backing chain). */
 export function* imageInfo(node: Node): Op<ImageInfo> {
   const impl = node.impl;
-  const info: ImageInfo = { filename: imageName(node), format: node.driver.name, "virtual-size": imageSize(node) };
+  const info: ImageInfo = { filename: node.filename, format: node.driver.name, "virtual-size": imageSize(node) };
   const actual = yield* allocatedSize(node);
   if (actual !== null) info["actual-size"] = actual;
   const details = impl.blockInfo?.();

@@ -33,7 +33,7 @@ export function streamDriver(options: StreamOptions): JobDriver {
     *run(job: Job): Op<void> {
       job.progress = { current: 0, total: top.size };
       if (skipFilters(top).backing === null || skipFilters(top).backing === base) {
-        job.progress.current = job.progress.total;
+        job.progress = { current: 0, total: 0 };
         return;
       }
       let cursor = 0;

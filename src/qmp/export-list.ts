@@ -90,7 +90,7 @@ export class ExportList {
   *add(request: ExportRequest): Op<void> {
     const core = this.#core;
     if (this.#exports.has(request.id)) throw new BlockError("ERR_EXISTS", `Block export id '${request.id}' is already in use`);
-    const node = core.any(request.nodeName);
+    const node = core.node(request.nodeName);
     const server = this.#server;
     if (server === null) throw new BlockError("ERR_CLOSED", "NBD server not running");
     if (request.name.length > 4096) throw new BlockError("ERR_INVALID_ARGUMENT", `export name '${request.name}' too long`);

@@ -50,7 +50,7 @@ export class ObjectList {
     const data = properties["data"] as string | undefined;
     const file = properties["file"] as string | undefined;
     if (data !== undefined && file !== undefined) throw fail("'file' and 'data' are mutually exclusive");
-    if (data === undefined && file === undefined) throw fail("Must provide 'file' or 'data'");
+    if (data === undefined && file === undefined) throw fail("Either 'file' or 'data' must be provided");
     if (properties["keyid"] !== undefined) throw new BlockError("ERR_UNSUPPORTED", "Secrets wrapped by another secret are only taken from the command line");
     let bytes: Uint8Array;
     if (data !== undefined) bytes = encodeText(data);

@@ -9,9 +9,10 @@ import type { BlockCore } from "./block-core.js";
 import type { Prepared } from "./action.js";
 
 export function checkOverlay(core: BlockCore, overlay: Node): void {
-  if (overlay.users.size > 0 || overlay.parents.length > 0) throw new BlockError("ERR_BUSY", "The overlay is already in use");
+  if (overlay.users.size > 0) throw new BlockError("ERR_BUSY", "The overlay is already in use");
   core.checkFree(overlay);
   if (overlay.backing !== null) throw new BlockError("ERR_INVALID_ARGUMENT", "The overlay already has a backing image");
+  if (overlay.parents.length > 0) throw new BlockError("ERR_BUSY", "The overlay is already in use");
   if (overlay.driver.supportsBacking !== true) throw new BlockError("ERR_UNSUPPORTED", "The overlay does not support backing images");
 }
 

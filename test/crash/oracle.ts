@@ -44,6 +44,13 @@ export interface CrashcheckResult {
 export async function loadCrashcheck(): Promise<((logFile: string) => CrashcheckResult) | null> {
   const path = resolve(folder, "crashcheck.mjs");
   if (!existsSync(path)) return null;
-  const { check } = (await import(pathToFileURL(path).href)) as { check(file: string): CrashcheckResult };
-  return check;
+  // The oracle is a program, too: loaded as a module it must not take our arguments for logs to judge.
+  const given = process.argv;
+  process.argv = [given[0]!, "crashcheck"];
+  try {
+    const { check } = (await import(pathToFileURL(path).href)) as { check(file: string): CrashcheckResult };
+    return check;
+  } finally {
+    process.argv = given;
+  }
 }

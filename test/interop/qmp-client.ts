@@ -14,6 +14,8 @@ export class QmpClient {
   readonly #replies: ((reply: Json) => void)[] = [];
   #wake: (() => void)[] = [];
   greeting: Json | null = null;
+  /** The daemon has ended by itself. */
+  dead = false;
 
   private constructor(process: ChildProcess, socket: Socket) {
     this.#process = process;
@@ -21,6 +23,11 @@ export class QmpClient {
     socket.setEncoding("utf8");
     socket.on("data", (text: string) => this.#take(text));
     socket.on("error", () => {});
+    process.once("exit", () => {
+      this.dead = true;
+      for (const settle of this.#replies.splice(0)) settle({ dead: true, return: [] });
+      for (const wake of this.#wake.splice(0)) wake();
+    });
   }
 
   /** Starts `command` in `cwd` with a QMP socket there. */
@@ -78,6 +85,7 @@ export class QmpClient {
   }
 
   run(command: Json): Promise<Json> {
+    if (this.dead) return Promise.resolve({ dead: true, return: [] });
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`no answer to ${JSON.stringify(command)}`)), 10_000);
       this.#replies.push((reply) => {
@@ -92,6 +100,7 @@ export class QmpClient {
   async waitFor(from: number, wanted: (event: Json) => boolean): Promise<void> {
     for (let at = from; ; ) {
       while (at < this.events.length) if (wanted(this.events[at++]!)) return;
+      if (this.dead) return;
       await this.#change(4000);
     }
   }

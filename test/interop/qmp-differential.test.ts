@@ -91,6 +91,8 @@ function mask(value: unknown, scenario: Scenario): unknown {
     JSON.stringify(value, (key, inner: unknown) => {
       if (key === "timestamp" || key === "actual-size" || key.startsWith("date-") || key.startsWith("vm-clock") || key === "icount") return undefined;
       if (key.endsWith("_ns") || key === "current-progress" || key === "busy") return undefined;
+      // How far a file reaches is the allocator's business.
+      if (typeof inner === "object" && inner !== null && (inner as Json)["format"] === "file") delete (inner as Json)["virtual-size"];
       if (scenario.progressDiffers === true && (key === "len" || key === "offset" || key === "total-progress")) return undefined;
       return typeof inner === "string" ? inner.replace(/#block\d+/g, "#block") : inner;
     }),
@@ -141,13 +143,20 @@ for (let first = 0; first < list.length; first += BATCH) {
     const folders = ["theirs", "ours"].map((name) => join(base, `${name}-${first}`));
     for (const folder of folders) mkdirSync(folder);
     const [theirs, ours] = folders as [string, string];
-    const clients = [await QmpClient.start(["qemu-storage-daemon"], theirs), await QmpClient.start(await daemon, ours)] as const;
+    const clients: [QmpClient, QmpClient] = [await QmpClient.start(["qemu-storage-daemon"], theirs), await QmpClient.start(await daemon, ours)];
     const problems: string[] = [];
     try {
       for (const scenario of batch) {
         if (KNOWN.some(([name]) => (typeof name === "string" ? scenario.name === name : name.test(scenario.name)))) continue;
         for (const folder of folders) refresh(folder);
         const [expected, actual] = await Promise.all([play(clients[0], scenario), play(clients[1], scenario)]);
+        if (clients[0].dead && !clients[1].dead) {
+          // QEMU 7.2 itself crashes at this: nothing to compare with.
+          console.log(`${scenario.name}: QEMU crashed`);
+          rmSync(join(theirs, "qmp.sock"), { force: true });
+          clients[0] = await QmpClient.start(["qemu-storage-daemon"], theirs);
+          continue;
+        }
         const text = (value: unknown): string => JSON.stringify(value, sortKeys, 1);
         let problem: string | null = null;
         if (text(expected.replies) !== text(actual.replies)) problem = difference("replies", expected.replies, actual.replies);

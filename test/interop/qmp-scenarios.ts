@@ -149,7 +149,7 @@ function errors(add: (name: string, steps: Step[]) => void): void {
     ["blockdev-add", undefined], ["blockdev-add", { driver: "qcow2" }], ["blockdev-add", { driver: "nope", "node-name": "n" }], ["blockdev-add", { driver: "qcow2", "node-name": "n" }],
     ["blockdev-add", { driver: "qcow2", "node-name": "n", file: 5 }], ["blockdev-add", { driver: "qcow2", "node-name": "n", file: "nope" }],
     ["blockdev-add", { driver: "qcow2", "node-name": "c", file: file("t.qcow2") }], ["blockdev-add", { driver: "qcow2", "node-name": "1x", file: file("t.qcow2") }],
-    ["blockdev-add", { driver: "qcow2", "node-name": "n", file: file("nope.qcow2") }], ["blockdev-add", { driver: "qcow2", "node-name": "n", file: file("d.raw") }],
+    ["blockdev-add", { driver: "qcow2", "node-name": "n", file: file("nope.qcow2") }], ["blockdev-add", { driver: "qcow2", "node-name": "n", file: file("e.raw") }],
     ["blockdev-add", { driver: "file", "node-name": "n" }], ["blockdev-add", { driver: "file", "node-name": "n", filename: 5 }], ["blockdev-add", { driver: "file", "node-name": "n", filename: "d.raw", foo: 1 }],
     ["blockdev-add", { driver: "qcow2", "node-name": "n", file: file("t.qcow2"), foo: "x" }], ["blockdev-add", { driver: "qcow2", "node-name": "n", file: file("t.qcow2"), "read-only": "on" }],
     ["blockdev-add", { driver: "raw", "node-name": "n", file: file("t.qcow2"), "detect-zeroes": "unmap" }], ["blockdev-add", { driver: "raw", "node-name": "n", file: file("t.qcow2"), discard: "maybe" }],

@@ -3,23 +3,35 @@ import { loadSnapshot } from "../../image/snapshot-load.js";
 import { measureImage } from "../../image/measure.js";
 import { closeQuietly, openImage } from "../../image/open.js";
 import { hasHelpOption } from "../../qapi/options.js";
-import { UsageError } from "../options.js";
+import type { Output } from "../output.js";
 import { imageSizeArgument } from "./create.js";
 import { printOptionHelp } from "./option-help.js";
 import { imageSpec, optionList, optionsOf, outputFormat, printJson, refuse, run, type Verb } from "./verb.js";
+
+/** A snapshot named by id or name ("snapshot.name=a") names nothing else. */
+function checkSnapshotArgument(text: string | undefined, output: Output): void {
+  if (text === undefined || !text.startsWith("snapshot.")) return;
+  for (const part of text.split(",")) {
+    const key = part.split("=")[0]!;
+    if (key === "snapshot.id" || key === "snapshot.name") continue;
+    output.error(`Invalid parameter '${key}'`);
+    throw refuse(`Failed in parsing snapshot param '${text}'`);
+  }
+}
 
 export const measure: Verb = {
   async run(args, context) {
     const { output } = context;
     const form = outputFormat(args);
     const list = optionList(args);
+    checkSnapshotArgument(args.get("snapshot"), output);
     const sizeText = args.get("size");
     const size = sizeText === undefined ? undefined : imageSizeArgument(sizeText);
     const format = args.get("output-format") ?? "raw";
     const [filename, ...rest] = args.operands;
-    if (rest.length > 0) throw new UsageError("At most one filename argument is allowed.");
-    if (args.has("image-opts") && filename === undefined) throw refuse("--image-opts, -f, and -l can only be used with a filename argument.");
-    if (filename === undefined && (args.has("format") || args.has("snapshot"))) throw refuse("--image-opts, -f, and -l can only be used with a filename argument.");
+    if (rest.length > 0) throw refuse("At most one filename argument is allowed.");
+    if (args.has("image-opts") && filename === undefined) throw refuse("--image-opts, -f, and -l require a filename argument.");
+    if (filename === undefined && (args.has("format") || args.has("snapshot"))) throw refuse("--image-opts, -f, and -l require a filename argument.");
     if (filename === undefined && size === undefined) throw refuse("Either --size N or one filename must be specified.");
     if (filename !== undefined && size !== undefined) throw refuse("--size N cannot be used together with a filename.");
     const environment = context.environment(args, "sync");

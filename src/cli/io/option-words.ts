@@ -9,7 +9,12 @@ import type { IoSession } from "./session.js";
 export function addOptions(session: IoSession, options: BlockdevOptions, text: string): string | null {
   try {
     const parsed = parseOpts(text);
-    for (const warning of parsed.warnings) session.report(`warning: ${warning}`);
+    for (const warning of parsed.warnings) {
+      // What to do about it comes on a line of its own, bare.
+      const [what, ...hint] = warning.split("\n");
+      session.report(`warning: ${what}`);
+      for (const line of hint) session.output.writeError(`${line}\n`);
+    }
     Object.assign(options, unflatten({ ...flatten(options as JsonObject), ...optsToObject(parsed) }));
     return null;
   } catch (error) {

@@ -344,7 +344,8 @@ export class Qcow2 {
   *markCorrupt(): Op<void> {
     if (this.corruptionFound === null || this.corrupt) return;
     this.corrupt = true;
-    this.node.environment.warn(
+    const { environment } = this.node;
+    (environment.notice ?? environment.warn)(
       `qcow2: ${this.node.readOnly ? "Image is corrupt" : "Marking image as corrupt"}: ${this.corruptionFound.message}; further corruption events will be suppressed`,
     );
     if (this.node.readOnly || this.header.version < 3) return;

@@ -20,6 +20,8 @@ export function* measureQcow2(context: MeasureContext): Op<Measure> {
   const fullyAllocated = preallocatedSize(size, settings.clusterBits, settings.refcountOrder, entry);
   let required: number;
   if (settings.preallocation === "full" || settings.preallocation === "falloc") required = size;
+  // How much of the new backing file the source shares nobody knows: as if it were nothing.
+  else if (settings.backingFile !== null) required = size;
   else if (context.source === null) required = 0;
   else required = yield* allocatedBytes(context, clusterSize);
   const overhead = encryptionOverhead(settings.encryption, clusterSize);

@@ -331,7 +331,7 @@ function* openSnapshots(image: Qcow2): Op<Snapshots> {
 
 function* repairDirty(impl: Qcow2Impl): Op<void> {
   const { environment } = impl.image.node;
-  const result = yield* checkImage(impl.image, { fix: "all", report: (problem) => environment.warn(problem.text) });
+  const result = yield* checkImage(impl.image, { fix: "all", report: (problem) => (environment.notice ?? environment.warn)(problem.text) });
   if ((result.corruptions ?? 0) > 0 || result["check-errors"] > 0) {
     throw new BlockError("ERR_CORRUPT", `Could not repair dirty image '${imageName(impl.image.node)}'`, { errno: "EIO" });
   }

@@ -27,7 +27,7 @@ export const blockExportAdd: Command = command({
   profiles: ["qemu-7.2"],
   *run(core, args) {
     const { id } = args;
-    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid block export id '${id}'`);
+    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) throw new BlockError("ERR_INVALID_ARGUMENT", "Invalid block export id");
     yield* core.exports.add({
       id, nodeName: args["node-name"], name: args.name ?? args["node-name"], description: args.description ?? "", writable: args.writable ?? false,
       bitmaps: (args.bitmaps ?? []).map((bitmap) => (typeof bitmap === "string" ? bitmap : bitmap.name)), allocationDepth: args["allocation-depth"] ?? false,

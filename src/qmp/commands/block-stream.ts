@@ -1,7 +1,9 @@
 /** Copies data from the backing chain into a node. */
 import { BlockError } from "../../base/error.js";
-import { below, skipFilters } from "../../block/graph.js";
+import { below, drained, skipFilters } from "../../block/graph.js";
 import type { Node } from "../../block/node.js";
+import type { Op } from "../../block/op.js";
+import { setWritable } from "../../block/reopen.js";
 import { findBackingImage } from "../../image/backing.js";
 import { streamDriver } from "../../jobs/stream.js";
 import { bool, int64, optional, str, struct, toSafeNumber } from "../../qapi/schema.js";
@@ -51,9 +53,26 @@ export const blockStream: Command = command({
     } catch (error) {
       throw dialectError(core.profile, "not-supported", (error as Error).message);
     }
+    const inner = driver;
+    const image = skipFilters(top);
+    let wasReadOnly = false;
     core.jobs.start(
       core.jobs.create({
-        id, driver, speed: args.speed === undefined ? 0 : toSafeNumber(args.speed, "speed"),
+        id,
+        driver: {
+          ...inner,
+          // A layer in the middle of a chain is read-only but for the time of the job.
+          *run(job): Op<void> {
+            wasReadOnly = image.readOnly;
+            if (wasReadOnly) yield* drained(image, () => setWritable(image, true));
+            yield* inner.run(job);
+          },
+          *clean(job): Op<void> {
+            if (inner.clean !== undefined) yield* inner.clean(job);
+            if (wasReadOnly) yield* drained(image, () => setWritable(image, false));
+          },
+        },
+        speed: args.speed === undefined ? 0 : toSafeNumber(args.speed, "speed"),
         autoFinalize: args["auto-finalize"], autoDismiss: args["auto-dismiss"], nodes: touched,
       }),
     );

@@ -23,15 +23,14 @@ export const transaction: Command = command({
     const list = (args.actions as { type: string; data: object }[]).map(({ type, data }) => {
       const found = ACTIONS.find((each) => each.type === type);
       if (found === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter 'type' does not accept value '${type}'`);
-      if (grouped && UNGROUPED.has(type)) throw new BlockError("ERR_UNSUPPORTED", `Action '${type}' does not support transaction property completion-mode = grouped`);
+      if (grouped && !GROUPED.has(type)) throw new BlockError("ERR_UNSUPPORTED", `Action '${type}' does not support Transaction property completion-mode = grouped`);
       return { action: found, data };
     });
     yield* runActions(core, list, grouped);
   },
 });
-const UNGROUPED: ReadonlySet<string> = new Set([
-  "blockdev-snapshot", "blockdev-snapshot-sync", "blockdev-snapshot-internal-sync", "block-dirty-bitmap-add", "block-dirty-bitmap-clear",
-]);
+/** Actions that know what it means that jobs belong together. */
+const GROUPED: ReadonlySet<string> = new Set(["abort", "blockdev-backup", "drive-backup"]);
 
 const SINCE: Record<string, [since: string, summary: string]> = {
   "block-dirty-bitmap-add": ["2.4", "Makes a dirty bitmap that follows writes to a node."],

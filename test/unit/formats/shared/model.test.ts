@@ -24,7 +24,7 @@ import { vpc } from "../../../../src/formats/vpc/vpc.js";
 import { chooseSeed, random, type Random } from "../../../support/random.js";
 import { makeWorld, MODES, type Mode, type World } from "../../../support/world.js";
 
-const seeds = Number(process.env["BLOCKCORE_SEEDS"] ?? 200);
+const seeds = Number(process.env["BLOCKCORE_SEEDS"] ?? 50);
 const first = chooseSeed();
 /** Requests that may be made to fail. */
 const CHANGES: readonly string[] = ["write", "flush", "truncate", "writeZeroes", "discard"];
