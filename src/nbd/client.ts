@@ -80,13 +80,22 @@ class Negotiation {
     this.reader = new ByteReader(this.duplex);
   }
 
-  /** Sends an option and collects its replies up to the last one. */
-  async ask(option: number, data: Uint8Array, hear: (type: number, data: Uint8Array) => void = () => {}): Promise<{ ok: boolean; code: number; message: string }> {
+  async #send(option: number, data: Uint8Array): Promise<void> {
     const head = new Uint8Array(16);
     head.set(encodeText(OPTION_MAGIC));
     viewOf(head).setUint32(8, option);
     viewOf(head).setUint32(12, data.length);
     await this.duplex.write([head, data]);
+  }
+
+  /** Takes leave of the server, so that it does not complain of a lost connection. Its answer is not waited for. */
+  async abort(): Promise<void> {
+    await this.#send(Option.abort, new Uint8Array(0)).catch(() => {});
+  }
+
+  /** Sends an option and collects its replies up to the last one. */
+  async ask(option: number, data: Uint8Array, hear: (type: number, data: Uint8Array) => void = () => {}): Promise<{ ok: boolean; code: number; message: string }> {
+    await this.#send(option, data);
     for (let replies = 0; replies < MAX_LISTED; replies++) {
       const reply = (await this.reader.read(20)).slice();
       const view = viewOf(reply);
@@ -134,9 +143,10 @@ class Negotiation {
       if (type === Reply.info && body.length >= 2) hearInfo(info, body);
     });
     if (!ok) {
+      await this.abort();
       throw new BlockError("ERR_NOT_FOUND", code === Reply.unknown ? `Requested export not available` : `NBD server refused the export '${name}': ${message}`, {
         errno: "EINVAL",
-        hint: message,
+        ...(message === "" ? {} : { hint: `server reported: ${message}` }),
       });
     }
     if (info.size < 0 || !Number.isSafeInteger(info.size)) throw protocolError("the export has no valid size");

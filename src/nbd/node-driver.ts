@@ -58,6 +58,7 @@ export const nbd: Driver = {
       } catch (error) {
         const where = address.server.type === "unix" ? address.server.path : `${address.server.host}:${address.server.port}`;
         const code = (error as { code?: string }).code;
+        if (code === "ENOTFOUND") throw new BlockError("ERR_IO", `address resolution failed for ${where}: Name or service not known`, { cause: error });
         const why = code === "ENOENT" ? "No such file or directory" : code === "ECONNREFUSED" ? "Connection refused" : (error as Error).message;
         throw new BlockError("ERR_IO", `Failed to connect to '${where}': ${why}`, { cause: error });
       }
