@@ -21,6 +21,8 @@ export interface NodeEnvironmentOptions {
   gate?: Gate;
   secrets?: (id: string, purpose: string) => Op<Uint8Array | null>;
   warn?: (message: string) => void;
+  /** Throttle groups by name. */
+  findThrottleGroup?: NonNullable<Environment["findThrottleGroup"]>;
   /** Messages that go without "warning:" before them. */
   notice?: (message: string) => void;
   /** What blkdebug says when it stops requests and lets them go on. */
@@ -80,6 +82,7 @@ export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environme
     now: () => Date.now(),
     memoryBudget: options.memoryBudget ?? DEFAULT_BUDGET,
     warn: options.warn ?? (() => {}),
+    ...(options.findThrottleGroup === undefined ? {} : { findThrottleGroup: options.findThrottleGroup }),
     ...(options.notice === undefined ? {} : { notice: options.notice }),
     ...(options.debugMessage === undefined ? {} : { debugMessage: options.debugMessage }),
   };

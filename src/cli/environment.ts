@@ -3,6 +3,7 @@ import type { Environment } from "../block/context.js";
 import { done } from "../block/op.js";
 import { allowAll, nodeEnvironment } from "../node-environment.js";
 import { readSecrets } from "./secrets.js";
+import { readThrottleGroups } from "./throttle-groups.js";
 
 export interface CliEnvironmentOptions {
   /** Values of `--object`. */
@@ -16,8 +17,10 @@ export interface CliEnvironmentOptions {
 
 export function cliEnvironment(options: CliEnvironmentOptions): Environment {
   const secrets = readSecrets(options.objects);
+  const groups = readThrottleGroups(options.objects, () => Date.now());
   return nodeEnvironment({
     gate: allowAll,
+    findThrottleGroup: (name) => groups.get(name) ?? null,
     warn: options.warn,
     secrets: (id) => done(secrets.get(id) ?? null),
     ...(options.notice === undefined ? {} : { notice: options.notice }),

@@ -6,7 +6,8 @@ import { checkId, optsToObject, parseOpts, scalarText } from "../qapi/options.js
 
 const KNOWN = ["qom-type", "id", "data", "file", "format", "keyid", "iv"];
 
-function objectOptions(text: string): JsonObject {
+/** The options of an object, `key=value` or JSON. */
+export function objectOptions(text: string): JsonObject {
   if (!text.startsWith("{")) return optsToObject(parseOpts(text, "qom-type"));
   const value = parseJson(text);
   if (!isJsonObject(value)) throw new BlockError("ERR_INVALID_ARGUMENT", "Invalid JSON object given");
@@ -26,7 +27,7 @@ export function readSecrets(objects: readonly string[]): Map<string, Uint8Array>
     };
     const type = get("qom-type");
     if (type === undefined) throw fail("Parameter 'qom-type' is missing");
-    // Throttle groups and threads have no meaning in a program that runs one command.
+    // Throttle groups are read by `readThrottleGroups`; threads have no meaning here.
     if (type === "iothread" || type === "throttle-group") continue;
     if (type !== "secret") throw fail(`Parameter 'qom-type' does not accept value '${type}'`);
     for (const name of Object.keys(options)) if (!KNOWN.includes(name)) throw fail(`Parameter '${name}' is unexpected`);

@@ -6,6 +6,8 @@ import { isWellFormedId } from "../qapi/options.js";
 export class NodeList {
   /** Nodes that the user added by themselves (blockdev-add): each holds one reference. */
   readonly owned: Set<Node> = new Set();
+  /** Nodes that a command under way has made and nobody else holds yet. */
+  readonly held: Set<Node> = new Set();
   #order: Node[] = [];
   readonly #anchors: () => Iterable<Node>;
 
@@ -26,6 +28,7 @@ export class NodeList {
     };
     for (const node of this.owned) visit(node);
     for (const node of this.#anchors()) visit(node);
+    for (const node of this.held) visit(node);
     const known = new Set(this.#order);
     this.#order = [...this.#order.filter((node) => reachable.has(node)), ...[...reachable].filter((node) => !known.has(node))];
     return this.#order;

@@ -44,7 +44,7 @@ export class Allocator {
   readonly #order: number;
   /** Refcounts in one block and in one cached slice. */
   readonly blockEntries: number;
-  readonly #sliceEntries: number;
+  readonly sliceEntries: number;
   readonly maxRefcount: number;
 
   /** The refcount table as on disk. */
@@ -70,7 +70,7 @@ export class Allocator {
     this.#image = image;
     this.#order = image.header.refcountOrder;
     this.blockEntries = (image.clusterSize * 8) >> this.#order;
-    this.#sliceEntries = (image.options.sliceSize * 8) >> this.#order;
+    this.sliceEntries = (image.options.sliceSize * 8) >> this.#order;
     this.maxRefcount = this.#order === 6 ? Number.MAX_SAFE_INTEGER : 2 ** (2 ** this.#order) - 1;
     this.table = table;
     this.#view = viewOf(table);
@@ -105,7 +105,8 @@ export class Allocator {
 
   // ---- single refcounts -------------------------------------------------------------------------------------------
 
-  #checkedBlock(index: number): number {
+  /** `blockOffset`, refused where it cannot be one. */
+  checkedBlock(index: number): number {
     const offset = this.blockOffset(index);
     if (offset % this.#image.clusterSize !== 0 || !Number.isFinite(offset)) {
       throw this.#image.corruption(`Refblock offset ${hex(offset)} unaligned (reftable index: ${hex(index)})`, this.#image.header.reftableOffset + index * 8);
@@ -113,18 +114,18 @@ export class Allocator {
     return offset;
   }
 
-  /** Pointer to the slice with the refcount of `cluster`, or -1 when its block does not exist. */
-  *#slice(cluster: number): Op<number> {
-    const block = this.#checkedBlock(Math.floor(cluster / this.blockEntries));
+  /** Pointer (good until the next yield) to the slice with the refcount of `cluster`, or -1 when its block does not exist. */
+  *slice(cluster: number): Op<number> {
+    const block = this.checkedBlock(Math.floor(cluster / this.blockEntries));
     if (block === 0) return -1;
-    const slice = Math.floor((cluster % this.blockEntries) / this.#sliceEntries);
+    const slice = Math.floor((cluster % this.blockEntries) / this.sliceEntries);
     return yield* this.#image.refblocks.get(block + slice * this.#image.options.sliceSize, true);
   }
 
   /** The refcount of a host cluster. The lock is held. */
   *refcount(cluster: number): Op<number> {
-    const pointer = yield* this.#slice(cluster);
-    return pointer < 0 ? 0 : this.#image.kernel.refGet(pointer, cluster % this.#sliceEntries, this.#order);
+    const pointer = yield* this.slice(cluster);
+    return pointer < 0 ? 0 : this.#image.kernel.refGet(pointer, cluster % this.sliceEntries, this.#order);
   }
 
   /** Adds `delta` (+1 or -1) to the refcounts of `count` host clusters: all of them or, when that throws, none. */
@@ -135,9 +136,9 @@ export class Allocator {
       while (at < end) {
         if (delta > 0) yield* debugEvent(this.#image.file, "refblock_alloc");
         if (delta > 0 && this.blockOffset(Math.floor(at / this.blockEntries)) === 0) yield* this.#ensureBlock(Math.floor(at / this.blockEntries));
-        const run = Math.min(end - at, this.#sliceEntries - (at % this.#sliceEntries));
-        const pointer = yield* this.#slice(at);
-        const index = at % this.#sliceEntries;
+        const run = Math.min(end - at, this.sliceEntries - (at % this.sliceEntries));
+        const pointer = yield* this.slice(at);
+        const index = at % this.sliceEntries;
         const wrong = pointer < 0 ? 0 : this.#image.kernel.refAddRange(pointer, index, run, this.#order, delta);
         if (wrong >= 0) {
           throw delta > 0
@@ -237,8 +238,8 @@ export class Allocator {
     // Only a search that began at the hint may move it.
     let firstFree = from === this.#hint ? -1 : this.#hint;
     for (;;) {
-      const left = this.#sliceEntries - (at % this.#sliceEntries);
-      const pointer = yield* this.#slice(at);
+      const left = this.sliceEntries - (at % this.sliceEntries);
+      const pointer = yield* this.slice(at);
       if (pointer < 0) {
         // A block that does not exist is free, and so is all behind the end of the table.
         const step = this.blockEntries - (at % this.blockEntries);
@@ -251,7 +252,7 @@ export class Allocator {
         at += step;
         continue;
       }
-      const index = at % this.#sliceEntries;
+      const index = at % this.sliceEntries;
       const used = kernel.refFindUsed(pointer, index, left, this.#order);
       const lead = used < 0 ? left : used - index;
       if (firstFree < 0) {
@@ -284,7 +285,7 @@ export class Allocator {
   /** @param behind a cluster from which on to look for room, so that runs that are being allocated stay whole */
   *#ensureBlock(block: number, behind: number = this.#hint): Op<void> {
     const image = this.#image;
-    while (this.#checkedBlock(block) === 0) {
+    while (this.checkedBlock(block) === 0) {
       if (block >= this.tableEntries) {
         // Room for the new table may have been taken where this block counts: then it exists now.
         yield* this.#growTable(block + 1);
@@ -442,7 +443,7 @@ export class Allocator {
   #blockOffsets(): number[] {
     const list: number[] = [];
     for (let i = 0; i < this.tableEntries; i++) {
-      const offset = this.#checkedBlock(i);
+      const offset = this.checkedBlock(i);
       if (offset !== 0) list.push(offset);
     }
     return list;
@@ -524,13 +525,13 @@ export class Allocator {
 
   /** Host clusters whose refcounts are in one cached slice. */
   get sliceClusters(): number {
-    return this.#sliceEntries;
+    return this.sliceEntries;
   }
-  /** Pointer to the slice with the refcount of `cluster` (entry `cluster % sliceClusters`), good until the next yield; -1: there is none. */
+  /** Pointer (good until the next yield) to the slice with the refcount of `cluster` (entry `cluster % sliceClusters`), good until the next yield; -1: there is none. */
   *sliceOf(cluster: number): Op<number> {
-    const block = this.#checkedBlock(Math.floor(cluster / this.blockEntries));
+    const block = this.checkedBlock(Math.floor(cluster / this.blockEntries));
     if (block === 0) return -1;
-    const offset = block + Math.floor((cluster % this.blockEntries) / this.#sliceEntries) * this.#image.options.sliceSize;
+    const offset = block + Math.floor((cluster % this.blockEntries) / this.sliceEntries) * this.#image.options.sliceSize;
     const pointer = this.#image.refblocks.find(offset);
     return pointer >= 0 ? pointer : yield* this.#image.refblocks.get(offset, true);
   }
@@ -540,9 +541,9 @@ export class Allocator {
     const { kernel } = this.#image;
     const end = first + count;
     for (let at = first; at < end; ) {
-      const stop = Math.min(end, at - (at % this.#sliceEntries) + this.#sliceEntries);
+      const stop = Math.min(end, at - (at % this.sliceEntries) + this.sliceEntries);
       const pointer = yield* this.sliceOf(at);
-      const base = at - (at % this.#sliceEntries);
+      const base = at - (at % this.sliceEntries);
       if (pointer < 0) at = stop;
       while (at < stop) {
         const free = kernel.refFindFree(pointer, at - base, stop - at, this.#order);
@@ -632,33 +633,6 @@ export class Allocator {
       const length = Math.min(count * image.clusterSize, image.file.size - offset);
       if (length > 0) yield* discard(image.file, offset, length);
     }
-  }
-
-  /** Byte offset behind the last host cluster with a reference. The lock is held. */
-  *endOfUse(): Op<number> {
-    const image = this.#image;
-    const size = image.clusterSize;
-    for (let block = this.tableEntries - 1; block >= 0; block--) {
-      if (this.#checkedBlock(block) === 0) continue;
-      for (let slice = this.blockEntries / this.#sliceEntries - 1; slice >= 0; slice--) {
-        const first = block * this.blockEntries + slice * this.#sliceEntries;
-        const pointer = yield* this.#slice(first);
-        const last = image.kernel.refLastUsed(pointer, 0, this.#sliceEntries, this.#order);
-        if (last >= 0) return (first + last + 1) * size;
-      }
-    }
-    return size;
-  }
-
-  /** Whether at least `threshold` host clusters below `end` have a reference. The lock is held. */
-  *usesAtLeast(threshold: number, end: number): Op<boolean> {
-    const { kernel } = this.#image;
-    let used = 0;
-    for (let at = 0; at < end && used < threshold; at += this.#sliceEntries) {
-      const pointer = yield* this.#slice(at);
-      if (pointer >= 0) used += kernel.refCountUsed(pointer, 0, Math.min(this.#sliceEntries, end - at), this.#order);
-    }
-    return used >= threshold;
   }
 
   /** Looks which clusters of the range have no reference left, and makes them findable. */

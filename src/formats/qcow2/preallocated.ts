@@ -2,6 +2,7 @@
 import type { Op } from "../../block/op.js";
 import { storageCan, StorageRequest } from "../../block/op.js";
 import type { Qcow2 } from "./image.js";
+import { usesAtLeast } from "./refcount-survey.js";
 
 /** As QEMU decides it: noticeably more clusters have a reference than the file occupies space for. */
 export function* hasPreallocatedMetadata(image: Qcow2): Op<boolean> {
@@ -15,7 +16,7 @@ export function* hasPreallocatedMetadata(image: Qcow2): Op<boolean> {
   if (clusters < threshold) return false;
   const release = yield* image.lock.acquire();
   try {
-    return yield* image.allocator.usesAtLeast(threshold, clusters);
+    return yield* usesAtLeast(image, threshold, clusters);
   } finally {
     release();
   }

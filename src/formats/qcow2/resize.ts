@@ -10,6 +10,7 @@ import { readEntry, sliceForRead, sliceForWrite, writeEntry } from "./entries.js
 import type { Qcow2 } from "./image.js";
 import { Autoclear, MAX_L1_BYTES } from "./layout.js";
 import { releaseEntry } from "./write.js";
+import { endOfUse } from "./refcount-survey.js";
 import { zeroRange } from "./zero.js";
 
 export function* resize(image: Qcow2, size: number, options: TruncateOptions): Op<void> {
@@ -245,7 +246,7 @@ export function* trimFile(image: Qcow2): Op<void> {
     yield* image.allocator.writeBack();
     yield* image.barrier();
   }
-  const end = yield* image.allocator.endOfUse();
+  const end = yield* endOfUse(image);
   if (end < image.file.size) yield* truncate(image.file, end, { preallocation: "off" });
 }
 

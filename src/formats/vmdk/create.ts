@@ -10,7 +10,7 @@ import type { Op } from "../../block/op.js";
 import { takeBool, takeEnum, takeString } from "../../block/take.js";
 import { formatDescriptor, newCid, NO_CID } from "./descriptor.js";
 import { VmdkImage } from "./image.js";
-import { EMBEDDED_DESCRIPTOR_BYTES, EMBEDDED_DESCRIPTOR_OFFSET, Flag, MAX_FILE_SECTORS, SECTOR, SPLIT_BYTES } from "./layout.js";
+import { EMBEDDED_DESCRIPTOR_BYTES, EMBEDDED_DESCRIPTOR_OFFSET, Flag, MAX_DIRECTORY_ENTRIES, SECTOR, SPLIT_BYTES } from "./layout.js";
 import { encodeSparseHeader } from "./sparse-header.js";
 
 export const createOptions: readonly CreateOption[] = [
@@ -141,7 +141,8 @@ function* makeSparse(file: Node, size: number, style: ExtentStyle): Op<void> {
   const directories = 1 + EMBEDDED_DESCRIPTOR_BYTES / SECTOR;
   const half = directorySectors + TABLE_SECTORS * tables;
   const overhead = alignUp(directories + 2 * half, GRAIN_SECTORS);
-  if (overhead + capacity > MAX_FILE_SECTORS * 4)
+  // As in QEMU the disk may be larger than the 2 TiB of data the extent can hold: writing ends there.
+  if (tables > MAX_DIRECTORY_ENTRIES)
     throw new BlockError("ERR_TOO_LARGE", "The image is too large for a VMDK of one sparse extent");
   const header = encodeSparseHeader({
     version: style.compressed ? 3 : style.zeroedGrain ? 2 : 1,

@@ -24,11 +24,13 @@ export const blockdevSnapshotSync: Action = action({
     const overlay = yield* openTarget(core, {
       filename, format: data.format ?? "qcow2", mode, size: old.size, backing: old, nodeName: name, flags: old.flags, openBacking: false,
     });
+    core.nodes.held.add(overlay);
     // What was made for a transaction that comes to nothing goes again.
     const removeFile = function* () {
       const file = overlay.child("file");
       const remove = mode === "absolute-paths" ? file?.driver.deleteFile : undefined;
       const path = file?.filename;
+      core.nodes.held.delete(overlay);
       yield* overlay.unref();
       if (remove !== undefined && path !== undefined) {
         try {
@@ -44,6 +46,7 @@ export const blockdevSnapshotSync: Action = action({
       return {
         *commit() {
           yield* inner.commit!();
+          core.nodes.held.delete(overlay);
           // Whoever used the old node holds the overlay now.
           yield* overlay.unref();
         },

@@ -2,9 +2,11 @@
 import { BlockError } from "../../base/error.js";
 import type { Job } from "../../jobs/job.js";
 import { bool, int64, optional, str, struct, toSafeNumber } from "../../qapi/schema.js";
-import type { BlockCore } from "../block-core.js";
 import { command, type Command } from "../command.js";
 import { dialectError } from "../profile.js";
+
+/** Not by its name: block-core.ts knows the commands. */
+type BlockCore = Parameters<Command["run"]>[0];
 
 const byDevice = struct("block-job-arg", { device: str() });
 const byJob = struct("block-job-id-arg", { id: str() });

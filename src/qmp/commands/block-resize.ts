@@ -13,9 +13,6 @@ export const blockResize: Command = command({
   returns: null,
   *run(core, args) {
     const node = core.lookup(args.device, args["node-name"]);
-    if (node.parents.length > 0) {
-      // Only what is on top may change its size.
-    }
     if (args.size < 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'size' expects a >0 size");
     const size = toSafeNumber(args.size, "size");
     core.checkFree(node);
