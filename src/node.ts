@@ -37,3 +37,7 @@ export const planConvert: Library<Source>["planConvert"] = library.planConvert;
 export const compare: Library<Source>["compare"] = library.compare;
 export const measure: Library<Source>["measure"] = library.measure;
 export const resize: Library<Source>["resize"] = library.resize;
+/** QMP in this process: a graph of named nodes, devices and jobs driven by commands (docs/QMP.md); its environment is `nodeEnvironment()`. */
+export { BlockCore } from "./qmp/block-core.js";
+export { serveMonitor } from "./qmp/server.js";
+export { nodeEnvironment, allowAll, denyAll } from "./node-environment.js";

@@ -291,8 +291,6 @@ const WAITING: Record<string, RegExp> = {
   "src/cli/io-main.ts": /^src\/cli\/(io|shared|output)/,
   "src/cli/nbd-main.ts": /^src\/(cli\/nbd|nbd\/)/,
   "src/cli/daemon-main.ts": /^src\/(cli\/daemon|qmp\/)/,
-  // Jobs and what they stand on are used by their tests; QMP is what will drive them.
-  "src/qmp/block-core.ts": /^src\/(jobs\/|block\/(backend|reopen)\.ts|qapi\/schema-info\.ts)/,
 };
 
 /** `seen` may be given for the test of this function. */

@@ -31,6 +31,7 @@ export class Emitter<Events extends object> {
     const aborted = (): void => wake();
     signal?.addEventListener("abort", aborted);
     try {
+      // oxlint-disable-next-line no-unmodified-loop-condition
       while (signal?.aborted !== true) {
         if (waiting.length > 0) yield waiting.shift()!;
         else await new Promise<void>((resolve) => (wake = resolve));

@@ -25,7 +25,7 @@ export function* measureImage(environment: Environment, request: MeasureRequest)
   if (driver.createOptions === undefined) {
     throw new BlockError("ERR_UNSUPPORTED", `Format driver '${request.format}' does not support image creation`, { errno: "ENOTSUP" });
   }
-  const options = readCreateOptions(createOptionTable(driver, null), request.options ?? []);
+  const options = readCreateOptions(createOptionTable(driver, environment.drivers.get("file") ?? null), request.options ?? []);
   if (driver.measure === undefined) {
     throw new BlockError("ERR_UNSUPPORTED", `Block driver '${request.format}' does not support size measurement`, { errno: "ENOTSUP" });
   }

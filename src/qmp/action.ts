@@ -15,10 +15,12 @@ export interface Prepared {
 
 export interface Action {
   readonly type: string;
+  // oxlint-disable-next-line typescript/no-explicit-any
   readonly data: StructType<any>;
   readonly prepare: (core: BlockCore, data: JsonObject, jobs: JobTransaction | undefined) => Op<Prepared>;
 }
 
+// oxlint-disable-next-line typescript/no-explicit-any
 export function action<S extends StructType<any>>(declaration: {
   type: string;
   data: S;

@@ -74,6 +74,7 @@ export class BlockCore {
         });
       },
     };
+    // oxlint-disable-next-line typescript/no-this-alias
     const core = this;
     this.nodes = new NodeList(() => this.#anchors());
     this.jobs = new JobList(this);

@@ -27,6 +27,7 @@ export interface Command {
   readonly run: (core: BlockCore, args: JsonObject) => Op<Reply>;
 }
 
+// oxlint-disable-next-line typescript/no-explicit-any
 type Arguments = StructType<any> | UnionType<any>;
 
 interface Declaration<S extends Arguments | null> extends Omit<Command, "run" | "arguments"> {

@@ -73,12 +73,14 @@ export class JobList {
   create(options: NewJob): Job {
     const { driver } = options;
     const blocker = Symbol(options.id);
+    // oxlint-disable-next-line prefer-const
     let job: Job;
     const release = function* (list: JobList): Op<void> {
       list.#nodes.delete(job);
       for (const node of options.nodes) node.blockers.delete(blocker);
       for (const node of options.nodes) yield* node.unref();
     };
+    // oxlint-disable-next-line typescript/no-this-alias
     const list = this;
     const wrapped: JobDriver = {
       type: driver.type,

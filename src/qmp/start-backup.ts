@@ -105,6 +105,7 @@ export function* prepareBackup(core: BlockCore, args: BackupArguments, source: N
     }
   };
   try {
+    // oxlint-disable-next-line require-yield
     job = yield* drained(source, function* (): Op<Job> {
       const driver = backupDriver({
         source,

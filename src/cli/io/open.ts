@@ -41,7 +41,16 @@ export const openCommand: Command = {
       return "failed";
     }
     if (parsed.operands.length > 1) return usage(session, openCommand) ?? "failed";
-    if (parsed.operands[0] !== undefined) request.filename = parsed.operands[0];
+    const name = parsed.operands[0];
+    if (name !== undefined && session.imageOptions) {
+      const problem = parsed.options.some(([letter]) => letter === "o") ? "Can't use 'open' with options and --image-opts" : addOptions(session, request.options, name);
+      if (problem !== null) {
+        session.report(problem);
+        return "failed";
+      }
+    } else if (name !== undefined) {
+      request.filename = name;
+    }
     return (await openSession(session, request)) ? "done" : "failed";
   },
 };

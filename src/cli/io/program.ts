@@ -148,6 +148,7 @@ async function run(words: readonly string[], program: IoProgram): Promise<number
   if (format !== null && imageOptions) return refuse("--image-opts and -f are mutually exclusive");
   const session = new IoSession(await program.environment(objects), name, output);
   session.misalign = misalign;
+  session.imageOptions = imageOptions;
   const file = operands[0];
   if (file !== undefined) {
     if (format !== null) request.options["driver"] = format;

@@ -20,6 +20,8 @@ export class IoSession {
   node: Node | null = null;
   /** How `node` was opened. */
   opened: OpenRequest | null = null;
+  /** Images are named by lists of options (`--image-opts`), also to the `open` command. */
+  imageOptions = false;
   /** Every write is flushed before it is reported (the cache mode is not a write-back one). */
   writethrough = false;
   /** Buffers start 16 bytes off their natural alignment (-m). */

@@ -1,8 +1,9 @@
 /** Moving a request's bytes in pieces, so that the longest one costs a bounded amount of memory. */
 import type { WriteFlags } from "../../block/driver.js";
-import { read, write } from "../../block/io.js";
+import { read, readPadded, write } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
+import { imageSize } from "../../image/open.js";
 import type { IoSession } from "./session.js";
 
 /** Requests up to this many bytes go out whole. */
@@ -13,17 +14,23 @@ export function buffer(session: IoSession, length: number): Uint8Array {
   return session.misalign ? new Uint8Array(length + MISALIGNMENT).subarray(MISALIGNMENT) : new Uint8Array(length);
 }
 
+/** Disks end with a whole sector, even where the file below does not. */
+function* readSectors(node: Node, bytes: Uint8Array, offset: number): Op<void> {
+  const end = offset + bytes.length;
+  yield* end > node.size && end <= imageSize(node) ? readPadded(node, bytes, offset) : read(node, bytes, offset);
+}
+
 /** Reads a range and shows each piece with its guest offset, in order. */
 export function* readPieces(session: IoSession, node: Node, offset: number, length: number, show: (bytes: Uint8Array, at: number) => void): Op<void> {
   const bytes = buffer(session, Math.min(length, PIECE));
   if (length <= PIECE) {
-    yield* read(node, bytes, offset);
+    yield* readSectors(node, bytes, offset);
     show(bytes, offset);
     return;
   }
   for (let at = 0; at < length; at += PIECE) {
     const part = bytes.subarray(0, Math.min(PIECE, length - at));
-    yield* read(node, part, offset + at);
+    yield* readSectors(node, part, offset + at);
     show(part, offset + at);
   }
 }

@@ -11,6 +11,7 @@ import { blockdevRef } from "../schema/blockdev-options.js";
 
 const file: Members = { file: blockdevRef, size: size() };
 const opt = (type: AnySchema): ReturnType<typeof optional> => optional(type) as never;
+// oxlint-disable-next-line typescript/no-explicit-any
 const VARIANTS: Record<string, StructType<any>> = {
   file: struct("BlockdevCreateOptionsFile", { filename: str(), size: size(), preallocation: opt(prealloc), nocow: opt(bool()) }),
   parallels: struct("BlockdevCreateOptionsParallels", { ...file, "cluster-size": opt(size()) }),

@@ -74,6 +74,7 @@ const curlSecure: Members = { ...curlBase, sslverify: opt(bool()) };
 const cookies: Members = { cookie: opt(str()), "cookie-secret": opt(str()) };
 const nullOptions = struct("BlockdevOptionsNull", { size: opt(int64()), "latency-ns": opt(uint64()), "read-zeroes": opt(bool()) });
 
+// oxlint-disable-next-line typescript/no-explicit-any
 const VARIANTS: Record<string, StructType<any>> = {
   archipelago: struct("BlockdevOptionsArchipelago", { volume: str(), mport: opt(int64()), vport: opt(int64()), segment: opt(str()) }),
   blkdebug,

@@ -118,7 +118,7 @@ test("objects: object-add gives secrets, object-del takes them", async () => {
   await core.close();
 });
 
-test("a failing transaction leaves no file, no node and no job behind", async () => {
+test("a failing transaction leaves no node and no job behind", async () => {
   const { core } = await makeCore();
   await core.execute("blockdev-add", { driver: "raw", "node-name": "r", file: file("r") });
   const before = JSON.stringify(await core.execute("query-named-block-nodes"));
@@ -137,6 +137,7 @@ test("a monitor: greeting, negotiation, ids, broken input, events", async () => 
   let text = "";
   const duplex: Duplex = {
     incoming: (async function* () {
+      // oxlint-disable-next-line no-unmodified-loop-condition
       while (open) {
         if (input.length > 0) yield input.shift()!;
         else await new Promise<void>((resolve) => (wake = resolve));

@@ -52,8 +52,12 @@ test("what cannot be opened says why", async () => {
 
   const folder = tempPath("folder");
   mkdirSync(folder);
-  error = fails(() => openFileStorage(folder));
+  assert.is(fails(() => openFileStorage(folder)).message, `Could not open '${folder}': Is a directory`);
+  error = fails(() => openFileStorage(folder, { readOnly: true }));
   assert.is(error.message, `'file' driver requires '${folder}' to be a regular file`);
+
+  assert.match(fails(() => openFileStorage("/dev/null", { only: "file", locking: "off" })).message, "'file' driver requires '/dev/null' to be a regular file");
+  assert.match(fails(() => openFileStorage(folder, { only: "host_device", readOnly: true })).message, "to be either a character or block device");
 
   const loop = tempPath("loop");
   symlinkSync(loop, loop);
