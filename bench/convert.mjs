@@ -51,8 +51,24 @@ await inTemporary(async (dir) => {
     };
     const { ours, theirs } = await paired(rounds, { ours: once(OURS), theirs: once(QEMU_IMG) });
     const note = `${size} MiB; CPU ${ours.cpu.toFixed(2)} s and ${theirs.cpu.toFixed(2)} s; memory ${ours.memory.toFixed(0)} and ${theirs.memory.toFixed(0)} MiB`;
-    record({ bench: "convert", name, unit: "s", ours: ours.wall, theirs: theirs.wall, ratio: ours.wall / theirs.wall, target, note });
+    record({
+      bench: "convert",
+      name,
+      unit: "s",
+      ours: ours.wall,
+      theirs: theirs.wall,
+      ratio: ours.wall / theirs.wall,
+      target,
+      note,
+    });
     peak = Math.max(peak, ours.memory);
   }
-  record({ bench: "convert", name: "peak memory over idle Node", unit: "MiB", ours: peak - idle.node.memory, target: 150, note: `idle Node: ${idle.node.memory.toFixed(0)} MiB; the largest of the cases above` });
+  record({
+    bench: "convert",
+    name: "peak memory over idle Node",
+    unit: "MiB",
+    ours: peak - idle.node.memory,
+    target: 150,
+    note: `idle Node: ${idle.node.memory.toFixed(0)} MiB; the largest of the cases above`,
+  });
 });

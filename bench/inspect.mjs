@@ -48,19 +48,30 @@ await inTemporary(async (dir) => {
   qemuImg(dir, "create", "-q", "-f", "qcow2", "-o", "cluster_size=4k,preallocation=metadata", "dense.qcow2", "64G");
   qemuImg(dir, "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", "sparse.qcow2", "64G");
   scatter(dir, "sparse.qcow2", 60_000);
-  for (const [file, what] of [["dense.qcow2", "64 GiB of 4 KiB clusters, preallocated"], ["sparse.qcow2", "60,000 clusters of 64 KiB at random"]]) {
+  for (const [file, what] of [
+    ["dense.qcow2", "64 GiB of 4 KiB clusters, preallocated"],
+    ["sparse.qcow2", "60,000 clusters of 64 KiB at random"],
+  ]) {
     const checkArgs = ["check", "-f", "qcow2", file];
     const mapArgs = ["map", "-f", "qcow2", "--output=json", file];
     for (const [verb, args, work] of [
-      ["check", checkArgs, (image) => {
-        const report = image.check();
-        if ((report.corruptions ?? 0) + (report.leaks ?? 0) + report.checkErrors > 0) throw new Error("the image is not clean");
-      }],
-      ["map", mapArgs, (image) => {
-        let end = 0;
-        for (const entry of image.extents()) end = entry.start + entry.length;
-        if (end !== image.size) throw new Error("the map has a gap");
-      }],
+      [
+        "check",
+        checkArgs,
+        (image) => {
+          const report = image.check();
+          if ((report.corruptions ?? 0) + (report.leaks ?? 0) + report.checkErrors > 0) throw new Error("the image is not clean");
+        },
+      ],
+      [
+        "map",
+        mapArgs,
+        (image) => {
+          let end = 0;
+          for (const entry of image.extents()) end = entry.start + entry.length;
+          if (end !== image.size) throw new Error("the map has a gap");
+        },
+      ],
     ]) {
       const inProcess = () =>
         seconds(() => {
@@ -74,7 +85,16 @@ await inTemporary(async (dir) => {
         theirs: () => timed(QEMU_IMG, args, dir).wall,
         cli: () => timed(OURS, args, dir).wall,
       });
-      record({ bench: "inspect", name: `${verb}, ${what}`, unit: "s", ours, theirs, ratio: ours / theirs, target: 0.5, note: `openSync in process; our command line: ${cli.toFixed(2)} s` });
+      record({
+        bench: "inspect",
+        name: `${verb}, ${what}`,
+        unit: "s",
+        ours,
+        theirs,
+        ratio: ours / theirs,
+        target: 0.5,
+        note: `openSync in process; our command line: ${cli.toFixed(2)} s`,
+      });
     }
   }
 });

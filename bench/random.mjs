@@ -15,7 +15,10 @@ const WRITES = 8_000;
 const STEP = 7_919 * 4096;
 
 function qemuBench(dir, file, count, extra) {
-  const done = spawnSync(QEMU_IMG, ["bench", "-f", "qcow2", "-c", String(count), "-d", "1", "-s", "4096", ...extra, file], { cwd: dir, encoding: "utf8" });
+  const done = spawnSync(QEMU_IMG, ["bench", "-f", "qcow2", "-c", String(count), "-d", "1", "-s", "4096", ...extra, file], {
+    cwd: dir,
+    encoding: "utf8",
+  });
   const found = /Run completed in ([\d.]+) seconds/.exec(done.stdout);
   if (!found) throw new Error(done.stderr);
   return count / Number(found[1]);
@@ -54,8 +57,26 @@ await inTemporary(async (dir) => {
   readSync();
   const reads = await paired(rounds, { ours: readSync, later: readLater, bare, theirs: theirRead });
   closeSync(descriptor);
-  record({ bench: "random", name: "4 KiB reads, synchronous", unit: "/s", ours: reads.ours, theirs: reads.theirs, ratio: reads.ours / reads.theirs, target: 5, atLeast: true, note: `openSync in process; qcow2 of 1 GiB, all allocated; fs.readSync alone: ${reads.bare.toFixed(0)} /s` });
-  record({ bench: "random", name: "4 KiB reads, awaited", unit: "/s", ours: reads.later, theirs: reads.theirs, ratio: reads.later / reads.theirs, note: "open in process, one at a time" });
+  record({
+    bench: "random",
+    name: "4 KiB reads, synchronous",
+    unit: "/s",
+    ours: reads.ours,
+    theirs: reads.theirs,
+    ratio: reads.ours / reads.theirs,
+    target: 5,
+    atLeast: true,
+    note: `openSync in process; qcow2 of 1 GiB, all allocated; fs.readSync alone: ${reads.bare.toFixed(0)} /s`,
+  });
+  record({
+    bench: "random",
+    name: "4 KiB reads, awaited",
+    unit: "/s",
+    ours: reads.later,
+    theirs: reads.theirs,
+    ratio: reads.later / reads.theirs,
+    note: "open in process, one at a time",
+  });
   sync.close();
   await later.close();
 
@@ -80,5 +101,13 @@ await inTemporary(async (dir) => {
     return qemuBench(dir, "fresh.qcow2", WRITES, ["-w", "-S", String(65536 * 7)]);
   };
   const writes = await paired(rounds, { ours, theirs });
-  record({ bench: "random", name: "4 KiB allocating writes", unit: "/s", ours: writes.ours, theirs: writes.theirs, ratio: writes.ours / writes.theirs, note: "openSync in process; each in a new cluster of 64 KiB" });
+  record({
+    bench: "random",
+    name: "4 KiB allocating writes",
+    unit: "/s",
+    ours: writes.ours,
+    theirs: writes.theirs,
+    ratio: writes.ours / writes.theirs,
+    note: "openSync in process; each in a new cluster of 64 KiB",
+  });
 });

@@ -5,7 +5,11 @@ import { join } from "node:path";
 const dir = process.argv[2] ?? ".";
 const base = join(dir, "base.qcow2");
 await create(base, { format: "qcow2", size: 16 * MiB });
-const overlay = await createOverlay(join(dir, "overlay.qcow2"), { backing: "base.qcow2", backingFormat: "qcow2", size: 16 * MiB });
+const overlay = await createOverlay(join(dir, "overlay.qcow2"), {
+  backing: "base.qcow2",
+  backingFormat: "qcow2",
+  size: 16 * MiB,
+});
 await overlay.close();
 
 // readme: gate

@@ -60,7 +60,8 @@ function draw(entries) {
     zero: ["0", yellow, "zeros that the overlay says are zeros"],
     hole: ["·", dim, "nothing anywhere: reads as zeros, takes no space"],
   };
-  const kindOf = (entry) => (entry.data ? (entry.depth === 0 ? "top" : "base") : entry.depth === 0 && entry.present ? "zero" : "hole");
+  const kindOf = (entry) =>
+    entry.data ? (entry.depth === 0 ? "top" : "base") : entry.depth === 0 && entry.present ? "zero" : "hole";
   const rank = ["hole", "base", "zero", "top"];
   const cells = new Array(Math.ceil(DISK / CELL)).fill("hole");
   for (const entry of entries) {
@@ -105,13 +106,18 @@ function show() {
   run("qemu-io", ["-c", "write -P 0xff 0x1400123 1", "flat.qcow2"], { quiet: true });
   run("blockcore", ["compare", "work.qcow2", "flat.qcow2"], { expect: 1 });
 
-  title("Images can be hostile", "A header that claims a table of 32 GiB is an error message, not a crash and not an allocation.");
+  title(
+    "Images can be hostile",
+    "A header that claims a table of 32 GiB is an error message, not a crash and not an allocation.",
+  );
   const bytes = readFileSync(join(dir, "work.qcow2"));
   bytes.writeUInt32BE(0xffffffff, 36);
   writeFileSync(join(dir, "hostile.qcow2"), bytes);
   run("blockcore", ["info", "hostile.qcow2"], { expect: 1 });
 
-  console.log(`\n${green("✔")} ${bold("All of it worked")} ${dim(`(${(spent / 1000).toFixed(1)} s in ${step} steps; the temporary files are gone)`)}`);
+  console.log(
+    `\n${green("✔")} ${bold("All of it worked")} ${dim(`(${(spent / 1000).toFixed(1)} s in ${step} steps; the temporary files are gone)`)}`,
+  );
   console.log(`
 ${bold("What to try next")}
    node build/cli.js info <your image>              ${dim("any of: qcow2, raw, vmdk, vdi, vhd, parallels, dmg …")}

@@ -11,4 +11,15 @@ import { quorum } from "./filters/quorum.js";
 import { snapshotAccess } from "./filters/snapshot-access.js";
 import { throttle } from "./filters/throttle.js";
 
-export const allFilters: readonly Driver[] = [blkdebug, blklogwrites, blkverify, compress, copyBeforeWrite, copyOnRead, preallocate, quorum, snapshotAccess, throttle];
+export const allFilters: readonly Driver[] = [
+  blkdebug,
+  blklogwrites,
+  blkverify,
+  compress,
+  copyBeforeWrite,
+  copyOnRead,
+  preallocate,
+  quorum,
+  snapshotAccess,
+  throttle,
+];

@@ -15,4 +15,19 @@ import { vhdx } from "./formats/vhdx/vhdx.js";
 import { vmdk } from "./formats/vmdk/vmdk.js";
 import { vpc } from "./formats/vpc/vpc.js";
 
-export const allFormats: readonly Driver[] = [raw, qcow2, dmg, vdi, vpc, vhdx, vmdk, parallels, bochs, cloop, luks, qed, qcow, cow];
+export const allFormats: readonly Driver[] = [
+  raw,
+  qcow2,
+  dmg,
+  vdi,
+  vpc,
+  vhdx,
+  vmdk,
+  parallels,
+  bochs,
+  cloop,
+  luks,
+  qed,
+  qcow,
+  cow,
+];

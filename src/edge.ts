@@ -11,7 +11,13 @@ export { qcow2 } from "./formats/qcow2/qcow2.js";
 export { raw } from "./formats/raw/raw.js";
 export { allFormats } from "./all-formats.js";
 export { listOva, writeOva, type OvaContents, type OvaDisk, type OvaResult, type WriteOvaOptions } from "./ova.js";
-const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({ formats: allFormats, codecs: portableCodecs, crypto: portableCrypto, protocols: [], toStorage: portableStorage });
+const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({
+  formats: allFormats,
+  codecs: portableCodecs,
+  crypto: portableCrypto,
+  protocols: [],
+  toStorage: portableStorage,
+});
 export const open: Library<PortableSource>["open"] = library.open;
 export const openSync: Library<PortableSource>["openSync"] = library.openSync;
 export const create: Library<PortableSource>["create"] = library.create;

@@ -10,7 +10,18 @@ export { Image, type ImageCheckOptions, type ImageCheckReport } from "./image/im
 export type { ImageReader } from "./image/reader.js";
 export type { ConvertPlan, LostFeature } from "./image/plan.js";
 export { SyncImage } from "./image/sync-image.js";
-export type { CommonOptions, ConvertTo, CreateOptions, ImageStream, Library, OpenOptions, ReferenceAnswer, References, SecretSource, StreamTo } from "./library.js";
+export type {
+  CommonOptions,
+  ConvertTo,
+  CreateOptions,
+  ImageStream,
+  Library,
+  OpenOptions,
+  ReferenceAnswer,
+  References,
+  SecretSource,
+  StreamTo,
+} from "./library.js";
 export { kernelStatus, setKernelModule, type KernelStatus } from "./kernel/kernel.js";
 export { blobStorage } from "./storage/blob.js";
 export { customStorage, type CustomSource } from "./storage/custom.js";

@@ -16,7 +16,13 @@ export { raw } from "./formats/raw/raw.js";
 /** What qcow2 needs; others, like a zstd encoder, come with the `codecs` option. */
 const codecs: Codecs = /* @__PURE__ */ new Codecs(/* @__PURE__ */ portableInflate.concat(portableDeflate, portableZstdDecoder));
 
-const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({ formats: [], codecs, crypto: portableCrypto, protocols: [], toStorage: portableStorage });
+const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({
+  formats: [],
+  codecs,
+  crypto: portableCrypto,
+  protocols: [],
+  toStorage: portableStorage,
+});
 export const open: Library<PortableSource>["open"] = /* @__PURE__ */ member(library, "open");
 export const openSync: Library<PortableSource>["openSync"] = /* @__PURE__ */ member(library, "openSync");
 export const create: Library<PortableSource>["create"] = /* @__PURE__ */ member(library, "create");

@@ -31,8 +31,13 @@ import type { Storage } from "./storage/storage.js";
 
 /** What a gate may answer: no, yes (where the platform can open names), or what to open instead. */
 export type ReferenceAnswer<Source> = boolean | null | undefined | Source;
-export type References<Source> = "deny" | "allow" | ((reference: Reference) => ReferenceAnswer<Source> | Promise<ReferenceAnswer<Source>>);
-export type SecretSource = Readonly<Record<string, string | Uint8Array | (() => string | Uint8Array | Promise<string | Uint8Array>)>>;
+export type References<Source> =
+  | "deny"
+  | "allow"
+  | ((reference: Reference) => ReferenceAnswer<Source> | Promise<ReferenceAnswer<Source>>);
+export type SecretSource = Readonly<
+  Record<string, string | Uint8Array | (() => string | Uint8Array | Promise<string | Uint8Array>)>
+>;
 
 export interface CommonOptions<Source> {
   /** The formats that may be used; those of the entry when absent. */
@@ -72,7 +77,10 @@ export interface CreateOptions<Source> extends CommonOptions<Source> {
   [option: string]: unknown;
 }
 
-export interface ConvertTo<Source> extends CommonOptions<Source>, Pick<ConvertOptions, "signal" | "onProgress" | "compress" | "sparseSize" | "parallel" | "rateLimit" | "outOfOrder"> {
+export interface ConvertTo<Source>
+  extends
+    CommonOptions<Source>,
+    Pick<ConvertOptions, "signal" | "onProgress" | "compress" | "sparseSize" | "parallel" | "rateLimit" | "outOfOrder"> {
   format?: string;
   /** Creation options of the target. */
   options?: Readonly<Record<string, unknown>>;
@@ -112,7 +120,10 @@ export interface Library<Source> {
   /** Makes an image in a file or an (empty, writable) storage. */
   create(target: Source, options: CreateOptions<Source>): Promise<void>;
   /** Makes an image on top of another and opens it for writing. */
-  createOverlay(target: Source, options: Omit<CreateOptions<Source>, "format"> & { format?: string; backing: string; backingFormat: string }): Promise<Image>;
+  createOverlay(
+    target: Source,
+    options: Omit<CreateOptions<Source>, "format"> & { format?: string; backing: string; backingFormat: string },
+  ): Promise<Image>;
   /** Copies the content of an image into a new one. */
   convert(source: Image | Source, target: Source, options?: ConvertTo<Source>): Promise<void>;
   /**
@@ -120,22 +131,40 @@ export interface Library<Source> {
    * known beforehand (a Content-Length). An image that was passed open must not be written meanwhile.
    */
   convertToStream(source: Image | Source, options?: StreamTo<Source>): Promise<ImageStream>;
-  planConvert(source: Image, options: { format: string; options?: Readonly<Record<string, unknown>>; compress?: boolean }): Promise<ConvertPlan>;
+  planConvert(
+    source: Image,
+    options: { format: string; options?: Readonly<Record<string, unknown>>; compress?: boolean },
+  ): Promise<ConvertPlan>;
   compare(first: Image, second: Image, options?: CompareOptions): Promise<CompareResult>;
   /** Bytes a new image would need: of this size, or with the content of this image. */
-  measure(source: Image | number, options: { format: string; options?: Readonly<Record<string, unknown>>; formats?: readonly Driver[] }): Promise<Measure>;
+  measure(
+    source: Image | number,
+    options: { format: string; options?: Readonly<Record<string, unknown>>; formats?: readonly Driver[] },
+  ): Promise<Measure>;
   resize(image: Image, size: number, options?: { shrink?: boolean }): Promise<void>;
 }
 
 const DEFAULT_BUDGET = 16 * 1024 * 1024;
-const COMMON = new Set(["formats", "references", "secrets", "codecs", "memoryBudget", "onWarning", "format", "size", "backing", "backingFormat"]);
+const COMMON = new Set([
+  "formats",
+  "references",
+  "secrets",
+  "codecs",
+  "memoryBudget",
+  "onWarning",
+  "format",
+  "size",
+  "backing",
+  "backingFormat",
+]);
 
 function optsOf(options: Readonly<Record<string, unknown>> | undefined): Opt[] {
   const opts: Opt[] = [];
   for (const [key, value] of Object.entries(options ?? {})) {
     if (value === undefined || value === null) continue;
     const name = key === "compression" ? "compression_type" : snakeKey(key);
-    if (typeof value === "object") for (const [inner, item] of Object.entries(value)) opts.push({ name: `${name}.${inner}`, value: textOf(item) });
+    if (typeof value === "object")
+      for (const [inner, item] of Object.entries(value)) opts.push({ name: `${name}.${inner}`, value: textOf(item) });
     else opts.push({ name, value: textOf(value) });
   }
   return opts;
@@ -147,7 +176,9 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
     offerKernelModule(kernelModule);
     const formats = options.formats ?? platform.formats;
     if (formats.length === 0) {
-      throw new BlockError("ERR_INVALID_ARGUMENT", "No formats were given", { hint: "This entry knows no format by itself: pass { formats: [qcow2, raw] }." });
+      throw new BlockError("ERR_INVALID_ARGUMENT", "No formats were given", {
+        hint: "This entry knows no format by itself: pass { formats: [qcow2, raw] }.",
+      });
     }
     const environment: Environment = {
       drivers: new Map([...formats, ...platform.protocols].map((driver) => [driver.name, driver])),
@@ -183,7 +214,12 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
   /** Opens the file of an image: by name through the protocols, or over a storage. */
   function* openOp(source: Source, options: OpenOptions<Source>): Op<Node> {
     const environment = environmentOf(options);
-    const flags = { write: options.writable === true, unmap: options.writable === true, noBacking: options.noBacking === true, forceShare: options.forceShare === true };
+    const flags = {
+      write: options.writable === true,
+      unmap: options.writable === true,
+      noBacking: options.noBacking === true,
+      forceShare: options.forceShare === true,
+    };
     const found = platform.toStorage(source, options.writable === true);
     const driver = options.format === undefined ? {} : { driver: options.format };
     if (typeof found === "string") {
@@ -210,7 +246,12 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
     const found = platform.toStorage(target, true);
     if (typeof found === "string") {
       yield* createNamed(environment, {
-        filename: found, format: options.format, size: options.size, backingFile: options.backing, backingFormat: options.backingFormat, options: opts,
+        filename: found,
+        format: options.format,
+        size: options.size,
+        backingFile: options.backing,
+        backingFormat: options.backingFormat,
+        options: opts,
       });
       return;
     }
@@ -231,14 +272,27 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
 
   function* convertOp(source: Node, target: Source, options: ConvertTo<Source>): Op<void> {
     const format = options.plan?.format ?? options.format ?? "raw";
-    const { plan, options: given, signal, onProgress, compress, sparseSize, parallel, rateLimit, outOfOrder, ...common } = options;
+    const {
+      plan,
+      options: given,
+      signal,
+      onProgress,
+      compress,
+      sparseSize,
+      parallel,
+      rateLimit,
+      outOfOrder,
+      ...common
+    } = options;
     const chosen = plan === undefined ? (given ?? {}) : Object.fromEntries(plan.options.map((opt) => [opt.name, opt.value]));
     yield* createOp(target, { ...common, ...chosen, format, size: imageSize(source) });
     const secrets = keySecretOptions(Object.fromEntries(optsOf(chosen).map((opt) => [opt.name, opt.value])));
     const node = yield* openOp(target, { ...common, format, writable: true, options: { ...secrets } });
     try {
       yield* convertInto([source], node, {
-        targetIsZero: startsZeroed(node), signal, onProgress,
+        targetIsZero: startsZeroed(node),
+        signal,
+        onProgress,
         ...(compress === undefined ? {} : { compress }),
         ...(sparseSize === undefined ? {} : { sparseSize }),
         ...(parallel === undefined ? {} : { parallel }),
@@ -259,7 +313,12 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
     createOverlay: async (target, options) => {
       const format = options.format ?? "qcow2";
       await runAsync(createOp(target, { references: "allow", ...options, format }));
-      return library.open(target, { references: "allow", ...pickCommon(options as CommonOptions<Source>), format, writable: true });
+      return library.open(target, {
+        references: "allow",
+        ...pickCommon(options as CommonOptions<Source>),
+        format,
+        writable: true,
+      });
     },
     convert: async (source, target, options = {}) => {
       if (source instanceof Image) return runAsync(convertOp(source.node, target, options));
@@ -278,18 +337,32 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
         const { node } = own ?? (source as Image);
         // What the source was opened with may lack the format of the new image.
         const environment = options.formats === undefined ? node.environment : environmentOf(options);
-        const plan = await runAsync(planStream(environment, [node], { format, options: optsOf(options.options), signal, ...(onProgress === undefined ? {} : { onProgress }) }));
+        const plan = await runAsync(
+          planStream(environment, [node], {
+            format,
+            options: optsOf(options.options),
+            signal,
+            ...(onProgress === undefined ? {} : { onProgress }),
+          }),
+        );
         return { length: plan.length, stream: readablePlan(plan, ended) };
       } catch (error) {
         await ended();
         throw error;
       }
     },
-    planConvert: (source, options) => runAsync(planConvertOp(source.node.environment, source.node, { ...options, options: optsOf(options.options) })),
+    planConvert: (source, options) =>
+      runAsync(planConvertOp(source.node.environment, source.node, { ...options, options: optsOf(options.options) })),
     compare: (first, second, options = {}) => runAsync(compareImages(first.node, second.node, options)),
     measure: (source, options) => {
       const request = { format: options.format, options: optsOf(options.options) };
-      if (typeof source === "number") return runAsync(measureImage(environmentOf(options.formats === undefined ? {} : { formats: options.formats }), { ...request, size: source }));
+      if (typeof source === "number")
+        return runAsync(
+          measureImage(environmentOf(options.formats === undefined ? {} : { formats: options.formats }), {
+            ...request,
+            size: source,
+          }),
+        );
       return runAsync(measureImage(source.node.environment, { ...request, source: source.node }));
     },
     resize: (image, size, options = {}) => image.resize(size, options),
@@ -304,7 +377,8 @@ export function member<L, K extends keyof L>(library: L, name: K): L[K] {
 
 function pickCommon<Source>(options: CommonOptions<Source>): CommonOptions<Source> {
   const picked: Record<string, unknown> = {};
-  for (const name of ["formats", "references", "secrets", "codecs", "memoryBudget", "onWarning"] as const) if (options[name] !== undefined) picked[name] = options[name];
+  for (const name of ["formats", "references", "secrets", "codecs", "memoryBudget", "onWarning"] as const)
+    if (options[name] !== undefined) picked[name] = options[name];
   return picked;
 }
 

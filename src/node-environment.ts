@@ -72,7 +72,15 @@ export function hostDrivers(faces: "both" | "sync"): Driver[] {
 export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {
   offerKernelModule(kernelModule);
   const drivers = new Map<string, Driver>();
-  for (const driver of [...allFormats, ...(options.formats ?? []), ...nullDrivers, ...allFilters, nbd, ...hostDrivers(options.faces ?? "both")]) drivers.set(driver.name, driver);
+  for (const driver of [
+    ...allFormats,
+    ...(options.formats ?? []),
+    ...nullDrivers,
+    ...allFilters,
+    nbd,
+    ...hostDrivers(options.faces ?? "both"),
+  ])
+    drivers.set(driver.name, driver);
   return {
     drivers,
     codecs: nodeCodecs,

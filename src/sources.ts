@@ -9,7 +9,8 @@ import type { Storage } from "./storage/storage.js";
 
 export type PortableSource = Storage | Uint8Array | ArrayBuffer | BlobLike | URL | SyncAccessHandle | CustomSource;
 
-const has = (value: object, ...names: string[]): boolean => names.every((name) => typeof (value as Record<string, unknown>)[name] === "function");
+const has = (value: object, ...names: string[]): boolean =>
+  names.every((name) => typeof (value as Record<string, unknown>)[name] === "function");
 
 function isStorage(value: object): value is Storage {
   return "sync" in value && "async" in value && "fixedSize" in value;

@@ -12,7 +12,13 @@ export { raw } from "./formats/raw/raw.js";
 export { openOpfs, opfsStorage } from "./storage/opfs.js";
 export { allFormats } from "./all-formats.js";
 export { listOva, writeOva, type OvaContents, type OvaDisk, type OvaResult, type WriteOvaOptions } from "./ova.js";
-const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({ formats: allFormats, codecs: portableCodecs, crypto: portableCrypto, protocols: [], toStorage: portableStorage });
+const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({
+  formats: allFormats,
+  codecs: portableCodecs,
+  crypto: portableCrypto,
+  protocols: [],
+  toStorage: portableStorage,
+});
 export const open: Library<PortableSource>["open"] = library.open;
 export const openSync: Library<PortableSource>["openSync"] = library.openSync;
 export const create: Library<PortableSource>["create"] = library.create;

@@ -57,7 +57,20 @@ const FLOORS: Record<string, string[]> = {
   image: ["storage/storage.ts", "jobs", "nbd", "block", "kernel", "qapi", "base"],
   inspect: ["storage/storage.ts", "jobs", "nbd", "block", "kernel", "qapi", "base"],
   qmp: ["storage/storage.ts", "image", "jobs", "nbd", "block", "kernel", "qapi", "base"],
-  cli: ["entries", "storage/storage.ts", "storage/node-errors.ts", "qmp", "image", "inspect", "jobs", "nbd", "block", "kernel", "qapi", "base"],
+  cli: [
+    "entries",
+    "storage/storage.ts",
+    "storage/node-errors.ts",
+    "qmp",
+    "image",
+    "inspect",
+    "jobs",
+    "nbd",
+    "block",
+    "kernel",
+    "qapi",
+    "base",
+  ],
   web: ["entries"],
 };
 /** Floors whose folders (formats/qcow2) or files (filters/throttle.ts) are siblings that do not know each other. */

@@ -28,7 +28,11 @@ export function median(values) {
 /** Runs a program; returns wall seconds, CPU seconds and peak memory in MiB. */
 export function timed(program, args, cwd, { status = 0 } = {}) {
   const start = performance.now();
-  const done = spawnSync("/usr/bin/time", ["-q", "-f", "%U %S %M", program, ...args], { cwd, encoding: "utf8", maxBuffer: 1 << 28 });
+  const done = spawnSync("/usr/bin/time", ["-q", "-f", "%U %S %M", program, ...args], {
+    cwd,
+    encoding: "utf8",
+    maxBuffer: 1 << 28,
+  });
   const wall = (performance.now() - start) / 1000;
   if (done.status !== status) throw new Error(`${program} ${args.join(" ")}: status ${done.status}\n${done.stderr}`);
   const [user, system, memory] = done.stderr.trim().split("\n").at(-1).split(" ").map(Number);

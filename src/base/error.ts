@@ -27,10 +27,41 @@ export type ErrorCode =
 
 /** POSIX error names we use; text as glibc's strerror has it. */
 export type Errno =
-  | "EPERM" | "ENOENT" | "EIO" | "ENXIO" | "EBADF" | "EAGAIN" | "ENOMEM" | "EACCES" | "EBUSY" | "EEXIST" | "ENODEV"
-  | "ENOTDIR" | "EISDIR" | "EINVAL" | "EMFILE" | "EFBIG" | "ENOSPC" | "ESPIPE" | "EROFS" | "EPIPE" | "EDOM" | "ERANGE"
-  | "ENOTSUP" | "ECANCELED" | "ETIMEDOUT" | "ECONNREFUSED" | "ECONNRESET" | "EMEDIUMTYPE" | "ENOMEDIUM" | "EOVERFLOW"
-  | "ESHUTDOWN" | "ENAMETOOLONG" | "ELOOP" | "ESTALE" | "ENOTTY";
+  | "EPERM"
+  | "ENOENT"
+  | "EIO"
+  | "ENXIO"
+  | "EBADF"
+  | "EAGAIN"
+  | "ENOMEM"
+  | "EACCES"
+  | "EBUSY"
+  | "EEXIST"
+  | "ENODEV"
+  | "ENOTDIR"
+  | "EISDIR"
+  | "EINVAL"
+  | "EMFILE"
+  | "EFBIG"
+  | "ENOSPC"
+  | "ESPIPE"
+  | "EROFS"
+  | "EPIPE"
+  | "EDOM"
+  | "ERANGE"
+  | "ENOTSUP"
+  | "ECANCELED"
+  | "ETIMEDOUT"
+  | "ECONNREFUSED"
+  | "ECONNRESET"
+  | "EMEDIUMTYPE"
+  | "ENOMEDIUM"
+  | "EOVERFLOW"
+  | "ESHUTDOWN"
+  | "ENAMETOOLONG"
+  | "ELOOP"
+  | "ESTALE"
+  | "ENOTTY";
 
 const STRERROR: Record<Errno, string> = {
   EPERM: "Operation not permitted",
@@ -99,8 +130,16 @@ const ERRNO_OF_CODE: Record<ErrorCode, Errno> = {
 
 /** QMP error classes of the seeds and of today's QEMU. */
 export type QmpErrorClass =
-  | "GenericError" | "CommandNotFound" | "DeviceNotActive" | "DeviceNotFound" | "KVMMissingCap" | "DeviceEncrypted"
-  | "DeviceInUse" | "NotSupported" | "InvalidParameter" | "DeviceNotEncrypted";
+  | "GenericError"
+  | "CommandNotFound"
+  | "DeviceNotActive"
+  | "DeviceNotFound"
+  | "KVMMissingCap"
+  | "DeviceEncrypted"
+  | "DeviceInUse"
+  | "NotSupported"
+  | "InvalidParameter"
+  | "DeviceNotEncrypted";
 
 export interface BlockErrorDetails {
   /** POSIX name; defaults to what fits the code. */
@@ -184,7 +223,8 @@ export function toBlockError(error: unknown): BlockError {
   if (error instanceof BlockError) return error;
   const code = (error as { code?: unknown } | null)?.code;
   if (typeof code === "string" && code in STRERROR) return errnoError(code as Errno, undefined, { cause: error });
-  if (error instanceof Error && error.name === "AbortError") return new BlockError("ERR_ABORTED", error.message, { cause: error });
+  if (error instanceof Error && error.name === "AbortError")
+    return new BlockError("ERR_ABORTED", error.message, { cause: error });
   const message = error instanceof Error ? error.message : String(error);
   return new BlockError("ERR_IO", message, { cause: error });
 }

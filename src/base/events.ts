@@ -20,7 +20,11 @@ export class Emitter<Events extends object> {
    * The events of a name as they come; ends with `signal` (or `break`). At most `limit` wait to be taken: when a reader is
    * slower than that, the oldest are dropped.
    */
-  async *iterate<Name extends keyof Events>(name: Name, signal?: AbortSignal, limit = 10_000): AsyncGenerator<Events[Name], void, undefined> {
+  async *iterate<Name extends keyof Events>(
+    name: Name,
+    signal?: AbortSignal,
+    limit = 10_000,
+  ): AsyncGenerator<Events[Name], void, undefined> {
     const waiting: Events[Name][] = [];
     let wake = (): void => {};
     const stop = this.on(name, (value) => {

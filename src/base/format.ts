@@ -107,7 +107,14 @@ export function formatDate(seconds: number, utc = false): string {
   const date = new Date(seconds * 1000);
   if (Number.isNaN(date.getTime())) return "";
   const at = utc
-    ? [date.getUTCFullYear(), date.getUTCMonth(), date.getUTCDate(), date.getUTCHours(), date.getUTCMinutes(), date.getUTCSeconds()]
+    ? [
+        date.getUTCFullYear(),
+        date.getUTCMonth(),
+        date.getUTCDate(),
+        date.getUTCHours(),
+        date.getUTCMinutes(),
+        date.getUTCSeconds(),
+      ]
     : [date.getFullYear(), date.getMonth(), date.getDate(), date.getHours(), date.getMinutes(), date.getSeconds()];
   const [year, month, day, hour, minute, second] = at as [number, number, number, number, number, number];
   return `${year}-${pad2(month + 1)}-${pad2(day)} ${pad2(hour)}:${pad2(minute)}:${pad2(second)}`;
@@ -139,7 +146,14 @@ export function formatSnapshotTable(snapshots: readonly SnapshotRow[], utc = fal
   return [
     row("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT"),
     ...snapshots.map((s) =>
-      row(s.id, s.name, formatSize(s.vmStateSize), formatDate(s.dateSeconds, utc), formatClock(s.vmClockNanoseconds), s.icount === null ? "" : String(s.icount)),
+      row(
+        s.id,
+        s.name,
+        formatSize(s.vmStateSize),
+        formatDate(s.dateSeconds, utc),
+        formatClock(s.vmClockNanoseconds),
+        s.icount === null ? "" : String(s.icount),
+      ),
     ),
   ];
 }

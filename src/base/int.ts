@@ -19,7 +19,7 @@ export function fromHiLo(hi: number, lo: number): number {
 }
 
 export const hi32 = (value: number): number => Math.floor(value / TWO32) >>> 0;
-export const lo32 = (value: number): number => value % TWO32 >>> 0;
+export const lo32 = (value: number): number => (value % TWO32) >>> 0;
 
 /** Largest multiple of `unit` (any positive integer) that is not above `value`. */
 export const alignDown = (value: number, unit: number): number => value - (value % unit);

@@ -33,7 +33,7 @@ export function parseSize64(text: string, unit: SizeSuffix = "B"): SizeParse {
     // 64 fractional bits, cut off; then half up.
     const fraction = BigInt(Math.trunc(Number(`0${point.length > 1 ? point : ""}`) * 2 ** 64));
     if (fraction !== 0n && scale === 0n) return { status: "invalid" };
-    value = (((value << 64n) + fraction) << scale) + (1n << 63n) >> 64n;
+    value = ((((value << 64n) + fraction) << scale) + (1n << 63n)) >> 64n;
   } else {
     value <<= scale;
   }
@@ -56,7 +56,9 @@ export function parseSizeArgument(what: string, text: string, range: { min?: num
   }
   const value = size.status === "ok" ? Number(size.value) : Infinity;
   if (value < min || value > max) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid ${what} specified. Must be between ${min} and ${max}.`, { errno: "ERANGE" });
+    throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid ${what} specified. Must be between ${min} and ${max}.`, {
+      errno: "ERANGE",
+    });
   }
   return value;
 }
@@ -65,7 +67,10 @@ export function parseSizeArgument(what: string, text: string, range: { min?: num
 export function parseIoNumber(text: string): number {
   const size = parseSize64(text);
   if (size.status === "invalid") {
-    throw new BlockError("ERR_INVALID_ARGUMENT", `Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- ${text}`);
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      `Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- ${text}`,
+    );
   }
   if (size.status === "range" || size.value > INT64_MAX || size.value > BigInt(Number.MAX_SAFE_INTEGER)) {
     throw new BlockError("ERR_INVALID_ARGUMENT", `Parsing error: argument too large -- ${text}`, { errno: "ERANGE" });
@@ -79,7 +84,8 @@ export function parseInteger(text: string): bigint | "invalid" | "range" {
   if (match === null) return "invalid";
   if (text.length > MAX_TEXT) return "range";
   const [, sign, hexDigits, octal, decimal] = match;
-  const magnitude = hexDigits !== undefined ? BigInt(`0x${hexDigits}`) : octal !== undefined ? BigInt(`0o0${octal}`) : BigInt(decimal!);
+  const magnitude =
+    hexDigits !== undefined ? BigInt(`0x${hexDigits}`) : octal !== undefined ? BigInt(`0o0${octal}`) : BigInt(decimal!);
   if (magnitude > UINT64_MAX) return "range";
   return sign === "-" ? -magnitude : magnitude;
 }

@@ -91,9 +91,18 @@ export interface OpenContext {
   readonly options: Record<string, unknown>;
   readonly flags: OpenFlags;
   /** Opens (or adopts) the child `name` from the options of the same name; "file" is the common case. */
-  openChild(name: string, role: ChildRole, extra?: { optional?: boolean; flags?: Partial<OpenFlags>; format?: boolean }): Op<Child>;
+  openChild(
+    name: string,
+    role: ChildRole,
+    extra?: { optional?: boolean; flags?: Partial<OpenFlags>; format?: boolean },
+  ): Op<Child>;
   /** Opens a file that the image itself names (data file, extent, parent) through the gate. */
-  openReference(name: string, role: ChildRole, reference: { kind: Reference["kind"]; filename: string; format: string | null }, flags?: Partial<OpenFlags>): Op<Child>;
+  openReference(
+    name: string,
+    role: ChildRole,
+    reference: { kind: Reference["kind"]; filename: string; format: string | null },
+    flags?: Partial<OpenFlags>,
+  ): Op<Child>;
 }
 
 export type ChildRole = "data" | "metadata" | "image" | "backing" | "filtered";

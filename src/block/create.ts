@@ -23,7 +23,9 @@ export interface CreateRequest {
 export function* createImage(environment: Environment, request: CreateRequest): Op<void> {
   const { driver, filename } = request;
   if (driver.create === undefined) {
-    throw new BlockError("ERR_UNSUPPORTED", `Format driver '${driver.name}' does not support image creation`, { errno: "ENOTSUP" });
+    throw new BlockError("ERR_UNSUPPORTED", `Format driver '${driver.name}' does not support image creation`, {
+      errno: "ENOTSUP",
+    });
   }
   const file = request.file?.ref() ?? (yield* createFile(environment, filename));
   const made: Node[] = [file];
@@ -40,7 +42,11 @@ export function* createImage(environment: Environment, request: CreateRequest): 
       return other;
     },
     openImage: (name, format) =>
-      openNode(environment, { filename: name, ...(format === null ? {} : { driver: format }), flags: { noIO: true, noBacking: true } }),
+      openNode(environment, {
+        filename: name,
+        ...(format === null ? {} : { driver: format }),
+        flags: { noIO: true, noBacking: true },
+      }),
   };
   let failure: unknown;
   try {
@@ -71,6 +77,8 @@ export function* createFile(environment: Environment, filename: string): Op<Node
   try {
     return yield* protocol.createFile(environment, filename);
   } catch (error) {
-    throw /^(Could not create '|Failed to get )/.test((error as Error).message) ? error : prefixError(`Could not create '${filename}': `, error);
+    throw /^(Could not create '|Failed to get )/.test((error as Error).message)
+      ? error
+      : prefixError(`Could not create '${filename}': `, error);
   }
 }

@@ -77,7 +77,7 @@ export class DirtyBitmap {
 
   #setBits(first: number, count: number): void {
     const end = first + count;
-    for (let bit = first; bit < end; ) {
+    for (let bit = first; bit < end;) {
       const index = Math.floor(bit / PAGE_BITS);
       const from = bit % PAGE_BITS;
       const run = Math.min(PAGE_BITS - from, end - bit);
@@ -98,7 +98,7 @@ export class DirtyBitmap {
 
   #clearBits(first: number, count: number): void {
     const end = first + count;
-    for (let bit = first; bit < end; ) {
+    for (let bit = first; bit < end;) {
       const index = Math.floor(bit / PAGE_BITS);
       const from = bit % PAGE_BITS;
       const run = Math.min(PAGE_BITS - from, end - bit);
@@ -230,7 +230,7 @@ export class DirtyBitmap {
     const count = Math.min(length * 8, this.#bits - first);
     let set = 0;
     let seen = 0;
-    for (let bit = first; bit < first + count; ) {
+    for (let bit = first; bit < first + count;) {
       const within = bit % PAGE_BITS;
       const run = Math.min(PAGE_BITS - within, first + count - bit);
       const page = this.#pages.get(Math.floor(bit / PAGE_BITS));
@@ -246,7 +246,7 @@ export class DirtyBitmap {
   readBytes(into: Uint8Array, from: number): void {
     into.fill(0);
     const end = Math.min(from + into.length, this.byteLength);
-    for (let at = from; at < end; ) {
+    for (let at = from; at < end;) {
       const within = at % PAGE_BYTES;
       const run = Math.min(PAGE_BYTES - within, end - at);
       const page = this.#pages.get(Math.floor(at / PAGE_BYTES));
@@ -261,7 +261,7 @@ export class DirtyBitmap {
   /** Marks what is set in `bytes`, which stand at byte `from`; bits behind the last one are ignored. */
   orBytes(bytes: Uint8Array, from: number): void {
     const end = Math.min(from + bytes.length, this.byteLength);
-    for (let at = from; at < end; ) {
+    for (let at = from; at < end;) {
       const within = at % PAGE_BYTES;
       const run = Math.min(PAGE_BYTES - within, end - at);
       const part = bytes.subarray(at - from, at - from + run);

@@ -254,7 +254,10 @@ export interface TruncateOptions {
 
 export interface SnapshotVerbs {
   list(): SnapshotInfo[];
-  create(name: string, state: { vmStateSize: number; dateSec: number; dateNsec: number; vmClockNsec: number; icount?: number }): Op<void>;
+  create(
+    name: string,
+    state: { vmStateSize: number; dateSec: number; dateNsec: number; vmClockNsec: number; icount?: number },
+  ): Op<void>;
   apply(snapshot: SnapshotInfo): Op<void>;
   remove(snapshot: SnapshotInfo): Op<void>;
   /** From now on this node shows the snapshot, read-only (a temporary load, as `convert -l`). */

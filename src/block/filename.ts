@@ -34,7 +34,9 @@ export function filenameToOptions(filename: string, drivers: ReadonlyMap<string,
   const scheme = protocol.replace(/\+.*$/, "");
   for (const driver of drivers.values()) {
     if (driver.schemes?.includes(scheme) !== true) continue;
-    return driver.parseFilename === undefined ? { driver: driver.name, filename } : { driver: driver.name, ...driver.parseFilename(filename) };
+    return driver.parseFilename === undefined
+      ? { driver: driver.name, filename }
+      : { driver: driver.name, ...driver.parseFilename(filename) };
   }
   throw new BlockError("ERR_UNSUPPORTED", `Unknown protocol '${protocol}'`, { errno: "EINVAL" });
 }
@@ -43,7 +45,11 @@ export function filenameToOptions(filename: string, drivers: ReadonlyMap<string,
 export function resolveReference(base: string, filename: string): string {
   if (filename.startsWith("json:") || protocolOf(filename) !== null || isAbsolutePath(filename)) return filename;
   if (base.startsWith("json:")) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", `Cannot generate a base directory for '${base}'; use an absolute file name instead of '${filename}'`, { errno: "EINVAL" });
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      `Cannot generate a base directory for '${base}'; use an absolute file name instead of '${filename}'`,
+      { errno: "EINVAL" },
+    );
   }
   return directoryOf(base) + filename;
 }

@@ -72,7 +72,10 @@ function* extend(node: Node, size: number): Op<void> {
     yield* growTo(node, impl, size);
     return;
   }
-  throw new BlockError("ERR_NO_SPACE", `'${node.filename}' cannot grow beyond ${node.size} bytes`, { node: node.nodeName, offset: size });
+  throw new BlockError("ERR_NO_SPACE", `'${node.filename}' cannot grow beyond ${node.size} bytes`, {
+    node: node.nodeName,
+    offset: size,
+  });
 }
 
 /** Grows a node that may be growing already for another writer: it never shrinks what that one made. */
@@ -111,7 +114,13 @@ function* writeUnchecked(node: Node, from: Uint8Array, offset: number, flags: Wr
  * A write to a medium that takes whole units only. What the first and the last unit hold besides is read and written back, while
  * no other write to these units is under way.
  */
-function* writeInUnits(node: Node, unit: number, from: Uint8Array, offset: number, work: (bytes: Uint8Array, at: number) => Op<void>): Op<void> {
+function* writeInUnits(
+  node: Node,
+  unit: number,
+  from: Uint8Array,
+  offset: number,
+  work: (bytes: Uint8Array, at: number) => Op<void>,
+): Op<void> {
   const start = alignDown(offset, unit);
   const dataEnd = offset + from.length;
   const end = Math.min(alignUp(dataEnd, unit), Math.max(node.size, dataEnd));
@@ -199,7 +208,15 @@ export function* writeLeased(node: Node, impl: MappedImpl, from: Uint8Array, off
 }
 
 /** Writes one planned piece: the guest's bytes in [from, to), and for fresh space the old content around them. */
-function* writePiece(node: Node, impl: MappedImpl, piece: WritePiece, bytes: Uint8Array, base: number, from: number, to: number): Op<void> {
+function* writePiece(
+  node: Node,
+  impl: MappedImpl,
+  piece: WritePiece,
+  bytes: Uint8Array,
+  base: number,
+  from: number,
+  to: number,
+): Op<void> {
   const start = piece.start;
   const end = piece.start + piece.length;
   const dataStart = Math.max(start, from);
@@ -222,7 +239,14 @@ function* writePiece(node: Node, impl: MappedImpl, piece: WritePiece, bytes: Uin
     yield* readOld(node, head, start, dataStart, dataStart);
     yield* writeHost(impl, piece.file, head, start, piece.host, false, "cow_write");
   }
-  yield* writeHost(impl, piece.file, bytes.subarray(dataStart - base, dataEnd - base), dataStart, piece.host + (dataStart - start), true);
+  yield* writeHost(
+    impl,
+    piece.file,
+    bytes.subarray(dataStart - base, dataEnd - base),
+    dataStart,
+    piece.host + (dataStart - start),
+    true,
+  );
   if (dataEnd < end) {
     const tail = new Uint8Array(end - dataEnd);
     yield* readOld(node, tail, dataEnd, end, end);
@@ -237,7 +261,15 @@ function* readOld(node: Node, into: Uint8Array, start: number, skipFrom: number,
   if (skipTo < end) yield* readPadded(node, into.subarray(skipTo - start), skipTo);
 }
 
-function* writeHost(impl: MappedImpl, file: Node, bytes: Uint8Array, guest: number, host: number, isCallers: boolean, event = "write_aio"): Op<void> {
+function* writeHost(
+  impl: MappedImpl,
+  file: Node,
+  bytes: Uint8Array,
+  guest: number,
+  host: number,
+  isCallers: boolean,
+  event = "write_aio",
+): Op<void> {
   const debug = file.impl.debug;
   if (debug !== undefined) yield* debug.event(event);
   if (impl.encrypt !== undefined) {
@@ -250,7 +282,10 @@ function* writeHost(impl: MappedImpl, file: Node, bytes: Uint8Array, guest: numb
 }
 
 function compressionUnsupported(node: Node): BlockError {
-  return new BlockError("ERR_UNSUPPORTED", "Compression not supported for this file format", { node: node.nodeName, errno: "ENOTSUP" });
+  return new BlockError("ERR_UNSUPPORTED", "Compression not supported for this file format", {
+    node: node.nodeName,
+    errno: "ENOTSUP",
+  });
 }
 
 function* writeCompressed(node: Node, impl: MappedImpl, from: Uint8Array, offset: number): Op<void> {
@@ -342,7 +377,7 @@ function* writeZerosLeased(node: Node, impl: MappedImpl, offset: number, length:
     yield* writeLeased(node, impl, bounce, start);
     return;
   }
-  for (let at = 0; at < length; ) {
+  for (let at = 0; at < length;) {
     const n = Math.min(ZERO_CHUNK, length - at);
     yield* writeLeased(node, impl, zeroChunk(n), offset + at);
     at += n;
@@ -406,7 +441,7 @@ function* zeroAligned(node: Node, offset: number, length: number, unit: number, 
 }
 
 function* writeZeroBytes(node: Node, offset: number, length: number): Op<void> {
-  for (let at = 0; at < length; ) {
+  for (let at = 0; at < length;) {
     const n = Math.min(ZERO_CHUNK, length - at);
     yield* writeUnchecked(node, zeroChunk(n), offset + at, NO_FLAGS);
     at += n;
@@ -415,7 +450,7 @@ function* writeZeroBytes(node: Node, offset: number, length: number): Op<void> {
 
 /** Zeros in a file that may grow: how formats clear new tables. Always real zeros on the medium, never an unmap. */
 export function* zeroGrow(node: Node, offset: number, length: number): Op<void> {
-  for (let at = 0; at < length; ) {
+  for (let at = 0; at < length;) {
     const n = Math.min(ZERO_CHUNK, length - at);
     yield* writeGrow(node, zeroChunk(n), offset + at);
     at += n;
@@ -474,7 +509,8 @@ export function* flush(node: Node): Op<void> {
 /** Changes the size of the node. */
 export function* truncate(node: Node, size: number, options: TruncateOptions): Op<void> {
   checkWritable(node, "truncate");
-  if (!Number.isSafeInteger(size) || size < 0) throw new BlockError("ERR_OUT_OF_RANGE", `Image size must be between 0 and 2^53-1 bytes`);
+  if (!Number.isSafeInteger(size) || size < 0)
+    throw new BlockError("ERR_OUT_OF_RANGE", `Image size must be between 0 and 2^53-1 bytes`);
   const impl = node.impl;
   if (impl.shape === "storage") {
     yield* truncateStorage(node, impl, size, options);
@@ -482,10 +518,17 @@ export function* truncate(node: Node, size: number, options: TruncateOptions): O
     return;
   }
   if (impl.truncate === undefined) {
-    throw new BlockError("ERR_UNSUPPORTED", "Image format driver does not support resize", { errno: "ENOTSUP", node: node.nodeName });
+    throw new BlockError("ERR_UNSUPPORTED", "Image format driver does not support resize", {
+      errno: "ENOTSUP",
+      node: node.nodeName,
+    });
   }
   const from = Math.min(size, node.size);
-  const lease = yield* node.requests.acquire(from, Math.max(size, node.size) - from, impl.shape === "mapped" ? impl.allocationUnit : 1);
+  const lease = yield* node.requests.acquire(
+    from,
+    Math.max(size, node.size) - from,
+    impl.shape === "mapped" ? impl.allocationUnit : 1,
+  );
   try {
     yield* impl.truncate(size, options);
   } finally {

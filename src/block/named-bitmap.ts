@@ -193,7 +193,8 @@ export function checkBitmap(bitmap: NamedBitmap, rules: BitmapRules = {}): void 
   if (bitmap.busy !== null) {
     throw new BlockError("ERR_BUSY", `Bitmap '${name}' is currently in use by another operation and cannot be used`);
   }
-  if (bitmap.readOnly && rules.allowReadOnly !== true) throw new BlockError("ERR_READ_ONLY", `Bitmap '${name}' is readonly and cannot be modified`);
+  if (bitmap.readOnly && rules.allowReadOnly !== true)
+    throw new BlockError("ERR_READ_ONLY", `Bitmap '${name}' is readonly and cannot be modified`);
   if (bitmap.inconsistent && rules.allowInconsistent !== true) throw inconsistentError(name);
 }
 
@@ -245,13 +246,17 @@ export function addBitmap(node: Node, options: AddBitmapOptions): NamedBitmap {
   if (options.persistent === true) {
     const store = storeOf(node);
     if (store === undefined) {
-      throw new BlockError("ERR_UNSUPPORTED", `Can't store persistent bitmaps to ${node.nodeName}: Operation not supported`, { errno: "ENOTSUP" });
+      throw new BlockError("ERR_UNSUPPORTED", `Can't store persistent bitmaps to ${node.nodeName}: Operation not supported`, {
+        errno: "ENOTSUP",
+      });
     }
     store.checkNew(name, granularity);
   }
   if (findBitmap(node, name) !== null) throw new BlockError("ERR_EXISTS", `Bitmap already exists: ${name}`);
   if (encodeText(name).length > MAX_BITMAP_NAME) throw new BlockError("ERR_INVALID_ARGUMENT", `Bitmap name too long: ${name}`);
-  return attachBitmap(new NamedBitmap(node, { name, granularity, enabled: options.disabled !== true, persistent: options.persistent === true }));
+  return attachBitmap(
+    new NamedBitmap(node, { name, granularity, enabled: options.disabled !== true, persistent: options.persistent === true }),
+  );
 }
 
 /** block-dirty-bitmap-remove: from the node, and at once from the image. */

@@ -69,7 +69,9 @@ export class Node {
 
   get impl(): NodeImpl {
     if (this.#impl === null) {
-      throw new BlockError("ERR_CLOSED", `'${this.filename}' is ${this.#closed ? "closed" : "not open yet"}`, { node: this.nodeName });
+      throw new BlockError("ERR_CLOSED", `'${this.filename}' is ${this.#closed ? "closed" : "not open yet"}`, {
+        node: this.nodeName,
+      });
     }
     return this.#impl;
   }

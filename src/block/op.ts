@@ -10,11 +10,7 @@
  * A request fails by throwing at its `yield`; `finally` blocks run as in any generator.
  */
 import { BlockError } from "../base/error.js";
-import type {
-  Storage,
-  StorageExtent,
-  WriteZeroesFlags,
-} from "../storage/storage.js";
+import type { Storage, StorageExtent, WriteZeroesFlags } from "../storage/storage.js";
 
 export type Op<T> = Generator<Request, T, unknown>;
 
@@ -27,7 +23,18 @@ export abstract class Request {
 }
 
 /** Verbs of a storage that a request can name. */
-type Verb = "read" | "write" | "flush" | "size" | "truncate" | "writeZeroes" | "discard" | "allocate" | "extents" | "allocatedSize" | "close";
+type Verb =
+  | "read"
+  | "write"
+  | "flush"
+  | "size"
+  | "truncate"
+  | "writeZeroes"
+  | "discard"
+  | "allocate"
+  | "extents"
+  | "allocatedSize"
+  | "close";
 
 /** One call on one storage. */
 export class StorageRequest extends Request {
@@ -55,10 +62,14 @@ export class StorageRequest extends Request {
   sync(): unknown {
     const face = this.storage.sync;
     if (face === null) {
-      throw new BlockError("ERR_UNSUPPORTED", `'${this.storage.name}' has no synchronous access; use the asynchronous functions`, {
-        node: this.storage.name,
-        operation: this.verb,
-      });
+      throw new BlockError(
+        "ERR_UNSUPPORTED",
+        `'${this.storage.name}' has no synchronous access; use the asynchronous functions`,
+        {
+          node: this.storage.name,
+          operation: this.verb,
+        },
+      );
     }
     return this.#perform(face);
   }
@@ -186,7 +197,10 @@ export class WaitRequest extends Request {
     return true;
   }
   sync(): never {
-    throw new BlockError("ERR_BUSY", "A synchronous call cannot wait for an asynchronous request that is still in flight on the same image");
+    throw new BlockError(
+      "ERR_BUSY",
+      "A synchronous call cannot wait for an asynchronous request that is still in flight on the same image",
+    );
   }
   async(): Promise<void> {
     return new Promise((resolve) => this.queue.add(resolve));
@@ -304,7 +318,11 @@ export function* foreign<T>(what: string, sync: (() => T) | null, async: (() => 
 
 /** Waits. Only possible where Ops run asynchronously. */
 export function* sleep(milliseconds: number): Op<void> {
-  yield new ForeignRequest("Waiting for time to pass", null, () => new Promise<void>((resolve) => setTimeout(resolve, milliseconds)));
+  yield new ForeignRequest(
+    "Waiting for time to pass",
+    null,
+    () => new Promise<void>((resolve) => setTimeout(resolve, milliseconds)),
+  );
 }
 
 export function* parallel<T>(ops: readonly Op<T>[]): Op<T[]> {

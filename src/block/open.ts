@@ -32,7 +32,13 @@ type Chain = readonly string[];
 /** Opens a node and everything below it. The caller owns one reference (`unref`). */
 export function* openNode(environment: Environment, spec: OpenSpec): Op<Node> {
   const flags: OpenFlags = { ...READ_ONLY, ...spec.flags };
-  return yield* openSpec(environment, spec.filename, { ...spec.options, ...(spec.driver === undefined ? {} : { driver: spec.driver }) }, flags, []);
+  return yield* openSpec(
+    environment,
+    spec.filename,
+    { ...spec.options, ...(spec.driver === undefined ? {} : { driver: spec.driver }) },
+    flags,
+    [],
+  );
 }
 
 function findDriver(environment: Environment, name: string): Driver {
@@ -79,7 +85,8 @@ function* openSpec(
   if (filename === undefined && options["file"] === undefined) {
     throw new BlockError("ERR_INVALID_ARGUMENT", "Must specify either driver or file", { errno: "EINVAL" });
   }
-  const fileOptions = filename !== undefined ? mergeFile(filenameToOptions(filename, environment.drivers), options["file"]) : options["file"];
+  const fileOptions =
+    filename !== undefined ? mergeFile(filenameToOptions(filename, environment.drivers), options["file"]) : options["file"];
   delete options["file"];
   const file = yield* openChildSpec(environment, fileOptions, imageFileFlags(flags), chain, false);
   try {
@@ -149,30 +156,47 @@ function* openChildSpec(environment: Environment, given: unknown, flags: OpenFla
   if (given instanceof Node) return given.ref();
   if (typeof given === "string") {
     const found = environment.findNode?.(given) ?? null;
-    if (found === null) throw new BlockError("ERR_NOT_FOUND", `Cannot find device='${given}' nor node-name='${given}'`, { qmpClass: "GenericError" });
+    if (found === null)
+      throw new BlockError("ERR_NOT_FOUND", `Cannot find device='${given}' nor node-name='${given}'`, {
+        qmpClass: "GenericError",
+      });
     return found.ref();
   }
-  if (typeof given !== "object" || given === null) throw new BlockError("ERR_INVALID_ARGUMENT", "A block device must be specified for \"file\"");
+  if (typeof given !== "object" || given === null)
+    throw new BlockError("ERR_INVALID_ARGUMENT", 'A block device must be specified for "file"');
   const options = { ...given } as BlockdevOptions;
   const childFlags = { ...flags };
   if (!probe && options["driver"] === undefined) {
     const filename = take(options, "filename");
-    if (typeof filename !== "string") throw new BlockError("ERR_INVALID_ARGUMENT", "The 'file' block driver requires a file name");
+    if (typeof filename !== "string")
+      throw new BlockError("ERR_INVALID_ARGUMENT", "The 'file' block driver requires a file name");
     Object.assign(options, { ...filenameToOptions(filename, environment.drivers), ...options });
   }
   // A name beside a filter is that of what is filtered.
   const driver = typeof options["driver"] === "string" ? environment.drivers.get(options["driver"]) : undefined;
-  const named = driver?.category === "filter" && typeof options["filename"] === "string" ? (take(options, "filename") as string) : undefined;
+  const named =
+    driver?.category === "filter" && typeof options["filename"] === "string" ? (take(options, "filename") as string) : undefined;
   return yield* openSpec(environment, named, options, childFlags, chain, !probe);
 }
 
-function* construct(environment: Environment, driver: Driver, options: BlockdevOptions, flags: OpenFlags, chain: Chain, protocol: boolean, file?: Node): Op<Node> {
+function* construct(
+  environment: Environment,
+  driver: Driver,
+  options: BlockdevOptions,
+  flags: OpenFlags,
+  chain: Chain,
+  protocol: boolean,
+  file?: Node,
+): Op<Node> {
   const node = new Node(environment, driver, { driver: driver.name, ...options }, flags);
   const rest: BlockdevOptions = { ...options };
   delete rest["node-name"];
   const detectZeroes = takeEnum(rest, "detect-zeroes", ["off", "on", "unmap"]);
   if (detectZeroes === "unmap" && !flags.unmap) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap");
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap",
+    );
   }
   node.detectZeroes = detectZeroes ?? "off";
   const backing = rest["backing"];
@@ -195,10 +219,22 @@ function* construct(environment: Environment, driver: Driver, options: BlockdevO
         throw new BlockError("ERR_INVALID_ARGUMENT", `A block device must be specified for "${name}"`);
       }
       const childFlags = { ...imageFileFlags(flags), ...extra.flags };
-      return node.attach(name, role, yield* openChildSpec(environment, given, childFlags, chain, extra.format ?? (role === "filtered" && !protocol)));
+      return node.attach(
+        name,
+        role,
+        yield* openChildSpec(environment, given, childFlags, chain, extra.format ?? (role === "filtered" && !protocol)),
+      );
     },
     *openReference(name, role, reference, more = {}) {
-      return yield* openReference(node, name, role, { ...reference, image: imageName(node) }, { ...imageFileFlags(flags), ...more }, chain, {});
+      return yield* openReference(
+        node,
+        name,
+        role,
+        { ...reference, image: imageName(node) },
+        { ...imageFileFlags(flags), ...more },
+        chain,
+        {},
+      );
     },
   };
   try {
@@ -233,7 +269,9 @@ function refuseLeftovers(driver: Driver, rest: BlockdevOptions): void {
 export function imageName(node: Node): string {
   const file = node.child("file") ?? node.child("image");
   // A description has no directory: the file below does.
-  return file !== null && (node.filename === "" || node.filename.startsWith("json:") || node.driver.category === "filter") ? imageName(file) : node.filename;
+  return file !== null && (node.filename === "" || node.filename.startsWith("json:") || node.driver.category === "filter")
+    ? imageName(file)
+    : node.filename;
 }
 
 /** The node's name for people: the plain file name where that says enough, else a `json:` description. */
@@ -242,7 +280,9 @@ function describe(node: Node, options: BlockdevOptions): string {
   if (impl.shape === "storage") return impl.storage.name;
   if (node.filename !== "") return node.filename;
   const file = node.child("file");
-  const own = Object.keys(options).filter((name) => !["file", "node-name", "driver", "read-only", "discard", "backing"].includes(name));
+  const own = Object.keys(options).filter(
+    (name) => !["file", "node-name", "driver", "read-only", "discard", "backing"].includes(name),
+  );
   if (file !== null && own.length === 0 && !file.filename.startsWith("json:")) return file.filename;
   return `json:${JSON.stringify(describeOptions(node))}`;
 }
@@ -272,10 +312,19 @@ function* openBacking(node: Node, given: boolean, backing: unknown, chain: Chain
   const impl = node.impl;
   const link = impl.shape === "mapped" ? (impl.backingFile ?? null) : null;
   const flags: OpenFlags = { ...node.flags, write: false, unmap: false, check: false };
-  if (given && (typeof backing === "string" || backing instanceof Node || (typeof backing === "object" && isComplete(backing as BlockdevOptions)))) {
+  if (
+    given &&
+    (typeof backing === "string" ||
+      backing instanceof Node ||
+      (typeof backing === "object" && isComplete(backing as BlockdevOptions)))
+  ) {
     // What the caller names explicitly needs no gate.
     try {
-      node.attach("backing", "backing", yield* openChildSpec(node.environment, backing, flags, [...chain, imageName(node)], true));
+      node.attach(
+        "backing",
+        "backing",
+        yield* openChildSpec(node.environment, backing, flags, [...chain, imageName(node)], true),
+      );
     } catch (error) {
       throw prefixError("Could not open backing file: ", error);
     }
@@ -284,7 +333,15 @@ function* openBacking(node: Node, given: boolean, backing: unknown, chain: Chain
   if (link === null) return;
   const overrides = (given ? backing : {}) as BlockdevOptions;
   try {
-    yield* openReference(node, "backing", "backing", { kind: "backing", ...link, image: imageName(node) }, flags, chain, overrides);
+    yield* openReference(
+      node,
+      "backing",
+      "backing",
+      { kind: "backing", ...link, image: imageName(node) },
+      flags,
+      chain,
+      overrides,
+    );
   } catch (error) {
     throw prefixError("Could not open backing file: ", error);
   }
@@ -307,7 +364,9 @@ function* openReference(
   const resolved = reference.kind === "data-file" ? reference.filename : resolveReference(reference.image, reference.filename);
   const above = [...chain, reference.image];
   if (reference.kind !== "data-file" && above.includes(resolved)) {
-    throw new BlockError("ERR_CORRUPT", `'${resolved}' is its own ${reference.kind} file: the chain is a loop`, { errno: "EINVAL" });
+    throw new BlockError("ERR_CORRUPT", `'${resolved}' is its own ${reference.kind} file: the chain is a loop`, {
+      errno: "EINVAL",
+    });
   }
   const environment = node.environment;
   const decision = yield* environment.gate({ ...reference, resolved });
@@ -329,7 +388,13 @@ function* openReference(
   return node.attach(name, role, opened);
 }
 
-function* openNamed(environment: Environment, filename: string, options: BlockdevOptions, flags: OpenFlags, chain: Chain): Op<Node> {
+function* openNamed(
+  environment: Environment,
+  filename: string,
+  options: BlockdevOptions,
+  flags: OpenFlags,
+  chain: Chain,
+): Op<Node> {
   return yield* openSpec(environment, filename, options, { ...flags }, chain);
 }
 

@@ -76,10 +76,16 @@ function* fillFromStorage(node: Node, impl: StorageImpl, into: Uint8Array, offse
   const got = (yield new StorageRequest(impl.storage, "read", offset, into.length, into)) as number;
   if (got === into.length) return;
   if (got < 0 || got > into.length) {
-    throw new BlockError("ERR_IO", `Reading '${node.filename}' returned ${got} of ${into.length} bytes`, { node: node.nodeName, offset });
+    throw new BlockError("ERR_IO", `Reading '${node.filename}' returned ${got} of ${into.length} bytes`, {
+      node: node.nodeName,
+      offset,
+    });
   }
   if (impl.storage.fixedSize && offset + got < impl.size) {
-    throw new BlockError("ERR_IO", `Short read in '${node.filename}': ${got} of ${into.length} bytes`, { node: node.nodeName, offset });
+    throw new BlockError("ERR_IO", `Short read in '${node.filename}': ${got} of ${into.length} bytes`, {
+      node: node.nodeName,
+      offset,
+    });
   }
   into.fill(0, got);
 }

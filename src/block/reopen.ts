@@ -24,7 +24,10 @@ export function* setWritable(node: Node, write: boolean): Op<void> {
 }
 
 function isWrittenByOthers(file: Node, except: Node): boolean {
-  return file.users.size > 0 || file.parents.some((edge) => edge.parent !== except && edge.role !== "backing" && edge.parent.flags.write);
+  return (
+    file.users.size > 0 ||
+    file.parents.some((edge) => edge.parent !== except && edge.role !== "backing" && edge.parent.flags.write)
+  );
 }
 
 function* reopenStorage(node: Node, write: boolean): Op<void> {

@@ -79,7 +79,13 @@ export function* blockStatus(node: Node, offset: number, length: number, options
 }
 
 /** The status in one layer only: `allocated` is false where the backing node would show through. */
-export function* layerStatus(node: Node, offset: number, length: number, wantZero: boolean, cache?: StatusCache): Op<BlockStatus> {
+export function* layerStatus(
+  node: Node,
+  offset: number,
+  length: number,
+  wantZero: boolean,
+  cache?: StatusCache,
+): Op<BlockStatus> {
   const impl = node.impl;
   const list = impl.shape === "mapped" && cache !== undefined ? cache.of(node).list : new ExtentList();
   let index = 0;
@@ -88,7 +94,8 @@ export function* layerStatus(node: Node, offset: number, length: number, wantZer
       return yield* storageStatus(node, offset, length, wantZero);
     case "intercept":
       if (impl.beforeStatus !== undefined) yield* impl.beforeStatus(offset, length);
-      if (impl.status === undefined && node !== skipFilters(node)) return yield* layerStatus(below(node)!, offset, length, wantZero, cache);
+      if (impl.status === undefined && node !== skipFilters(node))
+        return yield* layerStatus(below(node)!, offset, length, wantZero, cache);
       if (impl.status === undefined) return status(offset, length, true, false, true, false, null, -1);
       yield* impl.status(offset, length, list);
       break;

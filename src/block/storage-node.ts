@@ -7,7 +7,12 @@ import { READ_ONLY } from "./flags.js";
 import type { Op } from "./op.js";
 
 export function* storageNode(environment: Environment, storage: Storage, flags: Partial<OpenFlags> = {}): Op<Node> {
-  const node = new Node(environment, storageObjectDriver, { driver: "file", filename: storage.name }, { ...READ_ONLY, write: !storage.readOnly, unmap: !storage.readOnly, ...flags });
+  const node = new Node(
+    environment,
+    storageObjectDriver,
+    { driver: "file", filename: storage.name },
+    { ...READ_ONLY, write: !storage.readOnly, unmap: !storage.readOnly, ...flags },
+  );
   node.filename = storage.name;
   node.impl = yield* storageImpl(storage);
   return node;

@@ -34,7 +34,14 @@ export const MAX_RATE = 1e15;
 export function noLimits(): ThrottleLimits {
   const none = (): BucketLimit => ({ average: 0, max: 0, length: 1 });
   return {
-    buckets: { "bps-total": none(), "bps-read": none(), "bps-write": none(), "iops-total": none(), "iops-read": none(), "iops-write": none() },
+    buckets: {
+      "bps-total": none(),
+      "bps-read": none(),
+      "bps-write": none(),
+      "iops-total": none(),
+      "iops-read": none(),
+      "iops-write": none(),
+    },
     iopsSize: 0,
   };
 }
@@ -69,7 +76,10 @@ export function checkLimits({ buckets, iopsSize }: ThrottleLimits): void {
       throw bad("bps/iops/max total values and read/write values cannot be used at the same time");
     }
   }
-  if (iopsSize > 0 && !(buckets["iops-total"].average > 0 || buckets["iops-read"].average > 0 || buckets["iops-write"].average > 0)) {
+  if (
+    iopsSize > 0 &&
+    !(buckets["iops-total"].average > 0 || buckets["iops-read"].average > 0 || buckets["iops-write"].average > 0)
+  ) {
     throw bad("iops size requires an iops value to be set");
   }
   for (const what of THROTTLED) {
@@ -127,7 +137,10 @@ export class ThrottleGroup {
     this.#now = now;
     this.#limits = limits;
     this.#leakedAt = now();
-    this.#buckets = Object.fromEntries(THROTTLED.map((what) => [what, new Bucket(limits.buckets[what])])) as Record<Throttled, Bucket>;
+    this.#buckets = Object.fromEntries(THROTTLED.map((what) => [what, new Bucket(limits.buckets[what])])) as Record<
+      Throttled,
+      Bucket
+    >;
   }
 
   get limits(): ThrottleLimits {
@@ -167,7 +180,8 @@ export class ThrottleGroup {
     this.#leakedAt = now;
     let wait = 0;
     for (const what of THROTTLED) this.#buckets[what].leak(seconds);
-    for (const what of ["bps-total", "iops-total", `bps-${direction}`, `iops-${direction}`] as const) wait = Math.max(wait, this.#buckets[what].wait());
+    for (const what of ["bps-total", "iops-total", `bps-${direction}`, `iops-${direction}`] as const)
+      wait = Math.max(wait, this.#buckets[what].wait());
     return wait;
   }
 

@@ -11,5 +11,9 @@ process.exitCode = await ioMain(process.argv.slice(2), {
   output,
   readLine: stdinLines(),
   environment: (objects) =>
-    cliEnvironment({ objects, warn: (message) => output.writeError(`${message}\n`), debugMessage: (message) => output.write(`${message}\n`) }),
+    cliEnvironment({
+      objects,
+      warn: (message) => output.writeError(`${message}\n`),
+      debugMessage: (message) => output.write(`${message}\n`),
+    }),
 });

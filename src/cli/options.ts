@@ -20,7 +20,9 @@ export interface OptionSpec {
   readonly hidden?: boolean;
 }
 
-export type GetoptItem = { kind: "option"; option: OptionSpec; value: string | undefined } | { kind: "operands"; operands: string[] };
+export type GetoptItem =
+  | { kind: "option"; option: OptionSpec; value: string | undefined }
+  | { kind: "operands"; operands: string[] };
 
 export interface GetoptOptions {
   /** "permute": operands may stand between options; "stop": the first operand ends the options (`qemu-img` before its verb). */
@@ -38,7 +40,11 @@ export class UsageError extends BlockError {
 }
 
 /** `argv[0]` is the program or verb (it shows up in QEMU's message for a bad letter inside a cluster). The last item has the operands. */
-export function* getopt(argv: readonly string[], table: readonly OptionSpec[], options: GetoptOptions = {}): Generator<GetoptItem, void, undefined> {
+export function* getopt(
+  argv: readonly string[],
+  table: readonly OptionSpec[],
+  options: GetoptOptions = {},
+): Generator<GetoptItem, void, undefined> {
   const { operands: mode = "permute", wording = "qemu" } = options;
   const args = [...argv];
   let index = 1;
@@ -82,12 +88,16 @@ export function* getopt(argv: readonly string[], table: readonly OptionSpec[], o
       const found = findLong(table, name);
       if (found.length === 0) throw wrong("unrecognized option", `unrecognized option '--${name}'`);
       if (found.length > 1) {
-        throw wrong("unrecognized option", `option '--${name}' is ambiguous; possibilities: ${found.map((spec) => `'--${spec.long}'`).join(" ")}`);
+        throw wrong(
+          "unrecognized option",
+          `option '--${name}' is ambiguous; possibilities: ${found.map((spec) => `'--${spec.long}'`).join(" ")}`,
+        );
       }
       const option = found[0]!;
       let value: string | undefined;
       if (equals >= 0) {
-        if (option.argument === undefined) throw wrong("unrecognized option", `option '--${option.long}' doesn't allow an argument`);
+        if (option.argument === undefined)
+          throw wrong("unrecognized option", `option '--${option.long}' doesn't allow an argument`);
         value = arg.slice(equals + 1);
       } else if (option.argument !== undefined) {
         value = args[index];
@@ -208,6 +218,9 @@ const optionText = (spec: OptionSpec): string => {
 /** "  verb [-f fmt] [--output=ofmt] filename": one line, as `qemu-img --help` lists verbs. */
 export function usageLine(spec: VerbSpec): string {
   const shown = spec.options.filter((option) => option.hidden !== true && option.name !== "help");
-  const brackets = shown.map((option) => `[${optionText(option)}]${option.repeat === true && option.argument !== undefined && option.short === undefined ? "..." : ""}`);
+  const brackets = shown.map(
+    (option) =>
+      `[${optionText(option)}]${option.repeat === true && option.argument !== undefined && option.short === undefined ? "..." : ""}`,
+  );
   return `  ${[spec.verb, ...brackets, spec.operands].filter((part) => part !== "").join(" ")}`;
 }

@@ -135,7 +135,10 @@ export class Output {
   failure(error: unknown): number {
     if (this.closed && isClosedPipe(error)) return EXIT_FAILURE;
     const failure = toBlockError(error);
-    this.error(failure.message, failure instanceof UsageError ? `Try '${this.program} --help' for more information` : failure.hint);
+    this.error(
+      failure.message,
+      failure instanceof UsageError ? `Try '${this.program} --help' for more information` : failure.hint,
+    );
     return EXIT_FAILURE;
   }
 
@@ -152,7 +155,13 @@ export class Output {
 
   /** A bar with rate and remaining time on standard error; nothing unless that is a terminal. */
   bar(label: string, now: () => number): Bar {
-    return new Bar(this.#stderr.isTTY === true ? (text) => this.note(text) : null, () => this.#stderr.columns ?? 80, this.color, label, now);
+    return new Bar(
+      this.#stderr.isTTY === true ? (text) => this.note(text) : null,
+      () => this.#stderr.columns ?? 80,
+      this.color,
+      label,
+      now,
+    );
   }
 }
 

@@ -9,7 +9,10 @@ import { Output } from "./output.js";
 const PATIENT_COMPILER = "--interrupt-budget=1000000";
 
 /** `main` gets the arguments, the printer, and a signal that fires at SIGINT or SIGTERM (a second one ends the process at once). */
-export async function runProgram(program: string, main: (argv: string[], output: Output, signal: AbortSignal) => Promise<number>): Promise<void> {
+export async function runProgram(
+  program: string,
+  main: (argv: string[], output: Output, signal: AbortSignal) => Promise<number>,
+): Promise<void> {
   setFlagsFromString(PATIENT_COMPILER);
   const output = new Output({ program, stdout: process.stdout, stderr: process.stderr, env: process.env });
   const controller = new AbortController();

@@ -13,7 +13,8 @@ export function readThrottleGroups(objects: readonly string[], now: () => number
     if (takeString(bag, "qom-type") !== "throttle-group") continue;
     const id = takeString(bag, "id");
     if (id === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'id' is missing");
-    if (groups.has(id)) throw new BlockError("ERR_EXISTS", `attempt to add duplicate property '${id}' to object (type 'container')`);
+    if (groups.has(id))
+      throw new BlockError("ERR_EXISTS", `attempt to add duplicate property '${id}' to object (type 'container')`);
     const limits = takeLimits(bag);
     for (const name of Object.keys(bag)) throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter '${name}' is unexpected`);
     groups.set(id, new ThrottleGroup(id, limits, now));

@@ -201,7 +201,7 @@ export const decompressBzip2: DecompressSync = (from, into) => {
     if (level < 1 || level > 9) throw damaged("not a bzip2 stream");
     if (block === null || block.length < level * 100000) block = new Uint32Array(level * 100000);
     const room = block.subarray(0, level * 100000);
-    for (let combined = 0; ; ) {
+    for (let combined = 0; ;) {
       const high = bits.read(24);
       const low = bits.read(24);
       const crc = bits.read32();

@@ -127,7 +127,7 @@ export function inflateSmall(from: Uint8Array, into: Uint8Array): void {
     for (let i = 0; i < codeCount; i++) codeLengths[CODE_LENGTH_ORDER[i]!] = take(3);
     const codes = makeTable(codeLengths, false);
     const all = new Uint8Array(literalCount + distanceCount);
-    for (let i = 0; i < all.length; ) {
+    for (let i = 0; i < all.length;) {
       const symbol = symbolOf(codes);
       if (symbol < 16) {
         all[i++] = symbol;
@@ -166,7 +166,7 @@ export function inflateSmall(from: Uint8Array, into: Uint8Array): void {
     }
   };
 
-  for (let last = false; !last && at < into.length; ) {
+  for (let last = false; !last && at < into.length;) {
     last = take(1) === 1;
     const kind = take(2);
     if (kind === 0) stored();
@@ -177,4 +177,6 @@ export function inflateSmall(from: Uint8Array, into: Uint8Array): void {
   if (at < into.length) throw damaged(`${at} bytes where ${into.length} are expected`);
 }
 
-export const smallInflate: readonly CodecProvider[] = [{ name: "deflate", decompressor: { name: "deflate", sync: inflateSmall, async: null } }];
+export const smallInflate: readonly CodecProvider[] = [
+  { name: "deflate", decompressor: { name: "deflate", sync: inflateSmall, async: null } },
+];

@@ -33,7 +33,8 @@ function inflater(name: "deflate" | "zlib", windowBits: number): DecompressSync 
     stream.input = NOTHING;
     stream.output = NOTHING as Uint8Array<ArrayBuffer>;
     idle = stream;
-    if (result !== Z_STREAM_END && result !== Z_OK && result !== Z_BUF_ERROR) throw corruptStream(name, message || "the stream contradicts its format");
+    if (result !== Z_STREAM_END && result !== Z_OK && result !== Z_BUF_ERROR)
+      throw corruptStream(name, message || "the stream contradicts its format");
     if (left > 0) throw corruptStream(name, `${into.length - left} bytes where ${into.length} are expected`);
   };
 }

@@ -14,7 +14,10 @@ const openssl = (): typeof import("node:crypto") => process.getBuiltinModule("no
 function nodeAes(name: string, key: Uint8Array): BlockCipher {
   const encryptor = openssl().createCipheriv(`${name}-ecb`, key, null).setAutoPadding(false);
   const decryptor = openssl().createDecipheriv(`${name}-ecb`, key, null).setAutoPadding(false);
-  const run = (cipher: { update: Cipher["update"] }) => (from: Uint8Array, into: Uint8Array): void => into.set(cipher.update(from));
+  const run =
+    (cipher: { update: Cipher["update"] }) =>
+    (from: Uint8Array, into: Uint8Array): void =>
+      into.set(cipher.update(from));
   return { encrypt: run(encryptor), decrypt: run(decryptor as unknown as { update: Cipher["update"] }) };
 }
 

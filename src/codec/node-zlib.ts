@@ -4,7 +4,14 @@
  * The asynchronous faces run in libuv's thread pool: with several calls in flight they use every core.
  */
 import type { ZlibOptions } from "node:zlib";
-import { codecOption, type CodecProvider, type Compressor, type CompressorOptions, type Decompressor, type DecompressSync } from "./codec.js";
+import {
+  codecOption,
+  type CodecProvider,
+  type Compressor,
+  type CompressorOptions,
+  type Decompressor,
+  type DecompressSync,
+} from "./codec.js";
 import { inflateRaw as portableRaw, inflateZlib as portableZlib } from "./inflate.js";
 
 /** libuv's pool has four threads unless UV_THREADPOOL_SIZE says otherwise; twice that keeps them fed. */
@@ -19,7 +26,10 @@ type Whole = (from: Uint8Array, options: ZlibOptions) => Uint8Array;
 type WholeAsync = (from: Uint8Array, options: ZlibOptions, done: (error: Error | null, result: Uint8Array) => void) => void;
 
 /** One byte more than needed: a full unit then ends inside the first output buffer, and no second one is allocated. */
-const limits = (into: Uint8Array): ZlibOptions => ({ chunkSize: Math.max(MIN_CHUNK, into.length + 1), maxOutputLength: Math.max(1, into.length) });
+const limits = (into: Uint8Array): ZlibOptions => ({
+  chunkSize: Math.max(MIN_CHUNK, into.length + 1),
+  maxOutputLength: Math.max(1, into.length),
+});
 
 /**
  * The runtime's one-shot calls refuse streams that are longer than the unit or end without their end mark, which QEMU
@@ -57,15 +67,23 @@ function decompressor(name: "deflate" | "zlib", whole: Whole, wholeAsync: WholeA
 function compressor(name: "deflate" | "zlib", whole: Whole, wholeAsync: WholeAsync, options: CompressorOptions): Compressor {
   const level = codecOption("level", options.level, 6, 0, 9);
   const windowBits = codecOption("windowBits", options.windowBits, name === "deflate" ? 12 : 15, 9, 15);
-  const zlibOptions = (from: Uint8Array): ZlibOptions => ({ level, windowBits, memLevel: 9, chunkSize: Math.max(MIN_CHUNK, from.length) });
-  const fit = (compressed: Uint8Array, maxLength: number): Uint8Array | null => (compressed.length <= maxLength ? compressed : null);
+  const zlibOptions = (from: Uint8Array): ZlibOptions => ({
+    level,
+    windowBits,
+    memLevel: 9,
+    chunkSize: Math.max(MIN_CHUNK, from.length),
+  });
+  const fit = (compressed: Uint8Array, maxLength: number): Uint8Array | null =>
+    compressed.length <= maxLength ? compressed : null;
   return {
     name,
     parallel: PARALLEL,
     sync: (from, maxLength) => fit(whole(from, zlibOptions(from)), maxLength),
     async: (from, maxLength) =>
       new Promise((resolve, reject) => {
-        wholeAsync(from, zlibOptions(from), (error, compressed) => (error === null ? resolve(fit(compressed, maxLength)) : reject(error)));
+        wholeAsync(from, zlibOptions(from), (error, compressed) =>
+          error === null ? resolve(fit(compressed, maxLength)) : reject(error),
+        );
       }),
   };
 }
@@ -73,12 +91,22 @@ function compressor(name: "deflate" | "zlib", whole: Whole, wholeAsync: WholeAsy
 export const nodeZlib: readonly CodecProvider[] = [
   {
     name: "deflate",
-    decompressor: decompressor("deflate", (...call) => zlib().inflateRawSync(...call), (...call) => zlib().inflateRaw(...call), portableRaw),
+    decompressor: decompressor(
+      "deflate",
+      (...call) => zlib().inflateRawSync(...call),
+      (...call) => zlib().inflateRaw(...call),
+      portableRaw,
+    ),
     compressor: (options) => compressor("deflate", zlib().deflateRawSync, zlib().deflateRaw, options),
   },
   {
     name: "zlib",
-    decompressor: decompressor("zlib", (...call) => zlib().inflateSync(...call), (...call) => zlib().inflate(...call), portableZlib),
+    decompressor: decompressor(
+      "zlib",
+      (...call) => zlib().inflateSync(...call),
+      (...call) => zlib().inflate(...call),
+      portableZlib,
+    ),
     compressor: (options) => compressor("zlib", zlib().deflateSync, zlib().deflate, options),
   },
 ];

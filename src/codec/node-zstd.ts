@@ -29,7 +29,8 @@ interface ZlibWithZstd {
   constants: { ZSTD_c_compressionLevel?: number; ZSTD_d_windowLogMax?: number };
 }
 
-const fit = (compressed: Uint8Array, maxLength: number): Uint8Array | null => (compressed.length <= maxLength ? compressed : null);
+const fit = (compressed: Uint8Array, maxLength: number): Uint8Array | null =>
+  compressed.length <= maxLength ? compressed : null;
 
 /** Asks a native decoder first; what it refuses or gets wrong is decided by the careful one. */
 function decompressor(
@@ -57,7 +58,9 @@ function decompressor(
 
 /** The runtime's own zstd, if it has one. */
 function builtin(): CodecProvider | null {
-  const { zstdCompressSync, zstdCompress, zstdDecompressSync, zstdDecompress, constants } = process.getBuiltinModule("node:zlib") as unknown as ZlibWithZstd;
+  const { zstdCompressSync, zstdCompress, zstdDecompressSync, zstdDecompress, constants } = process.getBuiltinModule(
+    "node:zlib",
+  ) as unknown as ZlibWithZstd;
   if (!zstdCompressSync || !zstdCompress || !zstdDecompressSync || !zstdDecompress) return null;
   const LEVEL = constants.ZSTD_c_compressionLevel ?? 100;
   const WINDOW_LOG_MAX = constants.ZSTD_d_windowLogMax ?? 100;
@@ -125,7 +128,8 @@ const nativeDecompressor: Decompressor = decompressor(decompressNatively, async 
 
 /** On the calling thread: at this speed handing clusters to other threads and back gains little. */
 function nativeCompressor(found: NativePackage, level: number): Compressor {
-  const sync = (from: Uint8Array, maxLength: number): Uint8Array | null => fit(withContentSize(found.compress(from, level), from.length), maxLength);
+  const sync = (from: Uint8Array, maxLength: number): Uint8Array | null =>
+    fit(withContentSize(found.compress(from, level), from.length), maxLength);
   return { name: "zstd", parallel: 1, sync, async: async (from, maxLength) => sync(from, maxLength) };
 }
 

@@ -13,6 +13,10 @@ import { wasmZstdEncoder } from "./zstd/encoder-wasm.js";
 export const portableArchive: readonly CodecProvider[] = [adcDecoder, bzip2Decoder, lzfseDecoder, xzDecoder];
 
 export const portableCodecProviders: readonly CodecProvider[] = [
-  ...portableInflate, ...portableDeflate, ...portableZstdDecoder, wasmZstdEncoder, ...portableArchive,
+  ...portableInflate,
+  ...portableDeflate,
+  ...portableZstdDecoder,
+  wasmZstdEncoder,
+  ...portableArchive,
 ];
 export const portableCodecs: Codecs = new Codecs(portableCodecProviders);

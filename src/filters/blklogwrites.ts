@@ -74,7 +74,8 @@ class BlkLogWrites extends PassThrough {
     put64(view, 16, flags);
     if (data !== null) bytes.set(data, size);
     yield* writeGrow(this.#log.node, bytes, sector * size);
-    if ((flags & FLUSH) !== 0 || (this.#interval > 0 && this.#state.entries % this.#interval === 0)) yield* this.#writeSuperblock();
+    if ((flags & FLUSH) !== 0 || (this.#interval > 0 && this.#state.entries % this.#interval === 0))
+      yield* this.#writeSuperblock();
   }
 
   *#writeSuperblock(): Op<void> {
@@ -94,7 +95,12 @@ class BlkLogWrites extends PassThrough {
     yield* super.writeZeroes(offset, length, flags);
     const zeros = new Uint8Array(Math.min(length, ZERO_CHUNK));
     for (let at = 0; at < length; at += zeros.length) {
-      yield* this.#append(offset + at, Math.min(zeros.length, length - at), 0, zeros.subarray(0, Math.min(zeros.length, length - at)));
+      yield* this.#append(
+        offset + at,
+        Math.min(zeros.length, length - at),
+        0,
+        zeros.subarray(0, Math.min(zeros.length, length - at)),
+      );
     }
   }
   override *discard(offset: number, length: number): Op<void> {
@@ -152,7 +158,8 @@ function* findEnd(log: Node): Op<LogState & { sectorSize: number }> {
 }
 
 function checkSectorSize(size: number): void {
-  if (size < 512 || size > MAX_SECTOR || !isPowerOfTwo(size)) throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid log sector size ${size}`);
+  if (size < 512 || size > MAX_SECTOR || !isPowerOfTwo(size))
+    throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid log sector size ${size}`);
 }
 
 function* openLog(context: OpenContext): Op<BlkLogWrites> {
@@ -160,7 +167,8 @@ function* openLog(context: OpenContext): Op<BlkLogWrites> {
   const append = takeBool(options, "log-append") ?? false;
   const given = takeSize(options, "log-sector-size");
   const interval = takeSize(options, "log-super-update-interval") ?? DEFAULT_INTERVAL;
-  if (append && given !== undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "log-append and log-sector-size are mutually exclusive");
+  if (append && given !== undefined)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "log-append and log-sector-size are mutually exclusive");
   const file = yield* context.openChild("file", "filtered");
   const log = yield* context.openChild("log", "data", { format: false });
   let sectorSize = given ?? 512;

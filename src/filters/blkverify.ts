@@ -50,7 +50,8 @@ class Blkverify implements InterceptImpl {
     const other = new Uint8Array(into.length);
     yield* this.#both("read", offset, into.length, (node) => read(node, node === this.#test.node ? into : other, offset));
     for (let at = 0; at < into.length; at++) {
-      if (into[at] !== other[at]) throw differs("read", offset, into.length, `contents mismatch at offset ${offset + at}`, offset + at);
+      if (into[at] !== other[at])
+        throw differs("read", offset, into.length, `contents mismatch at offset ${offset + at}`, offset + at);
     }
   }
   write(from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
@@ -71,7 +72,10 @@ class Blkverify implements InterceptImpl {
 }
 
 function differs(what: string, offset: number, length: number, how: string, where: number): BlockError {
-  return new BlockError("ERR_IO", `blkverify: ${what} offset=${offset} bytes=${length} ${how}`, { offset: where, operation: what });
+  return new BlockError("ERR_IO", `blkverify: ${what} offset=${offset} bytes=${length} ${how}`, {
+    offset: where,
+    operation: what,
+  });
 }
 
 export const blkverify: Driver = {
@@ -92,7 +96,8 @@ export const blkverify: Driver = {
     const image = takeString(options, "x-image");
     if (raw !== undefined) options["raw"] = addFilename(environment, options["raw"], raw);
     // The image under test is probed, as it would be without us.
-    if (image !== undefined) options["test"] = options["test"] === undefined ? { filename: image } : addFilename(environment, options["test"], image);
+    if (image !== undefined)
+      options["test"] = options["test"] === undefined ? { filename: image } : addFilename(environment, options["test"], image);
     const first = yield* context.openChild("raw", "filtered", { format: false });
     const second = yield* context.openChild("test", "data", { format: true });
     if (raw !== undefined && image !== undefined) node.filename = `blkverify:${first.node.filename}:${second.node.filename}`;

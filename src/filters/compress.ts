@@ -26,7 +26,9 @@ export const compress: Driver = {
     const child = yield* context.openChild("file", "filtered");
     const { impl, driver } = skipFilters(child.node);
     if (impl.shape !== "mapped" || impl.writeCompressed === undefined) {
-      throw new BlockError("ERR_UNSUPPORTED", `Compression is not supported for underlying format: ${driver.name}`, { errno: "ENOTSUP" });
+      throw new BlockError("ERR_UNSUPPORTED", `Compression is not supported for underlying format: ${driver.name}`, {
+        errno: "ENOTSUP",
+      });
     }
     return new Compress(child, impl.allocationUnit);
   },

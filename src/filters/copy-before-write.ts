@@ -83,7 +83,7 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
     if (this.#broken !== null) return;
     const deadline = this.#settings.timeout === 0 ? Infinity : this.node.environment.now() + this.#settings.timeout;
     const last = divCeil(offset + length, this.#unit);
-    for (let unit = Math.floor(offset / this.#unit); unit < last; ) {
+    for (let unit = Math.floor(offset / this.#unit); unit < last;) {
       if (this.#pending[unit] === 0) {
         unit++;
         continue;
@@ -117,7 +117,9 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
     return this.#afterCopy(offset, length, super.discard(offset, length));
   }
   override truncate(size: number, options: TruncateOptions): Op<void> {
-    return size >= this.#length ? super.truncate(size, options) : this.#afterCopy(size, this.#length - size, super.truncate(size, options));
+    return size >= this.#length
+      ? super.truncate(size, options)
+      : this.#afterCopy(size, this.#length - size, super.truncate(size, options));
   }
 
   // ---- the snapshot's side ----------------------------------------------------------------------------------------
@@ -129,13 +131,14 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
   #checkAccess(offset: number, length: number): void {
     if (this.#broken !== null) throw errnoError("EACCES", undefined, { cause: this.#broken });
     const last = divCeil(offset + length, this.#unit);
-    for (let unit = Math.floor(offset / this.#unit); unit < last; unit++) if (this.#access[unit] === 0) throw errnoError("EACCES");
+    for (let unit = Math.floor(offset / this.#unit); unit < last; unit++)
+      if (this.#access[unit] === 0) throw errnoError("EACCES");
   }
 
   *readSnapshot(into: Uint8Array, offset: number): Op<void> {
     this.#checkAccess(offset, into.length);
     const end = offset + into.length;
-    for (let at = offset; at < end; ) {
+    for (let at = offset; at < end;) {
       const stop = Math.min(end, alignDown(at, this.#unit) + this.#unit);
       const part = into.subarray(at - offset, stop - offset);
       // The guest does not change the unit while it is read from the disk itself.
@@ -155,7 +158,7 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
   *snapshotStatus(offset: number, length: number, out: ExtentList): Op<void> {
     this.#checkAccess(offset, 1);
     const end = offset + length;
-    for (let at = offset; at < end; ) {
+    for (let at = offset; at < end;) {
       const unit = Math.floor(at / this.#unit);
       if (this.#access[unit] === 0) break;
       const stop = Math.min(end, (unit + 1) * this.#unit);
@@ -182,7 +185,11 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
 
 function unitOf(target: Node): number {
   const { impl } = target;
-  return Math.max(MIN_UNIT, impl.shape === "mapped" ? impl.allocationUnit : 1, impl.shape === "intercept" ? (impl.alignment ?? 1) : 1);
+  return Math.max(
+    MIN_UNIT,
+    impl.shape === "mapped" ? impl.allocationUnit : 1,
+    impl.shape === "intercept" ? (impl.alignment ?? 1) : 1,
+  );
 }
 
 function findBitmap(context: OpenContext): NamedBitmap | null {
@@ -210,7 +217,9 @@ export const copyBeforeWrite: Driver = {
     const file = yield* context.openChild("file", "filtered");
     const target = yield* context.openChild("target", "data", { format: true, flags: { write: true, unmap: true } });
     if (target.node.size !== file.node.size) {
-      throw new BlockError("ERR_INVALID_ARGUMENT", "Source and target of copy-before-write must have the same size", { node: context.node.nodeName });
+      throw new BlockError("ERR_INVALID_ARGUMENT", "Source and target of copy-before-write must have the same size", {
+        node: context.node.nodeName,
+      });
     }
     return new CopyBeforeWrite(file, target, unitOf(target.node), settings, bitmap === null ? null : yield* bitmap.load());
   },

@@ -35,9 +35,12 @@ class CopyOnRead extends PassThrough {
       return;
     }
     const impl = skipFilters(top).impl;
-    const unit = Math.max(impl.shape === "mapped" ? impl.allocationUnit : 1, top.impl.shape === "intercept" ? (top.impl.alignment ?? 1) : 1);
+    const unit = Math.max(
+      impl.shape === "mapped" ? impl.allocationUnit : 1,
+      top.impl.shape === "intercept" ? (top.impl.alignment ?? 1) : 1,
+    );
     const end = offset + into.length;
-    for (let at = offset; at < end; ) {
+    for (let at = offset; at < end;) {
       const start = alignDown(at, unit);
       const stop = Math.min(alignUp(end, unit), top.size);
       const found = yield* layerStatus(top, start, stop - start, false);
@@ -49,7 +52,10 @@ class CopyOnRead extends PassThrough {
         continue;
       }
       // Not only what was asked for: the allocation takes a whole cluster in any case.
-      const copyEnd = Math.min(Math.max(alignDown(Math.min(runEnd, start + MAX_COPY), unit), Math.min(start + unit, top.size)), top.size);
+      const copyEnd = Math.min(
+        Math.max(alignDown(Math.min(runEnd, start + MAX_COPY), unit), Math.min(start + unit, top.size)),
+        top.size,
+      );
       const copied = yield* this.#copy(top, start, copyEnd - start);
       const to = Math.min(copyEnd, end);
       into.set(copied.subarray(at - start, to - start), at - offset);
@@ -105,7 +111,8 @@ export const copyOnRead: Driver = {
   *open(context: OpenContext) {
     const name = takeString(context.options, "bottom");
     const child = yield* context.openChild("file", "filtered");
-    if (child.node.readOnly) throw new BlockError("ERR_READ_ONLY", "Block node is read-only", { errno: "EPERM", node: child.node.nodeName });
+    if (child.node.readOnly)
+      throw new BlockError("ERR_READ_ONLY", "Block node is read-only", { errno: "EPERM", node: child.node.nodeName });
     return new CopyOnRead(child, name === undefined ? null : findBottom(context, child.node, name));
   },
 };
@@ -113,7 +120,8 @@ export const copyOnRead: Driver = {
 function findBottom(context: OpenContext, top: Node, name: string): Node {
   const bottom = context.environment.findNode?.(name) ?? null;
   if (bottom === null) throw new BlockError("ERR_NOT_FOUND", `Bottom node '${name}' not found`, { errno: "EINVAL" });
-  if (layerBelow(bottom) === null) throw new BlockError("ERR_INVALID_ARGUMENT", `Bottom node '${name}' is not a backing file of the image`, { errno: "EINVAL" });
+  if (layerBelow(bottom) === null)
+    throw new BlockError("ERR_INVALID_ARGUMENT", `Bottom node '${name}' is not a backing file of the image`, { errno: "EINVAL" });
   for (let node: Node | null = top; node !== null; node = layerBelow(node)) if (node === bottom) return bottom;
   throw new BlockError("ERR_INVALID_ARGUMENT", `Bottom node '${name}' is not in the backing chain`, { errno: "EINVAL" });
 }

@@ -46,7 +46,13 @@ class Null implements InterceptImpl {
   }
   // eslint-disable-next-line require-yield
   *status(offset: number, length: number, out: ExtentList): Op<void> {
-    out.push(offset, length, this.#readZeroes ? ExtentKind.zero : ExtentKind.data, this.#readZeroes ? this.#self : null, this.#readZeroes ? offset : -1);
+    out.push(
+      offset,
+      length,
+      this.#readZeroes ? ExtentKind.zero : ExtentKind.data,
+      this.#readZeroes ? this.#self : null,
+      this.#readZeroes ? offset : -1,
+    );
   }
   // eslint-disable-next-line require-yield
   *close(): Op<void> {}
@@ -59,7 +65,8 @@ function nullDriver(name: "null-co" | "null-aio"): Driver {
     schemes: [name],
     runtimeOptions: ["size", "latency-ns", "read-zeroes"],
     parseFilename(filename) {
-      if (filename !== `${name}://`) throw new BlockError("ERR_INVALID_ARGUMENT", `The only allowed filename for this driver is '${name}://'`);
+      if (filename !== `${name}://`)
+        throw new BlockError("ERR_INVALID_ARGUMENT", `The only allowed filename for this driver is '${name}://'`);
       return {};
     },
     // eslint-disable-next-line require-yield

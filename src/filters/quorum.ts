@@ -110,7 +110,10 @@ class Quorum implements InterceptImpl {
     if (camps.length > 1) {
       if (this.#settings.blkverify) {
         const at = offset + firstDifference(copies[camps[0]![0]!]!, copies[camps[1]![0]!]!);
-        throw new BlockError("ERR_IO", `quorum: offset=${offset} bytes=${length} Content mismatch at offset ${at}`, { offset: at, node: this.#node.nodeName });
+        throw new BlockError("ERR_IO", `quorum: offset=${offset} bytes=${length} Content mismatch at offset ${at}`, {
+          offset: at,
+          node: this.#node.nodeName,
+        });
       }
       camps.sort((a, b) => b.length - a.length);
       if (camps[0]!.length < this.#settings.threshold) {
@@ -151,10 +154,18 @@ class Quorum implements InterceptImpl {
     }
   }
   write(from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
-    return this.#changing(offset, from.length, this.#all("write", offset, from.length, (node) => write(node, from, offset, flags)));
+    return this.#changing(
+      offset,
+      from.length,
+      this.#all("write", offset, from.length, (node) => write(node, from, offset, flags)),
+    );
   }
   writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
-    return this.#changing(offset, length, this.#all("write", offset, length, (node) => writeZeroes(node, offset, length, flags)));
+    return this.#changing(
+      offset,
+      length,
+      this.#all("write", offset, length, (node) => writeZeroes(node, offset, length, flags)),
+    );
   }
   flush(): Op<void> {
     return this.#all("flush", 0, this.size, flush);
@@ -191,17 +202,23 @@ function* openQuorum(context: OpenContext): Op<Quorum> {
   const given = take(options, "children");
   const list: unknown[] = typeof given === "object" && given !== null ? Object.values(given) : [];
   if (list.length === 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Number of provided children must be 1 or more");
-  if (list.length > MAX_CHILDREN) throw new BlockError("ERR_TOO_LARGE", `A quorum cannot have more than ${MAX_CHILDREN} children`, { errno: "EINVAL" });
+  if (list.length > MAX_CHILDREN)
+    throw new BlockError("ERR_TOO_LARGE", `A quorum cannot have more than ${MAX_CHILDREN} children`, { errno: "EINVAL" });
   const settings: Settings = {
     threshold: takeSize(options, "vote-threshold") ?? 0,
     pattern: takeEnum(options, "read-pattern", ["quorum", "fifo"]) ?? "quorum",
     blkverify: takeBool(options, "blkverify") ?? false,
     rewrite: takeBool(options, "rewrite-corrupted") ?? false,
   };
-  if (settings.threshold < 1) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'vote-threshold' expects a value >= 1", { errno: "ERANGE" });
-  if (settings.threshold > list.length) throw new BlockError("ERR_INVALID_ARGUMENT", "threshold may not exceed children count", { errno: "ERANGE" });
+  if (settings.threshold < 1)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'vote-threshold' expects a value >= 1", { errno: "ERANGE" });
+  if (settings.threshold > list.length)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "threshold may not exceed children count", { errno: "ERANGE" });
   if (settings.blkverify && (list.length !== 2 || settings.threshold !== 2)) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "blkverify=on can only be set if there are exactly two files and vote-threshold is 2");
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      "blkverify=on can only be set if there are exactly two files and vote-threshold is 2",
+    );
   }
   if (settings.pattern === "quorum" && settings.rewrite && settings.blkverify) {
     throw new BlockError("ERR_INVALID_ARGUMENT", "rewrite-corrupted=on cannot be used with blkverify=on");

@@ -37,7 +37,10 @@ export const snapshotAccess: Driver = {
     const { impl, driver } = child.node;
     const access = impl.shape === "intercept" ? impl.snapshot : undefined;
     if (access === undefined) {
-      throw new BlockError("ERR_UNSUPPORTED", `Driver '${driver.name}' has no snapshot to access`, { errno: "ENOTSUP", node: child.node.nodeName });
+      throw new BlockError("ERR_UNSUPPORTED", `Driver '${driver.name}' has no snapshot to access`, {
+        errno: "ENOTSUP",
+        node: child.node.nodeName,
+      });
     }
     return new SnapshotReader(access);
   },

@@ -18,7 +18,9 @@ export interface AmendRequest extends OperationOptions {
 /** The options of a driver that can be amended. @throws BlockError with qemu-img's words */
 export function amendOptionsOf(driver: Driver): readonly CreateOption[] {
   if (driver.amendOptions === undefined) {
-    throw new BlockError("ERR_UNSUPPORTED", `Format driver '${driver.name}' does not support option amendment`, { errno: "ENOTSUP" });
+    throw new BlockError("ERR_UNSUPPORTED", `Format driver '${driver.name}' does not support option amendment`, {
+      errno: "ENOTSUP",
+    });
   }
   return driver.amendOptions;
 }
@@ -43,7 +45,10 @@ export function* amendImage(node: Node, request: AmendRequest): Op<void> {
   const values = readAmendOptions(driver, table, request.options);
   const impl = node.impl;
   const amend = impl.shape === "mapped" ? impl.amend?.bind(impl) : undefined;
-  if (amend === undefined) throw new BlockError("ERR_UNSUPPORTED", `Format driver '${driver.name}' does not support option amendment`, { errno: "ENOTSUP" });
+  if (amend === undefined)
+    throw new BlockError("ERR_UNSUPPORTED", `Format driver '${driver.name}' does not support option amendment`, {
+      errno: "ENOTSUP",
+    });
   throwIfAborted(request.signal);
   yield* amend(values, (done, total) => request.onProgress?.({ phase: "amend", done, total }), request.force === true);
 }
@@ -61,6 +66,10 @@ function readAmendOptions(driver: Driver, table: readonly CreateOption[], opts: 
     } catch {
       throw error;
     }
-    throw new BlockError(error.code, error.message, { errno: error.errno, hint: "This option is only supported for image creation", cause: error });
+    throw new BlockError(error.code, error.message, {
+      errno: error.errno,
+      hint: "This option is only supported for image creation",
+      cause: error,
+    });
   }
 }

@@ -23,7 +23,7 @@ export const lexicalPath: RealPath = (path) => {
 
 /** The layer below `node` that a user means by `name`: a path, relative to the image above the layer; other names as they are. */
 export function findBackingImage(node: Node, name: string, realPath: RealPath = lexicalPath): Node | null {
-  for (let above: Node = skipFilters(node); ; ) {
+  for (let above: Node = skipFilters(node); ;) {
     const next = below(above);
     if (next === null) return null;
     const layer = skipFilters(next);
@@ -70,10 +70,15 @@ export function findLayer(node: Node, filename: string, realPath: RealPath = lex
  */
 export function* changeBackingFile(node: Node, filename: string | null, format: string | null): Op<void> {
   const fail = (what: string, errno: BlockError["errno"], cause?: unknown): BlockError =>
-    new BlockError(toBlockError(cause).code, `Could not change the backing file to '${filename ?? ""}': ${what}`, { errno, cause });
+    new BlockError(toBlockError(cause).code, `Could not change the backing file to '${filename ?? ""}': ${what}`, {
+      errno,
+      cause,
+    });
   const impl = skipFilters(node).impl;
-  if (impl.shape !== "mapped" || impl.changeBackingFile === undefined) throw fail(strerror("ENOTSUP"), "ENOTSUP", new BlockError("ERR_UNSUPPORTED", ""));
-  if (filename !== null && format === null) throw fail("backing format must be specified", "EINVAL", new BlockError("ERR_INVALID_ARGUMENT", ""));
+  if (impl.shape !== "mapped" || impl.changeBackingFile === undefined)
+    throw fail(strerror("ENOTSUP"), "ENOTSUP", new BlockError("ERR_UNSUPPORTED", ""));
+  if (filename !== null && format === null)
+    throw fail("backing format must be specified", "EINVAL", new BlockError("ERR_INVALID_ARGUMENT", ""));
   try {
     yield* impl.changeBackingFile(filename, format);
   } catch (error) {

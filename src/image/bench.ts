@@ -47,15 +47,17 @@ export function* benchImage(node: Node, options: BenchOptions): Op<void> {
       buffers.push(buffer);
     }
   }
-  const next = (limit: number): (() => Op<void> | null) => () => {
-    if (started >= limit) return null;
-    started++;
-    const at = offset;
-    offset += step;
-    if (size <= offset || offset > room) offset %= Math.max(1, size);
-    if (offset > room) offset = 0;
-    return one(at > room ? 0 : at);
-  };
+  const next =
+    (limit: number): (() => Op<void> | null) =>
+    () => {
+      if (started >= limit) return null;
+      started++;
+      const at = offset;
+      offset += step;
+      if (size <= offset || offset > room) offset %= Math.max(1, size);
+      if (offset > room) offset = 0;
+      return one(at > room ? 0 : at);
+    };
   const batch = flushInterval === 0 ? count : flushInterval;
   if (count === 0) return;
   for (let goal = Math.min(batch, count); ; goal = Math.min(goal + batch, count)) {

@@ -13,7 +13,9 @@ const camelKey = (key: string): string => key.replace(/[-_]([a-z0-9])/g, (_, let
 export function camelize<T>(value: T): Camelized<T> {
   if (Array.isArray(value)) return value.map((item) => camelize(item as unknown)) as Camelized<T>;
   if (typeof value !== "object" || value === null) return value as Camelized<T>;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [camelKey(key), camelize(item as unknown)])) as Camelized<T>;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [camelKey(key), camelize(item as unknown)]),
+  ) as Camelized<T>;
 }
 
 /** A creation option as formats spell it: clusterSize → cluster_size, extendedL2 → extended_l2. */

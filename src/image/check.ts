@@ -38,9 +38,13 @@ export function* checkImage(node: Node, options: CheckImageOptions = {}): Op<Ima
 function* checkOnce(node: Node, fix: CheckFix, options: CheckImageOptions): Op<ImageCheck> {
   const impl = node.impl;
   if (impl.shape !== "mapped" || impl.check === undefined) {
-    throw new BlockError("ERR_UNSUPPORTED", "This image format does not support checks", { errno: "ENOTSUP", node: node.nodeName });
+    throw new BlockError("ERR_UNSUPPORTED", "This image format does not support checks", {
+      errno: "ENOTSUP",
+      node: node.nodeName,
+    });
   }
-  if (fix !== "none" && options.dryRun !== true && node.readOnly) throw errnoError("EACCES", "The image must be open read-write to be repaired");
+  if (fix !== "none" && options.dryRun !== true && node.readOnly)
+    throw errnoError("EACCES", "The image must be open read-write to be repaired");
   throwIfAborted(options.signal);
   const found = yield* impl.check({
     fix,

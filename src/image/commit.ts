@@ -62,7 +62,11 @@ function* emptied(top: Node, makeEmpty: () => Op<void>): Op<void> {
     yield* makeEmpty();
   } catch (error) {
     const { code, errno } = toBlockError(error);
-    throw new BlockError(code, `Failed to empty ${imageName(top)}: ${strerror(errno)}`, { errno, node: top.nodeName, cause: error });
+    throw new BlockError(code, `Failed to empty ${imageName(top)}: ${strerror(errno)}`, {
+      errno,
+      node: top.nodeName,
+      cause: error,
+    });
   }
 }
 
@@ -79,7 +83,10 @@ function findBase(top: Node, options: CommitOptions): Node {
   }
   const found = findBackingImage(top, options.base, options.realPath);
   if (found === null) {
-    throw new BlockError("ERR_NOT_FOUND", `Did not find '${options.base}' in the backing chain of '${options.filename ?? top.filename}'`);
+    throw new BlockError(
+      "ERR_NOT_FOUND",
+      `Did not find '${options.base}' in the backing chain of '${options.filename ?? top.filename}'`,
+    );
   }
   return found;
 }
@@ -105,8 +112,12 @@ function* copyDown(top: Node, base: Node, options: CommitOptions): Op<void> {
     inOrder: false,
     detectZeroes: 64 * KiB,
     minZeroRun: CHUNK,
-    ...(options.rateLimit === undefined || options.rateLimit === 0 ? {} : { rateLimit: new RateLimit(options.rateLimit, top.environment.now) }),
+    ...(options.rateLimit === undefined || options.rateLimit === 0
+      ? {}
+      : { rateLimit: new RateLimit(options.rateLimit, top.environment.now) }),
     signal: options.signal,
-    ...(options.onProgress === undefined ? {} : { onProgress: ({ done, total }) => options.onProgress!({ phase: "commit", done, total }) }),
+    ...(options.onProgress === undefined
+      ? {}
+      : { onProgress: ({ done, total }) => options.onProgress!({ phase: "commit", done, total }) }),
   });
 }

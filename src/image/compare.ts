@@ -59,7 +59,8 @@ export function* compareImages(first: Node, second: Node, options: CompareOption
       return { identical: false, reason: "block status", offset: at };
     }
     if (!(one.zero && two.zero) && (one.allocated || two.allocated)) {
-      if (one.allocated !== two.allocated && options.strict === true) return { identical: false, reason: "allocation", offset: at };
+      if (one.allocated !== two.allocated && options.strict === true)
+        return { identical: false, reason: "allocation", offset: at };
       const offset = yield* comparer.add(at, length, one.zero, two.zero);
       if (offset >= 0) return { identical: false, reason: "content", offset };
     }
@@ -74,15 +75,22 @@ export function* compareImages(first: Node, second: Node, options: CompareOption
 }
 
 /** What the longer image has behind the end of the shorter one must be zeros. */
-function* restIsZero(node: Node, from: number, to: number, comparer: Comparer, options: CompareOptions, report: (done: number) => void): Op<CompareResult> {
+function* restIsZero(
+  node: Node,
+  from: number,
+  to: number,
+  comparer: Comparer,
+  options: CompareOptions,
+  report: (done: number) => void,
+): Op<CompareResult> {
   let ask = CHUNK;
-  for (let at = from; at < to; ) {
+  for (let at = from; at < to;) {
     throwIfAborted(options.signal);
     const asked = Math.min(ask, to - at);
     const side = yield* sideStatus(node, at, asked);
     ask = side.length >= asked ? Math.min(ask * 2, MAX_STATUS) : CHUNK;
     if (side.allocated && !side.zero) {
-      for (let done = 0; done < side.length; ) {
+      for (let done = 0; done < side.length;) {
         const length = Math.min(CHUNK, side.length - done);
         const offset = yield* comparer.firstNonZero(node, at + done, length);
         if (offset >= 0) return { identical: false, reason: "content", offset };
@@ -113,7 +121,7 @@ class Comparer {
 
   /** Compares a range, some time: a difference (-1: none so far) may come back from a later call. */
   *add(offset: number, length: number, zero1: boolean, zero2: boolean): Op<number> {
-    for (let done = 0; done < length; ) {
+    for (let done = 0; done < length;) {
       const part = Math.min(CHUNK - ((offset + done) % CHUNK), length - done);
       this.#waiting.push({ offset: offset + done, length: part, zero1, zero2 });
       done += part;
@@ -160,6 +168,11 @@ function* checkedRead(node: Node, into: Uint8Array, offset: number): Op<void> {
     yield* readPadded(node, into, offset);
   } catch (error) {
     const inner = toBlockError(error);
-    throw new BlockError(inner.code, `Error while reading offset ${offset} of ${node.filename}: ${strerror(inner.errno)}`, { errno: inner.errno, offset, operation: "read", cause: error });
+    throw new BlockError(inner.code, `Error while reading offset ${offset} of ${node.filename}: ${strerror(inner.errno)}`, {
+      errno: inner.errno,
+      offset,
+      operation: "read",
+      cause: error,
+    });
   }
 }

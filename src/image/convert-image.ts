@@ -13,7 +13,10 @@ import { closeQuietly, imageSize, keySecretOptions, openImage, type ImageSpec } 
 import type { OperationOptions } from "./signal.js";
 import { loadSnapshot } from "./snapshot-load.js";
 
-export interface ConvertRequest extends OperationOptions, Pick<ConvertOptions, "compress" | "sparseSize" | "parallel" | "outOfOrder" | "rateLimit" | "onBadSector"> {
+export interface ConvertRequest
+  extends
+    OperationOptions,
+    Pick<ConvertOptions, "compress" | "sparseSize" | "parallel" | "outOfOrder" | "rateLimit" | "onBadSector"> {
   sources: readonly ImageSpec[];
   sourceFlags?: Partial<OpenFlags>;
   target: ImageSpec;
@@ -39,9 +42,17 @@ export function* convertImage(environment: Environment, request: ConvertRequest)
     for (const spec of request.sources) sources.push(yield* openImage(environment, spec, request.sourceFlags));
     if (request.snapshot !== undefined) yield* loadSnapshot(sources[0]!, request.snapshot);
     const size = sources.reduce((sum, node) => sum + imageSize(node), 0);
-    const overBacking = request.noCreate === true ? request.backingFile !== undefined : yield* makeTarget(environment, request, sources, size);
-    const secrets = request.noCreate === true ? {} : keySecretOptions(Object.fromEntries((request.options ?? []).map(({ name, value }) => [name, value])));
-    const target = yield* openImage(environment, { ...request.target, options: { ...request.target.options, ...secrets } }, { ...request.targetFlags, write: true, unmap: (request.sparseSize ?? 4096) > 0 });
+    const overBacking =
+      request.noCreate === true ? request.backingFile !== undefined : yield* makeTarget(environment, request, sources, size);
+    const secrets =
+      request.noCreate === true
+        ? {}
+        : keySecretOptions(Object.fromEntries((request.options ?? []).map(({ name, value }) => [name, value])));
+    const target = yield* openImage(
+      environment,
+      { ...request.target, options: { ...request.target.options, ...secrets } },
+      { ...request.targetFlags, write: true, unmap: (request.sparseSize ?? 4096) > 0 },
+    );
     try {
       if (imageSize(target) < size) throw new BlockError("ERR_OUT_OF_RANGE", "output file is smaller than input file");
       if (request.compress === true) clusterSize(target);
@@ -75,18 +86,24 @@ function* makeTarget(environment: Environment, request: ConvertRequest, sources:
   const given = values["size"] as number | undefined;
   values["size"] = given ?? size;
   if (request.backingFile !== undefined) {
-    if (!table.some((option) => option.name === "backing_file")) throw new BlockError("ERR_UNSUPPORTED", `Backing file not supported for file format '${format}'`);
+    if (!table.some((option) => option.name === "backing_file"))
+      throw new BlockError("ERR_UNSUPPORTED", `Backing file not supported for file format '${format}'`);
     values["backing_file"] = request.backingFile;
   }
   if (request.backingFormat !== undefined) {
-    if (!table.some((option) => option.name === "backing_fmt")) throw new BlockError("ERR_UNSUPPORTED", `Backing format not supported for file format '${format}'`);
+    if (!table.some((option) => option.name === "backing_fmt"))
+      throw new BlockError("ERR_UNSUPPORTED", `Backing format not supported for file format '${format}'`);
     values["backing_fmt"] = request.backingFormat;
   }
   const backingFile = values["backing_file"];
   const overBacking = typeof backingFile === "string" && backingFile !== "";
-  if (overBacking && values["backing_fmt"] === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "Use of backing file requires explicit backing format");
+  if (overBacking && values["backing_fmt"] === undefined)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Use of backing file requires explicit backing format");
   if (overBacking && sources.length > 1) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "Having a backing file for the target makes no sense when concatenating multiple input images");
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      "Having a backing file for the target makes no sense when concatenating multiple input images",
+    );
   }
   if (request.compress === true) refuseCompression(driver, values);
   if (request.bitmaps === true) {
@@ -107,7 +124,8 @@ function* makeTarget(environment: Environment, request: ConvertRequest, sources:
 const COMPRESSING: ReadonlySet<string> = new Set(["qcow2", "qcow", "vmdk"]);
 
 function refuseCompression(driver: Driver, values: Readonly<Record<string, unknown>>): void {
-  if (!COMPRESSING.has(driver.name)) throw new BlockError("ERR_UNSUPPORTED", "Compression not supported for this file format", { errno: "ENOTSUP" });
+  if (!COMPRESSING.has(driver.name))
+    throw new BlockError("ERR_UNSUPPORTED", "Compression not supported for this file format", { errno: "ENOTSUP" });
   const preallocation = values["preallocation"];
   if (values["encryption"] === true || values["encrypt.format"] !== undefined) {
     throw new BlockError("ERR_INVALID_ARGUMENT", "Compression and encryption not supported at the same time");

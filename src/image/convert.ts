@@ -57,7 +57,15 @@ export function* convertInto(sources: readonly Node[], target: Node, options: Co
   const environment = target.environment;
   const writesZeros = !options.targetIsZero || (overBacking && target.backing !== null);
   const flags = compress ? { compressed: true } : {};
-  const granule = sparse === 0 ? 0 : compress ? unit : zeroGranule(sparse, impl.shape === "mapped" && options.preallocated !== true ? (impl.zeroUnit ?? impl.allocationUnit) : 1);
+  const granule =
+    sparse === 0
+      ? 0
+      : compress
+        ? unit
+        : zeroGranule(
+            sparse,
+            impl.shape === "mapped" && options.preallocated !== true ? (impl.zeroUnit ?? impl.allocationUnit) : 1,
+          );
   const salvage = options.onBadSector !== undefined;
   if (salvage) yield* tellUnknown(source, options);
   yield* blockCopy({
@@ -88,16 +96,20 @@ export function* convertInto(sources: readonly Node[], target: Node, options: Co
     detectZeroes: granule,
     minZeroRun: compress ? unit : sparse,
     unit,
-    ...(options.rateLimit === undefined || options.rateLimit === 0 ? {} : { rateLimit: new RateLimit(options.rateLimit, environment.now) }),
+    ...(options.rateLimit === undefined || options.rateLimit === 0
+      ? {}
+      : { rateLimit: new RateLimit(options.rateLimit, environment.now) }),
     signal: options.signal,
-    ...(options.onProgress === undefined ? {} : { onProgress: ({ done, total }) => options.onProgress!({ phase: "convert", done, total }) }),
+    ...(options.onProgress === undefined
+      ? {}
+      : { onProgress: ({ done, total }) => options.onProgress!({ phase: "convert", done, total }) }),
   });
   yield* flush(target);
 }
 
 /** Asks for the status of everything once before salvaging, so that, as in QEMU, what cannot be told about is known before the first read. */
 function* tellUnknown(source: ConcatenatedSource, options: ConvertOptions): Op<void> {
-  for (let at = 0; at < source.size; ) {
+  for (let at = 0; at < source.size;) {
     throwIfAborted(options.signal);
     at += (yield* source.status(at, source.size - at)).length;
   }
@@ -115,7 +127,10 @@ export function clusterSize(node: Node): number {
   const impl = node.impl;
   const size = impl.blockInfo?.().clusterSize;
   if (impl.shape !== "mapped" || impl.writeCompressed === undefined || size === undefined) {
-    throw new BlockError("ERR_UNSUPPORTED", "Compression not supported for this file format", { errno: "ENOTSUP", node: node.nodeName });
+    throw new BlockError("ERR_UNSUPPORTED", "Compression not supported for this file format", {
+      errno: "ENOTSUP",
+      node: node.nodeName,
+    });
   }
   return size;
 }
@@ -124,7 +139,12 @@ export function clusterSize(node: Node): number {
 function hasNothing(node: Node, impl: MappedImpl): boolean {
   const list = new ExtentList();
   if (node.size === 0) return true;
-  return impl.map(0, node.size, list) === null && list.count === 1 && list.at(0).kind === ExtentKind.unallocated && list.end === node.size;
+  return (
+    impl.map(0, node.size, list) === null &&
+    list.count === 1 &&
+    list.at(0).kind === ExtentKind.unallocated &&
+    list.end === node.size
+  );
 }
 
 /** Whether a node that was just made by `create` reads as zeros: not on a device, whose old content stays. */
@@ -134,12 +154,17 @@ export function startsZeroed(node: Node): boolean {
   if (impl.shape === "storage") return !impl.storage.fixedSize;
   if (node.driver.name === "luks") return false;
   // What was preallocated reads as zeros decrypted: as noise.
-  if (impl.shape === "mapped" && impl.encrypt !== undefined && node.driver.name === "qcow2" && !hasNothing(node, impl)) return false;
+  if (impl.shape === "mapped" && impl.encrypt !== undefined && node.driver.name === "qcow2" && !hasNothing(node, impl))
+    return false;
   for (const child of node.children) if (child.role === "data" && !startsZeroed(child.node)) return false;
   return true;
 }
 
 function writeError(offset: number, error: unknown): BlockError {
   const inner = toBlockError(error);
-  return new BlockError(inner.code, `error while writing at byte ${offset}: ${strerror(inner.errno)}`, { errno: inner.errno, offset, cause: error });
+  return new BlockError(inner.code, `error while writing at byte ${offset}: ${strerror(inner.errno)}`, {
+    errno: inner.errno,
+    offset,
+    cause: error,
+  });
 }

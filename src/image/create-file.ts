@@ -8,7 +8,13 @@ import { protocolForCreate } from "./create-options.js";
 import { SECTOR } from "./open.js";
 
 /** @param size bytes, rounded up to sectors */
-export function* createFileWithImage(environment: Environment, driver: Driver, filename: string, size: number, options: Readonly<Record<string, unknown>>): Op<void> {
+export function* createFileWithImage(
+  environment: Environment,
+  driver: Driver,
+  filename: string,
+  size: number,
+  options: Readonly<Record<string, unknown>>,
+): Op<void> {
   try {
     yield* createInto(environment, { driver, filename, size: alignUp(size, SECTOR), options });
   } catch (error) {

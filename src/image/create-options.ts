@@ -42,10 +42,14 @@ export function createOptionTable(driver: Driver, protocol: Driver | null): Crea
   return [...own, ...FILE_OPTIONS.filter((option) => !own.some((other) => other.name === option.name))];
 }
 
-const withoutDefaults = (table: readonly CreateOption[]): OptDesc[] => table.map(({ name, type, help }) => ({ name, type, help }));
+const withoutDefaults = (table: readonly CreateOption[]): OptDesc[] =>
+  table.map(({ name, type, help }) => ({ name, type, help }));
 
 /** Reads `-o` options; numbers are numbers, what is beyond 2^53-1 is refused. */
-export function readCreateOptions(table: readonly CreateOption[], opts: readonly Opt[]): Record<string, string | boolean | number> {
+export function readCreateOptions(
+  table: readonly CreateOption[],
+  opts: readonly Opt[],
+): Record<string, string | boolean | number> {
   const values = readOpts(withoutDefaults(table), opts) as Record<string, string | boolean | number | bigint>;
   const result: Record<string, string | boolean | number> = {};
   for (const [name, value] of Object.entries(values)) {
@@ -65,12 +69,19 @@ export function createOptionHelp(driver: Driver, protocol: Driver | null): strin
 }
 
 /** "cluster_size=65536 … ": given options and defaults in the table's order, as the "Formatting" line shows them. */
-export function formatCreateOptions(table: readonly CreateOption[], values: Readonly<Record<string, unknown>>, opts: readonly Opt[]): string {
+export function formatCreateOptions(
+  table: readonly CreateOption[],
+  values: Readonly<Record<string, unknown>>,
+  opts: readonly Opt[],
+): string {
   const words: string[] = [];
   for (const { name, type, default: fallback } of table) {
     const value = values[name];
     if (value === undefined) {
-      if (fallback !== undefined) words.push(`${name}=${type === "size" || type === "number" ? String(readOpts([{ name, type }], [{ name, value: fallback }])[name]) : fallback}`);
+      if (fallback !== undefined)
+        words.push(
+          `${name}=${type === "size" || type === "number" ? String(readOpts([{ name, type }], [{ name, value: fallback }])[name]) : fallback}`,
+        );
     } else if (type === "string") {
       words.push(`${name}=${String(value).replaceAll(",", ",,")}`);
     } else if (type === "bool") {

@@ -6,7 +6,13 @@ import { openNode } from "../block/open.js";
 import type { Op } from "../block/op.js";
 import type { Opt } from "../qapi/options.js";
 import { createFileWithImage } from "./create-file.js";
-import { createOptionTable, formatCreateOptions, formatForCreate, protocolForCreate, readCreateOptions } from "./create-options.js";
+import {
+  createOptionTable,
+  formatCreateOptions,
+  formatForCreate,
+  protocolForCreate,
+  readCreateOptions,
+} from "./create-options.js";
 import { closeQuietly, imageSize } from "./open.js";
 
 export interface CreateImageRequest {
@@ -49,7 +55,8 @@ export function* createImage(environment: Environment, request: CreateImageReque
     throw new BlockError("ERR_INVALID_ARGUMENT", "Error: Trying to create an image with the same filename as the backing file");
   }
   if (backingFile === "") throw new BlockError("ERR_INVALID_ARGUMENT", "Expected backing file name, got empty string");
-  if (values["size"] !== undefined && request.size !== undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "The image size must be specified only once");
+  if (values["size"] !== undefined && request.size !== undefined)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "The image size must be specified only once");
   let size = (values["size"] as number | undefined) ?? request.size;
   if (backingFile !== undefined) {
     if (request.unsafe !== true) {
@@ -71,15 +78,26 @@ export function* createImage(environment: Environment, request: CreateImageReque
     yield* createFileWithImage(environment, driver, filename, size, options);
   } catch (error) {
     if (error instanceof BlockError && error.errno === "EFBIG") {
-      const hint = "cluster_size" in values || table.some((option) => option.name === "cluster_size") ? " (try using a larger cluster size)" : "";
-      throw new BlockError("ERR_TOO_LARGE", `The image size is too large for file format '${format}'${hint}`, { errno: "EFBIG", cause: error });
+      const hint =
+        "cluster_size" in values || table.some((option) => option.name === "cluster_size")
+          ? " (try using a larger cluster size)"
+          : "";
+      throw new BlockError("ERR_TOO_LARGE", `The image size is too large for file format '${format}'${hint}`, {
+        errno: "EFBIG",
+        cause: error,
+      });
     }
     throw error;
   }
 }
 
 /** Opens the backing file to learn its size, as a proof that it is there; refuses to guess its format. */
-function* backingSize(environment: Environment, filename: string, backingFile: string, backingFormat: string | undefined): Op<number> {
+function* backingSize(
+  environment: Environment,
+  filename: string,
+  backingFile: string,
+  backingFormat: string | undefined,
+): Op<number> {
   let size: number;
   let detected: string;
   try {
@@ -94,10 +112,16 @@ function* backingSize(environment: Environment, filename: string, backingFile: s
     yield* closeQuietly(node);
   } catch (error) {
     const failure = prefixError("", error);
-    throw new BlockError(failure.code, failure.message, { errno: failure.errno, hint: "Could not open backing image.", cause: failure });
+    throw new BlockError(failure.code, failure.message, {
+      errno: failure.errno,
+      hint: "Could not open backing image.",
+      cause: failure,
+    });
   }
   if (backingFormat === undefined) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "Backing file specified without backing format", { hint: `Detected format of ${detected}.` });
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Backing file specified without backing format", {
+      hint: `Detected format of ${detected}.`,
+    });
   }
   return size;
 }

@@ -21,7 +21,7 @@ export function* copyBlocks(source: Node, target: Node, options: DdOptions): Op<
   const { blockSize, from, length } = options;
   const request = Math.max(blockSize, REQUEST - (REQUEST % blockSize));
   const buffer = new Uint8Array(Math.min(request, length));
-  for (let done = 0; done < length; ) {
+  for (let done = 0; done < length;) {
     throwIfAborted(options.signal);
     const part = buffer.subarray(0, Math.min(buffer.length, length - done));
     try {

@@ -99,9 +99,18 @@ export function* imageInfoChain(environment: Environment, spec: ImageSpec, flags
     if (backing !== undefined) {
       const format = info["backing-filename-format"];
       // Of what an image names, only what the gate lets through is opened.
-      const decision = yield* environment.gate({ kind: "backing", filename: info["backing-filename"]!, resolved: backing, format: format ?? null, image: info.filename });
+      const decision = yield* environment.gate({
+        kind: "backing",
+        filename: info["backing-filename"]!,
+        resolved: backing,
+        format: format ?? null,
+        image: info.filename,
+      });
       if (decision === false) {
-        throw new BlockError("ERR_DENIED", `'${info.filename}' names the backing file '${backing}', which was not allowed to be opened`);
+        throw new BlockError(
+          "ERR_DENIED",
+          `'${info.filename}' names the backing file '${backing}', which was not allowed to be opened`,
+        );
       }
       filenameToOptions(backing, environment.drivers);
       next = { filename: backing, ...(format === undefined ? {} : { format }) };

@@ -53,7 +53,8 @@ function* mapEntry(node: Node, offset: number, length: number, cache: StatusCach
   let limit = length;
   for (let depth = 0; ; depth++) {
     // Behind the last byte of a file that does not fill its last sector there are zeros.
-    if (offset >= layer.size) return { start: offset, length: limit, depth, present: true, zero: true, data: false, ...lastBytes(layer, offset) };
+    if (offset >= layer.size)
+      return { start: offset, length: limit, depth, present: true, zero: true, data: false, ...lastBytes(layer, offset) };
     const found = yield* layerStatus(layer, offset, Math.min(limit, layer.size - offset), true, cache);
     if (found.allocated || found.zero || found.data) return entryOf(found, depth);
     limit = Math.min(limit, found.length);
@@ -65,7 +66,14 @@ function* mapEntry(node: Node, offset: number, length: number, cache: StatusCach
 }
 
 function entryOf(found: BlockStatus, depth: number): MapEntry {
-  const entry: MapEntry = { start: found.start, length: found.length, depth, present: found.allocated, zero: found.zero, data: found.data };
+  const entry: MapEntry = {
+    start: found.start,
+    length: found.length,
+    depth,
+    present: found.allocated,
+    zero: found.zero,
+    data: found.data,
+  };
   if (found.offset >= 0 && found.file !== null) {
     entry.offset = found.offset;
     entry.filename = found.file.filename;

@@ -21,19 +21,30 @@ export interface MeasureRequest {
 
 export function* measureImage(environment: Environment, request: MeasureRequest): Op<Measure> {
   const driver = environment.drivers.get(request.format);
-  if (driver === undefined) throw new BlockError("ERR_UNSUPPORTED", `Unknown file format '${request.format}'`, { errno: "EINVAL" });
+  if (driver === undefined)
+    throw new BlockError("ERR_UNSUPPORTED", `Unknown file format '${request.format}'`, { errno: "EINVAL" });
   if (driver.createOptions === undefined) {
-    throw new BlockError("ERR_UNSUPPORTED", `Format driver '${request.format}' does not support image creation`, { errno: "ENOTSUP" });
+    throw new BlockError("ERR_UNSUPPORTED", `Format driver '${request.format}' does not support image creation`, {
+      errno: "ENOTSUP",
+    });
   }
   const options = readCreateOptions(createOptionTable(driver, environment.drivers.get("file") ?? null), request.options ?? []);
   if (driver.measure === undefined) {
-    throw new BlockError("ERR_UNSUPPORTED", `Block driver '${request.format}' does not support size measurement`, { errno: "ENOTSUP" });
+    throw new BlockError("ERR_UNSUPPORTED", `Block driver '${request.format}' does not support size measurement`, {
+      errno: "ENOTSUP",
+    });
   }
   const source = request.source ?? null;
   const size = source !== null ? imageSize(source) : (request.size ?? (options["size"] as number | undefined) ?? 0);
   if (!Number.isSafeInteger(size)) throw new BlockError("ERR_TOO_LARGE", "The image size is too large", { errno: "EFBIG" });
   const result = yield* driver.measure({ options, size, source });
-  if (result.bitmaps === undefined && source !== null && source.driver.name === "qcow2" && driver.name === "qcow2" && canHoldBitmaps(options["compat"])) {
+  if (
+    result.bitmaps === undefined &&
+    source !== null &&
+    source.driver.name === "qcow2" &&
+    driver.name === "qcow2" &&
+    canHoldBitmaps(options["compat"])
+  ) {
     result.bitmaps = bitmapBytes(source, (options["cluster_size"] as number | undefined) ?? 65536);
   }
   return result;

@@ -55,7 +55,11 @@ function openSpecOf(environment: Environment, spec: ImageSpec, flags: Partial<Op
 
 /** Of the options an image was made with, those it takes to open it again: the ids of its secrets. */
 export function keySecretOptions(options: Readonly<Record<string, unknown>>): BlockdevOptions {
-  return unflatten(Object.fromEntries(Object.entries(options).filter(([name, value]) => name.endsWith("key-secret") && value !== undefined)) as JsonObject) as BlockdevOptions;
+  return unflatten(
+    Object.fromEntries(
+      Object.entries(options).filter(([name, value]) => name.endsWith("key-secret") && value !== undefined),
+    ) as JsonObject,
+  ) as BlockdevOptions;
 }
 
 /** Size in bytes, rounded up to sectors as QEMU sees it. */

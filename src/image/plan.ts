@@ -20,7 +20,11 @@ export interface ConvertPlan {
   readonly lost: readonly LostFeature[];
 }
 
-export function* planConvert(environment: Environment, source: Node, request: { format: string; options?: readonly Opt[]; compress?: boolean }): Op<ConvertPlan> {
+export function* planConvert(
+  environment: Environment,
+  source: Node,
+  request: { format: string; options?: readonly Opt[]; compress?: boolean },
+): Op<ConvertPlan> {
   const impl = source.impl;
   const options = request.options ?? [];
   const lost: LostFeature[] = [];
@@ -31,6 +35,7 @@ export function* planConvert(environment: Environment, source: Node, request: { 
   }
   if (impl.blockInfo?.().encrypted === true && !options.some((opt) => opt.name.startsWith("encrypt"))) lost.push("encryption");
   const driver = environment.drivers.get(request.format);
-  const measure = driver?.measure === undefined ? null : yield* measureImage(environment, { format: request.format, options, source });
+  const measure =
+    driver?.measure === undefined ? null : yield* measureImage(environment, { format: request.format, options, source });
   return { format: request.format, options, size: imageSize(source), measure, lost };
 }

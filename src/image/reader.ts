@@ -41,7 +41,11 @@ export class ImageReader {
   /** `length` bytes from `offset`; the range must lie inside the image. */
   async read(offset: number, length: number): Promise<Uint8Array> {
     if (!Number.isSafeInteger(length) || length < 0 || offset + length > this.size) {
-      throw new BlockError("ERR_OUT_OF_RANGE", `read of ${length} bytes at offset ${offset} is outside '${this.name}' (${this.size} bytes)`, { errno: "EIO", offset });
+      throw new BlockError(
+        "ERR_OUT_OF_RANGE",
+        `read of ${length} bytes at offset ${offset} is outside '${this.name}' (${this.size} bytes)`,
+        { errno: "EIO", offset },
+      );
     }
     const bytes = new Uint8Array(length);
     await runAsync(read(this.node, bytes, offset));
@@ -69,7 +73,13 @@ export class ImageReader {
     let held: MapEntry | null = null;
     for (let at = options.from ?? 0; at < to; at += EXTENT_WINDOW) {
       const batch: MapEntry[] = [];
-      await runAsync(mapImage(this.node, (entry) => batch.push(entry), { start: at, length: Math.min(EXTENT_WINDOW, to - at), signal: options.signal }));
+      await runAsync(
+        mapImage(this.node, (entry) => batch.push(entry), {
+          start: at,
+          length: Math.min(EXTENT_WINDOW, to - at),
+          signal: options.signal,
+        }),
+      );
       for (const entry of batch) {
         if (held !== null && continues(held, entry)) {
           held.length += entry.length;
@@ -115,6 +125,7 @@ export class ImageReader {
 }
 
 function continues(a: MapEntry, b: MapEntry): boolean {
-  if (a.zero !== b.zero || a.data !== b.data || a.present !== b.present || a.depth !== b.depth || a.filename !== b.filename) return false;
+  if (a.zero !== b.zero || a.data !== b.data || a.present !== b.present || a.depth !== b.depth || a.filename !== b.filename)
+    return false;
   return a.offset === undefined ? b.offset === undefined : b.offset === a.offset + a.length;
 }

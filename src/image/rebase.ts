@@ -34,7 +34,18 @@ const CHUNK = 2 * MiB;
 /** Shorter runs of zeros in the old backing file are written as they are. */
 const MIN_ZEROS = 1 * MiB;
 /** Drivers of QEMU that an image may name though we have none of the name. */
-const FOREIGN_FORMATS: ReadonlySet<string> = new Set(["host_device", "host_cdrom", "blkdebug", "blkverify", "gluster", "iscsi", "rbd", "ssh", "nfs", "vvfat"]);
+const FOREIGN_FORMATS: ReadonlySet<string> = new Set([
+  "host_device",
+  "host_cdrom",
+  "blkdebug",
+  "blkverify",
+  "gluster",
+  "iscsi",
+  "rbd",
+  "ssh",
+  "nfs",
+  "vvfat",
+]);
 
 /**
  * Changes the backing file of an image that is open read-write. Unless `unsafe`, clusters in which old and new backing file differ
@@ -44,8 +55,10 @@ export function* rebaseImage(node: Node, options: RebaseOptions): Op<void> {
   const { backingFile } = options;
   const format = options.backingFormat ?? null;
   const { drivers } = node.environment;
-  if (format !== null && !drivers.has(format) && !(options.unsafe === true && FOREIGN_FORMATS.has(format))) throw new BlockError("ERR_UNSUPPORTED", `Invalid format name: '${format}'`, { errno: "EINVAL" });
-  if (options.unsafe !== true) yield* keepContent(node, options, backingFile === null || backingFile === "" ? null : backingFile, format);
+  if (format !== null && !drivers.has(format) && !(options.unsafe === true && FOREIGN_FORMATS.has(format)))
+    throw new BlockError("ERR_UNSUPPORTED", `Invalid format name: '${format}'`, { errno: "EINVAL" });
+  if (options.unsafe !== true)
+    yield* keepContent(node, options, backingFile === null || backingFile === "" ? null : backingFile, format);
   yield* changeBackingFile(node, backingFile === "" ? null : backingFile, format);
 }
 
@@ -108,7 +121,7 @@ class Rebase {
 function* copyDifferences(rebase: Rebase): Op<void> {
   const { overlay, options, chunk } = rebase;
   const total = overlay.size;
-  for (let offset = 0; offset < total; ) {
+  for (let offset = 0; offset < total;) {
     throwIfAborted(options.signal);
     const limit = Math.min(total, alignDown(offset, chunk) + chunk) - offset;
     offset += yield* rebasePiece(rebase, offset, limit);
@@ -152,7 +165,10 @@ function* statusOf<T>(ask: () => Op<T>): Op<T> {
 
 const metadataError = (error: unknown): BlockError => {
   const inner = toBlockError(error);
-  return new BlockError(inner.code, `error while reading image metadata: ${strerror(inner.errno)}`, { errno: inner.errno, cause: error });
+  return new BlockError(inner.code, `error while reading image metadata: ${strerror(inner.errno)}`, {
+    errno: inner.errno,
+    cause: error,
+  });
 };
 
 /** Where both read as zeros there is nothing to compare: the negative length of that, or `limit`. */
@@ -178,7 +194,7 @@ function* compareAndCopy(rebase: Rebase, offset: number, length: number): Op<voi
     const n = Math.min(unit, length - at);
     return kernel.firstDifference(at, chunk + at, n) === n;
   };
-  for (let at = 0; at < length; ) {
+  for (let at = 0; at < length;) {
     const skip = kernel.firstDifference(at, chunk + at, length - at);
     if (skip === length - at) return;
     const start = at + alignDown(skip, unit);
@@ -197,17 +213,24 @@ function* readBacking(node: Node | null, into: Uint8Array, offset: number, which
   try {
     yield* readPadded(node, into, offset);
   } catch (error) {
-    throw new BlockError(toBlockError(error).code, `error while reading from ${which} backing file`, { errno: toBlockError(error).errno, cause: error });
+    throw new BlockError(toBlockError(error).code, `error while reading from ${which} backing file`, {
+      errno: toBlockError(error).errno,
+      cause: error,
+    });
   }
 }
 
 function* put({ node, old, kernel, options }: Rebase, bytes: Uint8Array, start: number, end: number, offset: number): Op<void> {
   const behind = offset + start >= (old?.size ?? 0);
   try {
-    if (behind || (end - start >= MIN_ZEROS && kernel.isZero(start, end - start))) yield* writeZeroes(node, offset + start, end - start);
+    if (behind || (end - start >= MIN_ZEROS && kernel.isZero(start, end - start)))
+      yield* writeZeroes(node, offset + start, end - start);
     else yield* write(node, bytes.subarray(start, end), offset + start, options.compress === true ? { compressed: true } : {});
   } catch (error) {
     const inner = toBlockError(error);
-    throw new BlockError(inner.code, `Error while writing to COW image: ${strerror(inner.errno)}`, { errno: inner.errno, cause: error });
+    throw new BlockError(inner.code, `Error while writing to COW image: ${strerror(inner.errno)}`, {
+      errno: inner.errno,
+      cause: error,
+    });
   }
 }

@@ -18,7 +18,8 @@ export function* resizeImage(node: Node, size: number, options: ResizeOptions = 
   const preallocation = options.preallocation ?? "off";
   const current = imageSize(node);
   if (size <= 0 || !Number.isSafeInteger(size)) throw new BlockError("ERR_INVALID_ARGUMENT", "New image size must be positive");
-  if (size <= current && preallocation !== "off") throw new BlockError("ERR_INVALID_ARGUMENT", "Preallocation can only be used for growing images");
+  if (size <= current && preallocation !== "off")
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Preallocation can only be used for growing images");
   if (size < current && options.shrink !== true) {
     throw new BlockError("ERR_INVALID_ARGUMENT", "Use the --shrink option to perform a shrink operation.");
   }

@@ -12,9 +12,12 @@ export function findSnapshot(snapshots: readonly SnapshotInfo[], text: string): 
     const id = options["snapshot.id"];
     const name = options["snapshot.name"];
     for (const key of Object.keys(options)) {
-      if (key !== "snapshot.id" && key !== "snapshot.name") throw new BlockError("ERR_INVALID_ARGUMENT", `Failed in parsing snapshot param '${text}'`);
+      if (key !== "snapshot.id" && key !== "snapshot.name")
+        throw new BlockError("ERR_INVALID_ARGUMENT", `Failed in parsing snapshot param '${text}'`);
     }
-    return snapshots.find((snapshot) => (id === undefined || snapshot.id === id) && (name === undefined || snapshot.name === name));
+    return snapshots.find(
+      (snapshot) => (id === undefined || snapshot.id === id) && (name === undefined || snapshot.name === name),
+    );
   }
   return snapshots.find((snapshot) => snapshot.id === text) ?? snapshots.find((snapshot) => snapshot.name === text);
 }
@@ -24,9 +27,12 @@ export function* loadSnapshot(node: Node, text: string): Op<void> {
   const impl = node.impl;
   const verbs = impl.shape === "mapped" ? impl.snapshots : undefined;
   if (verbs === undefined) {
-    throw new BlockError("ERR_UNSUPPORTED", `Failed to load snapshot: Device '' does not support internal snapshots`, { node: node.nodeName });
+    throw new BlockError("ERR_UNSUPPORTED", `Failed to load snapshot: Device '' does not support internal snapshots`, {
+      node: node.nodeName,
+    });
   }
   const found = findSnapshot(verbs.list(), text);
-  if (found === undefined) throw new BlockError("ERR_NOT_FOUND", "Failed to load snapshot: Can't find snapshot", { node: node.nodeName });
+  if (found === undefined)
+    throw new BlockError("ERR_NOT_FOUND", "Failed to load snapshot: Can't find snapshot", { node: node.nodeName });
   yield* verbs.load(found);
 }

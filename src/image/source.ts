@@ -56,7 +56,11 @@ export class ConcatenatedSource implements CopySource {
       } catch (error) {
         // When salvaging, ask for less and less: what cannot be told about may lie behind this sector.
         if (onBadSector !== null && asked > SECTOR) continue;
-        const failure = new BlockError("ERR_IO", `error while reading block status at offset ${offset}: ${strerror(toBlockError(error).errno)}`, { cause: error });
+        const failure = new BlockError(
+          "ERR_IO",
+          `error while reading block status at offset ${offset}: ${strerror(toBlockError(error).errno)}`,
+          { cause: error },
+        );
         if (onBadSector === null) throw failure;
         onBadSector(failure.message);
         return { length: Math.min(length, SECTOR), kind: "data" };
@@ -74,7 +78,7 @@ export class ConcatenatedSource implements CopySource {
 
   *read(into: Uint8Array, offset: number): Op<void> {
     const parts: Op<void>[] = [];
-    for (let done = 0; done < into.length; ) {
+    for (let done = 0; done < into.length;) {
       const index = this.#indexOf(offset + done);
       const node = this.#nodes[index]!;
       const at = offset + done - this.#starts[index]!;
@@ -106,5 +110,9 @@ export class ConcatenatedSource implements CopySource {
 
 function readError(offset: number, error: unknown): BlockError {
   const inner = toBlockError(error);
-  return new BlockError(inner.code, `error while reading at byte ${offset}: ${strerror(inner.errno)}`, { errno: inner.errno, offset, cause: error });
+  return new BlockError(inner.code, `error while reading at byte ${offset}: ${strerror(inner.errno)}`, {
+    errno: inner.errno,
+    offset,
+    cause: error,
+  });
 }

@@ -45,7 +45,7 @@ export function* streamIn(from: ReadStream, target: Node, options: StreamOptions
     const filled = alignUp(length, unit);
     buffer.fill(0, length, filled);
     if (at + whole > target.size) yield* truncate(target, alignUp(at + whole, GROW), { preallocation: "off" });
-    for (let done = 0; done < filled; ) {
+    for (let done = 0; done < filled;) {
       const zeros = kernel.zeroRun(done, filled - done, granule);
       done += zeros;
       if (done >= filled) break;
@@ -69,7 +69,7 @@ export function* streamOut(sources: readonly Node[], to: WriteStream, options: O
   let sent = 0;
   for (const node of sources) {
     const size = imageSize(node);
-    for (let at = 0; at < size; ) {
+    for (let at = 0; at < size;) {
       throwIfAborted(options.signal);
       const part = buffer.subarray(0, Math.min(CHUNK, size - at));
       yield* readPadded(node, part, at);

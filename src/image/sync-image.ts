@@ -59,7 +59,9 @@ export class SyncImage {
   extents(options: { from?: number; to?: number } = {}): MapEntry[] {
     const entries: MapEntry[] = [];
     const start = options.from ?? 0;
-    runSync(mapImage(this.node, (entry) => entries.push(entry), { start, length: Math.max(0, (options.to ?? this.size) - start) }));
+    runSync(
+      mapImage(this.node, (entry) => entries.push(entry), { start, length: Math.max(0, (options.to ?? this.size) - start) }),
+    );
     return entries;
   }
   check(options: CheckImageOptions = {}): Camelized<ImageCheck> {

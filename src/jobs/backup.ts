@@ -52,7 +52,10 @@ export function backupDriver(options: BackupOptions): JobDriver {
       }
       const run = todo.nextDirty(offset, CHUNK);
       if (run === null || run.offset >= offset + length) return bytes;
-      const piece: Piece = { offset: run.offset, length: Math.min(run.length, alignUp(offset + length, clusterSize) - run.offset, source.size - run.offset) };
+      const piece: Piece = {
+        offset: run.offset,
+        length: Math.min(run.length, alignUp(offset + length, clusterSize) - run.offset, source.size - run.offset),
+      };
       copying.push(piece);
       todo.clear(piece.offset, piece.length);
       try {

@@ -263,7 +263,7 @@ class BlockCopy {
     // Up to the first multiple of the granule by itself, then granule by granule.
     const head = Math.min(length, alignUp(offset, granule) - offset);
     let dataStart = -1;
-    for (let at = 0; at < length; ) {
+    for (let at = 0; at < length;) {
       const room = at < head ? head - at : length - at;
       const zeros = kernel.zeroRun(base + at, room, at < head ? room : granule);
       if (zeros > 0 && (zeros >= minZeros || dataStart < 0 || at + zeros === length)) {

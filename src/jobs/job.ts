@@ -9,10 +9,31 @@ import { RateLimit } from "../base/rate-limit.js";
 import { TimedWaitRequest, WaitQueue, WaitRequest, type Op } from "../block/op.js";
 import type { JobTransaction } from "./transaction.js";
 
-export const JOB_STATES = ["undefined", "created", "running", "paused", "ready", "standby", "waiting", "pending", "aborting", "concluded", "null"] as const;
+export const JOB_STATES = [
+  "undefined",
+  "created",
+  "running",
+  "paused",
+  "ready",
+  "standby",
+  "waiting",
+  "pending",
+  "aborting",
+  "concluded",
+  "null",
+] as const;
 export type JobStatus = (typeof JOB_STATES)[number];
 export type JobVerb = "cancel" | "pause" | "resume" | "set-speed" | "complete" | "finalize" | "dismiss" | "change";
-export type JobType = "commit" | "stream" | "mirror" | "backup" | "create" | "amend" | "snapshot-load" | "snapshot-save" | "snapshot-delete";
+export type JobType =
+  | "commit"
+  | "stream"
+  | "mirror"
+  | "backup"
+  | "create"
+  | "amend"
+  | "snapshot-load"
+  | "snapshot-save"
+  | "snapshot-delete";
 
 const NEXT: Record<JobStatus, readonly JobStatus[]> = {
   undefined: ["created"],
@@ -148,14 +169,18 @@ export class Job {
   // ---- state ------------------------------------------------------------------------------------------------------
 
   transition(to: JobStatus): void {
-    if (!NEXT[this.#status].includes(to)) throw new Error(`Blockcore internal error: job '${this.id}' cannot go from ${this.#status} to ${to}`);
+    if (!NEXT[this.#status].includes(to))
+      throw new Error(`Blockcore internal error: job '${this.id}' cannot go from ${this.#status} to ${to}`);
     this.#status = to;
     this.events.statusChanged(this, to);
   }
 
   check(verb: JobVerb): void {
     if (ALLOWED[verb].includes(this.#status)) return;
-    throw new BlockError("ERR_INVALID_ARGUMENT", `Job '${this.id}' in state '${this.#status}' cannot accept command verb '${verb}'`);
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      `Job '${this.id}' in state '${this.#status}' cannot accept command verb '${verb}'`,
+    );
   }
 
   // ---- verbs ------------------------------------------------------------------------------------------------------
@@ -188,7 +213,10 @@ export class Job {
 
   setSpeed(speed: number): void {
     this.check("set-speed");
-    if (speed < 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'speed' expects a non-negative value", { qmpClass: "GenericError" });
+    if (speed < 0)
+      throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'speed' expects a non-negative value", {
+        qmpClass: "GenericError",
+      });
     this.rateLimit.setSpeed(speed);
     this.#wake.wakeAll();
   }
@@ -284,7 +312,8 @@ export class Job {
       failure = error instanceof BlockError ? error : new BlockError("ERR_IO", (error as Error).message, { cause: error });
     }
     this.busy = false;
-    if (failure === null && this.isForceCancelled) failure = new BlockError("ERR_ABORTED", "Operation canceled", { errno: "ECANCELED" });
+    if (failure === null && this.isForceCancelled)
+      failure = new BlockError("ERR_ABORTED", "Operation canceled", { errno: "ECANCELED" });
     yield* this.#conclude(failure);
   }
 

@@ -172,4 +172,3 @@ function* turnOver(options: MirrorOptions): Op<void> {
 export function defaultGranularity(clusterSize: number | undefined): number {
   return clusterSize === undefined ? 64 * KiB : Math.min(64 * KiB, Math.max(4 * KiB, clusterSize));
 }
-

@@ -26,7 +26,9 @@ export function streamDriver(options: StreamOptions): JobDriver {
   const { top, base } = options;
   const impl = top.impl;
   if (impl.shape !== "mapped" || impl.prepareWrite === undefined || impl.changeBackingFile === undefined) {
-    throw new BlockError("ERR_UNSUPPORTED", `Format driver '${top.driver.name}' cannot stream into an image`, { qmpClass: "NotSupported" });
+    throw new BlockError("ERR_UNSUPPORTED", `Format driver '${top.driver.name}' cannot stream into an image`, {
+      qmpClass: "NotSupported",
+    });
   }
   return {
     type: "stream",
@@ -50,7 +52,8 @@ export function streamDriver(options: StreamOptions): JobDriver {
             const status = yield* side("read", blockStatus(top, offset, limit, { base, wantZero: false }));
             cursor = offset + status.length;
             // In the top image already, or nowhere above the base: nothing to copy.
-            if (status.depth > 0 && (status.allocated || (base === null && !status.zero))) return { offset, length: status.length };
+            if (status.depth > 0 && (status.allocated || (base === null && !status.zero)))
+              return { offset, length: status.length };
             job.progress.current = current += status.length;
             yield* job.pausePoint();
           }

@@ -83,10 +83,17 @@ export async function nbdStorage(options: NbdStorageOptions): Promise<Storage> {
     ...(first.has(ExportFlag.writeZeroes)
       ? {
           writeZeroes: (offset: number, length: number, flags: { mayUnmap?: boolean; noFallback?: boolean }) =>
-            attempt((c) => c.writeZeroes(offset, length, { mayUnmap: flags.mayUnmap === true, fast: flags.noFallback === true && c.has(ExportFlag.fastZero) })),
+            attempt((c) =>
+              c.writeZeroes(offset, length, {
+                mayUnmap: flags.mayUnmap === true,
+                fast: flags.noFallback === true && c.has(ExportFlag.fastZero),
+              }),
+            ),
         }
       : {}),
-    ...(first.has(ExportFlag.trim) ? { discard: (offset: number, length: number) => attempt((c) => c.trim(offset, length)) } : {}),
+    ...(first.has(ExportFlag.trim)
+      ? { discard: (offset: number, length: number) => attempt((c) => c.trim(offset, length)) }
+      : {}),
     ...(first.canBlockStatus
       ? {
           async extents(offset: number, length: number): Promise<StorageExtent[]> {
@@ -104,5 +111,13 @@ export async function nbdStorage(options: NbdStorageOptions): Promise<Storage> {
         }
       : {}),
   };
-  return { kind: "nbd", name: options.name, readOnly: options.readOnly, alignment: Math.max(1, first.info.minBlock), fixedSize: true, sync: null, async: face };
+  return {
+    kind: "nbd",
+    name: options.name,
+    readOnly: options.readOnly,
+    alignment: Math.max(1, first.info.minBlock),
+    fixedSize: true,
+    sync: null,
+    async: face,
+  };
 }

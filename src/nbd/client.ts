@@ -2,8 +2,24 @@
 import { BlockError, type Errno } from "../base/error.js";
 import { decodeText, encodeText, readU64BE, viewOf, writeU64BE } from "../base/bytes.js";
 import {
-  CHUNK_DONE, CHUNK_MAGIC, ChunkType, Command, CommandFlag, ExportFlag, HandshakeFlag, Info, MAX_OPTION, MAX_PAYLOAD, NBD_MAGIC, Option, OPTION_MAGIC,
-  OPTION_REPLY_MAGIC_HI, OPTION_REPLY_MAGIC_LO, Reply, REQUEST_MAGIC, SIMPLE_REPLY_MAGIC,
+  CHUNK_DONE,
+  CHUNK_MAGIC,
+  ChunkType,
+  Command,
+  CommandFlag,
+  ExportFlag,
+  HandshakeFlag,
+  Info,
+  MAX_OPTION,
+  MAX_PAYLOAD,
+  NBD_MAGIC,
+  Option,
+  OPTION_MAGIC,
+  OPTION_REPLY_MAGIC_HI,
+  OPTION_REPLY_MAGIC_LO,
+  Reply,
+  REQUEST_MAGIC,
+  SIMPLE_REPLY_MAGIC,
 } from "./constants.js";
 import { ByteReader, MessageWriter, type Duplex } from "./duplex.js";
 import type { Extent } from "./export.js";
@@ -39,7 +55,16 @@ interface Pending {
   reject(error: unknown): void;
 }
 
-const ERRNO: Record<number, Errno> = { 1: "EPERM", 5: "EIO", 12: "ENOMEM", 22: "EINVAL", 28: "ENOSPC", 75: "EOVERFLOW", 95: "ENOTSUP", 108: "ESHUTDOWN" };
+const ERRNO: Record<number, Errno> = {
+  1: "EPERM",
+  5: "EIO",
+  12: "ENOMEM",
+  22: "EINVAL",
+  28: "ENOSPC",
+  75: "EOVERFLOW",
+  95: "ENOTSUP",
+  108: "ESHUTDOWN",
+};
 /** Names of exports a server may list. */
 const MAX_LISTED = 10_000;
 
@@ -73,7 +98,8 @@ class Negotiation {
   }
 
   async #startTls(): Promise<void> {
-    if (this.duplex.startTls === undefined) throw new BlockError("ERR_UNSUPPORTED", "TLS is not possible on this kind of connection");
+    if (this.duplex.startTls === undefined)
+      throw new BlockError("ERR_UNSUPPORTED", "TLS is not possible on this kind of connection");
     const { ok, message } = await this.ask(Option.startTls, new Uint8Array(0));
     if (!ok) throw protocolError(`TLS was refused: ${message}`);
     this.duplex = await this.duplex.startTls();
@@ -94,12 +120,17 @@ class Negotiation {
   }
 
   /** Sends an option and collects its replies up to the last one. */
-  async ask(option: number, data: Uint8Array, hear: (type: number, data: Uint8Array) => void = () => {}): Promise<{ ok: boolean; code: number; message: string }> {
+  async ask(
+    option: number,
+    data: Uint8Array,
+    hear: (type: number, data: Uint8Array) => void = () => {},
+  ): Promise<{ ok: boolean; code: number; message: string }> {
     await this.#send(option, data);
     for (let replies = 0; replies < MAX_LISTED; replies++) {
       const reply = (await this.reader.read(20)).slice();
       const view = viewOf(reply);
-      if (view.getUint32(0) !== OPTION_REPLY_MAGIC_HI || view.getUint32(4) !== OPTION_REPLY_MAGIC_LO) throw protocolError("bad reply magic");
+      if (view.getUint32(0) !== OPTION_REPLY_MAGIC_HI || view.getUint32(4) !== OPTION_REPLY_MAGIC_LO)
+        throw protocolError("bad reply magic");
       if (view.getUint32(8) !== option) throw protocolError("a reply to another option");
       const type = view.getUint32(12);
       const length = view.getUint32(16);
@@ -115,7 +146,8 @@ class Negotiation {
   async setContexts(exportName: string, contexts: readonly string[]): Promise<void> {
     if (!this.structured || contexts.length === 0) return;
     await this.ask(Option.setMetaContext, contextData(exportName, contexts), (type, data) => {
-      if (type === Reply.metaContext && data.length >= 4) this.contextIds.set(viewOf(data).getUint32(0), decodeText(data.subarray(4)));
+      if (type === Reply.metaContext && data.length >= 4)
+        this.contextIds.set(viewOf(data).getUint32(0), decodeText(data.subarray(4)));
     });
   }
 
@@ -138,16 +170,29 @@ class Negotiation {
     data.set(bytes, 4);
     view.setUint16(4 + bytes.length, wanted.length);
     wanted.forEach((type, i) => view.setUint16(6 + bytes.length + 2 * i, type));
-    const info: ExportInfo = { name, description: "", size: -1, flags: 0, minBlock: 1, preferredBlock: 4096, maxBlock: MAX_PAYLOAD, contexts: [] };
+    const info: ExportInfo = {
+      name,
+      description: "",
+      size: -1,
+      flags: 0,
+      minBlock: 1,
+      preferredBlock: 4096,
+      maxBlock: MAX_PAYLOAD,
+      contexts: [],
+    };
     const { ok, code, message } = await this.ask(option, data, (type, body) => {
       if (type === Reply.info && body.length >= 2) hearInfo(info, body);
     });
     if (!ok) {
       await this.abort();
-      throw new BlockError("ERR_NOT_FOUND", code === Reply.unknown ? `Requested export not available` : `NBD server refused the export '${name}': ${message}`, {
-        errno: "EINVAL",
-        ...(message === "" ? {} : { hint: `server reported: ${message}` }),
-      });
+      throw new BlockError(
+        "ERR_NOT_FOUND",
+        code === Reply.unknown ? `Requested export not available` : `NBD server refused the export '${name}': ${message}`,
+        {
+          errno: "EINVAL",
+          ...(message === "" ? {} : { hint: `server reported: ${message}` }),
+        },
+      );
     }
     if (info.size < 0 || !Number.isSafeInteger(info.size)) throw protocolError("the export has no valid size");
     return info;
@@ -270,7 +315,9 @@ export class NbdClient {
   // ---- requests ---------------------------------------------------------------------------------------------------
 
   async read(into: Uint8Array, offset: number): Promise<void> {
-    await this.#split(into.length, (at, length) => this.#request(Command.read, 0, offset + at, length, null, into.subarray(at, at + length)));
+    await this.#split(into.length, (at, length) =>
+      this.#request(Command.read, 0, offset + at, length, null, into.subarray(at, at + length)),
+    );
   }
   async write(from: Uint8Array, offset: number, fua = false): Promise<void> {
     await this.#split(from.length, (at, length) =>
@@ -290,7 +337,11 @@ export class NbdClient {
   /** Extents of the first agreed context (or of `context`) from `offset` on. */
   async blockStatus(offset: number, length: number, context?: string): Promise<Extent[]> {
     const id = [...this.#contextIds].find(([, name]) => context === undefined || name === context)?.[0];
-    if (id === undefined) throw new BlockError("ERR_UNSUPPORTED", `The NBD server does not offer the metadata context '${context ?? "base:allocation"}'`);
+    if (id === undefined)
+      throw new BlockError(
+        "ERR_UNSUPPORTED",
+        `The NBD server does not offer the metadata context '${context ?? "base:allocation"}'`,
+      );
     const pending = await this.#request(Command.blockStatus, 0, offset, Math.min(length, 0x7fffffff), null, null);
     const extents = pending.extents.get(id);
     if (extents === undefined || extents.length === 0) throw protocolError("no block status came");
@@ -312,7 +363,14 @@ export class NbdClient {
     for (let at = 0; at < length; at += most) await work(offset + at, Math.min(most, length - at));
   }
 
-  #request(command: number, flags: number, offset: number, length: number, payload: Uint8Array | null, into: Uint8Array | null): Promise<Pending> {
+  #request(
+    command: number,
+    flags: number,
+    offset: number,
+    length: number,
+    payload: Uint8Array | null,
+    into: Uint8Array | null,
+  ): Promise<Pending> {
     if (this.#closed !== null) return Promise.reject(this.#lost());
     const cookie = (this.#cookie = (this.#cookie + 1) % 0xffffffff);
     const head = new Uint8Array(28);
@@ -324,7 +382,16 @@ export class NbdClient {
     writeU64BE(view, 16, offset);
     view.setUint32(24, length);
     return new Promise((resolve, reject) => {
-      const pending: Pending = { command, offset, into, received: 0, extents: new Map(), failure: null, resolve: () => resolve(pending), reject };
+      const pending: Pending = {
+        command,
+        offset,
+        into,
+        received: 0,
+        extents: new Map(),
+        failure: null,
+        resolve: () => resolve(pending),
+        reject,
+      };
       this.#pending.set(cookie, pending);
       this.#writer.send(payload === null ? [head] : [head, payload]).catch((error: unknown) => this.#end(error));
     });
@@ -359,7 +426,10 @@ export class NbdClient {
     this.#pending.clear();
   }
   #lost(): BlockError {
-    return new BlockError("ERR_IO", `The NBD connection is lost: ${this.#closed!.message}`, { errno: "EIO", cause: this.#closed });
+    return new BlockError("ERR_IO", `The NBD connection is lost: ${this.#closed!.message}`, {
+      errno: "EIO",
+      cause: this.#closed,
+    });
   }
 
   async #reply(): Promise<void> {
@@ -402,7 +472,8 @@ export class NbdClient {
         return;
       }
       case ChunkType.blockStatus: {
-        if (length < 12 || (length - 4) % 8 !== 0 || length > MAX_PAYLOAD) throw protocolError("a block status chunk has a wrong length");
+        if (length < 12 || (length - 4) % 8 !== 0 || length > MAX_PAYLOAD)
+          throw protocolError("a block status chunk has a wrong length");
         const bytes = (await this.#reader.read(length)).slice();
         const view = viewOf(bytes);
         const extents: Extent[] = [];
@@ -444,7 +515,17 @@ export class NbdClient {
 
 function remoteError(code: number, text: string): BlockError {
   const errno = ERRNO[code] ?? "EINVAL";
-  return new BlockError(errno === "ENOSPC" ? "ERR_NO_SPACE" : errno === "EPERM" ? "ERR_PERMISSION" : errno === "ENOTSUP" ? "ERR_UNSUPPORTED" : "ERR_IO", text === "" ? `The NBD server reports an error (${errno})` : text, {
-    errno,
-  });
+  return new BlockError(
+    errno === "ENOSPC"
+      ? "ERR_NO_SPACE"
+      : errno === "EPERM"
+        ? "ERR_PERMISSION"
+        : errno === "ENOTSUP"
+          ? "ERR_UNSUPPORTED"
+          : "ERR_IO",
+    text === "" ? `The NBD server reports an error (${errno})` : text,
+    {
+      errno,
+    },
+  );
 }

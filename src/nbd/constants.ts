@@ -63,11 +63,28 @@ export const EXTENDED_CHUNK_MAGIC = 0x6e8a278c;
 export const Command = { read: 0, write: 1, disconnect: 2, flush: 3, trim: 4, cache: 5, writeZeroes: 6, blockStatus: 7 } as const;
 export const CommandFlag = { fua: 1, noHole: 2, df: 4, requestOne: 8, fastZero: 16, payloadLength: 32 } as const;
 
-export const ChunkType = { none: 0, data: 1, hole: 2, blockStatus: 5, blockStatusExtended: 6, error: 32769, errorOffset: 32770 } as const;
+export const ChunkType = {
+  none: 0,
+  data: 1,
+  hole: 2,
+  blockStatus: 5,
+  blockStatusExtended: 6,
+  error: 32769,
+  errorOffset: 32770,
+} as const;
 export const CHUNK_DONE = 1;
 
 /** Error numbers on the wire. */
-export const NbdError = { EPERM: 1, EIO: 5, ENOMEM: 12, EINVAL: 22, ENOSPC: 28, EOVERFLOW: 75, ENOTSUP: 95, ESHUTDOWN: 108 } as const;
+export const NbdError = {
+  EPERM: 1,
+  EIO: 5,
+  ENOMEM: 12,
+  EINVAL: 22,
+  ENOSPC: 28,
+  EOVERFLOW: 75,
+  ENOTSUP: 95,
+  ESHUTDOWN: 108,
+} as const;
 
 export const StateFlag = { hole: 1, zero: 2 } as const;
 

@@ -171,7 +171,8 @@ export function messageDuplex(channel: MessageChannelLike): Duplex {
         if (channel.send !== undefined) channel.send(copy);
         else channel.postMessage!(copy);
       }
-      while ((channel.bufferedAmount ?? 0) > SOCKET_BUFFER && !ended) await new Promise<void>((resolve) => setTimeout(resolve, 5));
+      while ((channel.bufferedAmount ?? 0) > SOCKET_BUFFER && !ended)
+        await new Promise<void>((resolve) => setTimeout(resolve, 5));
     },
     close() {
       if (!ended) {

@@ -37,7 +37,8 @@ export function contextsFor(of: NbdExport, query: string): string[] {
   const all = ["base:allocation"];
   if (of.allocationDepth) all.push("qemu:allocation-depth");
   for (const name of of.bitmaps.keys()) all.push(`qemu:dirty-bitmap:${name}`);
-  if (query === "base:" || query === "qemu:" || query === "qemu:dirty-bitmap:") return all.filter((name) => name.startsWith(query));
+  if (query === "base:" || query === "qemu:" || query === "qemu:dirty-bitmap:")
+    return all.filter((name) => name.startsWith(query));
   return all.filter((name) => name === query);
 }
 
@@ -46,7 +47,8 @@ const MAX_EXTENTS = 128 * 1024;
 
 /** The extents of one context from `offset` on. Covers at least one byte, `length` at most unless the last run reaches further. */
 export function* contextExtents(of: NbdExport, context: string, offset: number, length: number, one: boolean): Op<Extent[]> {
-  if (context.startsWith("qemu:dirty-bitmap:")) return bitmapExtents(of.bitmaps.get(context.slice(18))!, of.backend.size, offset, length, one);
+  if (context.startsWith("qemu:dirty-bitmap:"))
+    return bitmapExtents(of.bitmaps.get(context.slice(18))!, of.backend.size, offset, length, one);
   const extents: Extent[] = [];
   let at = offset;
   const end = offset + length;
@@ -55,7 +57,9 @@ export function* contextExtents(of: NbdExport, context: string, offset: number, 
     const flags =
       context === "base:allocation"
         ? (status.data ? 0 : StateFlag.hole) | (status.zero ? StateFlag.zero : 0)
-        : status.allocated ? status.depth + 1 : 0;
+        : status.allocated
+          ? status.depth + 1
+          : 0;
     const last = extents.at(-1);
     if (last !== undefined && last.flags === flags) last.length += status.length;
     else {

@@ -1,7 +1,17 @@
 /** The server's side of option haggling (fixed newstyle). */
 import { encodeText, decodeText, viewOf, writeU64BE } from "../base/bytes.js";
 import {
-  HandshakeFlag, Info, MAX_NAME, MAX_OPTION, NBD_MAGIC, Option, OPTION_MAGIC, OPTION_REPLY_MAGIC_HI, OPTION_REPLY_MAGIC_LO, Reply, MAX_PAYLOAD,
+  HandshakeFlag,
+  Info,
+  MAX_NAME,
+  MAX_OPTION,
+  NBD_MAGIC,
+  Option,
+  OPTION_MAGIC,
+  OPTION_REPLY_MAGIC_HI,
+  OPTION_REPLY_MAGIC_LO,
+  Reply,
+  MAX_PAYLOAD,
 } from "./constants.js";
 import { ByteReader, type Duplex } from "./duplex.js";
 import { contextsFor, exportFlags, type NbdExport } from "./export.js";
@@ -69,7 +79,8 @@ class Handshake {
     viewOf(hello).setUint16(16, HandshakeFlag.fixedNewstyle | HandshakeFlag.noZeroes);
     await this.#duplex.write([hello]);
     const flags = viewOf(await this.#reader.read(4)).getUint32(0);
-    if ((flags & ~(HandshakeFlag.fixedNewstyle | HandshakeFlag.noZeroes)) !== 0) throw new HandshakeEnded("The client set unknown handshake flags");
+    if ((flags & ~(HandshakeFlag.fixedNewstyle | HandshakeFlag.noZeroes)) !== 0)
+      throw new HandshakeEnded("The client set unknown handshake flags");
     const fixed = (flags & HandshakeFlag.fixedNewstyle) !== 0;
     this.#noZeroes = (flags & HandshakeFlag.noZeroes) !== 0;
     for (;;) {
@@ -80,7 +91,14 @@ class Handshake {
 
   #agree(chosen: NbdExport): Agreement {
     const contexts = this.#contextExport === chosen.name ? this.#contexts : new Map<number, string>();
-    return { duplex: this.#duplex, reader: this.#reader, export: chosen, structured: this.#structured, extended: this.#extended, contexts };
+    return {
+      duplex: this.#duplex,
+      reader: this.#reader,
+      export: chosen,
+      structured: this.#structured,
+      extended: this.#extended,
+      contexts,
+    };
   }
 
   /** Handles one option; the export once one is entered. */
@@ -213,7 +231,8 @@ class Handshake {
     const found = this.#host.find(name);
     if (found === null) throw new OptionError(Reply.unknown, `export '${name}' not present`);
     if (wanted.has(Info.name)) await this.#info(option, Info.name, encodeText(found.name));
-    if (wanted.has(Info.description) && found.description !== "") await this.#info(option, Info.description, encodeText(found.description));
+    if (wanted.has(Info.description) && found.description !== "")
+      await this.#info(option, Info.description, encodeText(found.description));
     const sizes = new Uint8Array(12);
     viewOf(sizes).setUint32(0, 1);
     viewOf(sizes).setUint32(4, found.preferredBlock);

@@ -17,7 +17,8 @@ export function socketAddress(address: NbdAddress): SocketAddress {
   const { server } = address;
   if (server.type === "unix") return { path: server.path };
   const port = Number(server.port);
-  if (!Number.isInteger(port) || port < 0 || port > 65535) throw new BlockError("ERR_INVALID_ARGUMENT", `'${server.port}' is no port number`);
+  if (!Number.isInteger(port) || port < 0 || port > 65535)
+    throw new BlockError("ERR_INVALID_ARGUMENT", `'${server.port}' is no port number`);
   return { host: server.host, port };
 }
 
@@ -32,7 +33,11 @@ function takeAddress(context: OpenContext): NbdAddress {
   if (path !== undefined) return { server: { type: "unix", path }, export: name, tls: false };
   const host = takeString(bag, "host") ?? takeString(options, "host");
   if (host === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "NBD server address missing");
-  return { server: { type: "inet", host, port: takeString(bag, "port") ?? takeString(options, "port") ?? DEFAULT_PORT }, export: name, tls: false };
+  return {
+    server: { type: "inet", host, port: takeString(bag, "port") ?? takeString(options, "port") ?? DEFAULT_PORT },
+    export: name,
+    tls: false,
+  };
 }
 
 export const nbd: Driver = {
@@ -58,8 +63,14 @@ export const nbd: Driver = {
       } catch (error) {
         const where = address.server.type === "unix" ? address.server.path : `${address.server.host}:${address.server.port}`;
         const code = (error as { code?: string }).code;
-        if (code === "ENOTFOUND") throw new BlockError("ERR_IO", `address resolution failed for ${where}: Name or service not known`, { cause: error });
-        const why = code === "ENOENT" ? "No such file or directory" : code === "ECONNREFUSED" ? "Connection refused" : (error as Error).message;
+        if (code === "ENOTFOUND")
+          throw new BlockError("ERR_IO", `address resolution failed for ${where}: Name or service not known`, { cause: error });
+        const why =
+          code === "ENOENT"
+            ? "No such file or directory"
+            : code === "ECONNREFUSED"
+              ? "Connection refused"
+              : (error as Error).message;
         throw new BlockError("ERR_IO", `Failed to connect to '${where}': ${why}`, { cause: error });
       }
       return await NbdClient.connect(socketDuplex(socket, clientTls({})), { exportName: address.export, tls: address.tls });

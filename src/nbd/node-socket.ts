@@ -50,7 +50,12 @@ export function socketDuplex(socket: Socket, tls?: (socket: Socket) => Promise<S
 export function serverTls(context: SecureContext, requestCert: boolean): (socket: Socket) => Promise<Socket> {
   return (socket) =>
     new Promise((resolve, reject) => {
-      const secure = new (tls().TLSSocket)(socket, { isServer: true, secureContext: context, requestCert, rejectUnauthorized: requestCert });
+      const secure = new (tls().TLSSocket)(socket, {
+        isServer: true,
+        secureContext: context,
+        requestCert,
+        rejectUnauthorized: requestCert,
+      });
       secure.once("secure", () => resolve(secure));
       secure.once("error", reject);
       secure.once("close", () => reject(new Error("The TLS handshake failed")));

@@ -45,7 +45,8 @@ export class NbdServer {
   }
 
   add(added: NbdExport): void {
-    if (this.#exports.has(added.name)) throw new BlockError("ERR_EXISTS", `NBD server already has export named '${added.name}'`, { errno: "EEXIST" });
+    if (this.#exports.has(added.name))
+      throw new BlockError("ERR_EXISTS", `NBD server already has export named '${added.name}'`, { errno: "EEXIST" });
     this.#exports.set(added.name, added);
   }
 

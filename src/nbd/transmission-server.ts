@@ -4,7 +4,17 @@ import { encodeText, readU64BE, viewOf, writeU64BE } from "../base/bytes.js";
 import { runAsync, type Op } from "../block/op.js";
 import { blockStatus } from "../block/status.js";
 import {
-  CHUNK_DONE, CHUNK_MAGIC, ChunkType, Command, CommandFlag, EXTENDED_CHUNK_MAGIC, EXTENDED_REQUEST_MAGIC, MAX_PAYLOAD, NbdError, REQUEST_MAGIC, SIMPLE_REPLY_MAGIC,
+  CHUNK_DONE,
+  CHUNK_MAGIC,
+  ChunkType,
+  Command,
+  CommandFlag,
+  EXTENDED_CHUNK_MAGIC,
+  EXTENDED_REQUEST_MAGIC,
+  MAX_PAYLOAD,
+  NbdError,
+  REQUEST_MAGIC,
+  SIMPLE_REPLY_MAGIC,
 } from "./constants.js";
 import { MessageWriter } from "./duplex.js";
 import { contextExtents } from "./export.js";
@@ -57,7 +67,8 @@ export class Transmission {
         const head = await this.#head();
         if (head === null || head.command === Command.disconnect) return;
         const payload = head.command === Command.write ? await this.#payload(head) : null;
-        while (this.#inFlight >= MAX_IN_FLIGHT || this.#held > MAX_HELD) await new Promise<void>((resolve) => (this.#wake = resolve));
+        while (this.#inFlight >= MAX_IN_FLIGHT || this.#held > MAX_HELD)
+          await new Promise<void>((resolve) => (this.#wake = resolve));
         const cost = head.command === Command.read || head.command === Command.write ? Math.min(head.length, MAX_PAYLOAD) : 0;
         this.#inFlight++;
         this.#held += cost;
@@ -90,7 +101,8 @@ export class Transmission {
   /** The bytes of a write; null when they are too many to hold (they are read and thrown away). */
   async #payload(head: RequestHead): Promise<Uint8Array | null> {
     if (head.length > MAX_PAYLOAD) {
-      if (!Number.isFinite(head.length) || head.length > 4 * MAX_PAYLOAD) throw new Error("A write of that size is not waited for");
+      if (!Number.isFinite(head.length) || head.length > 4 * MAX_PAYLOAD)
+        throw new Error("A write of that size is not waited for");
       await this.#with.reader.skip(head.length);
       return null;
     }
@@ -128,15 +140,22 @@ export class Transmission {
     };
     const known = allowed[command];
     if (known === undefined) throw new RequestError(NbdError.EINVAL, `unknown command ${command}`);
-    if ((flags & ~known) !== 0) throw new RequestError(NbdError.EINVAL, `unsupported flags for command ${command} (got 0x${flags.toString(16)})`);
+    if ((flags & ~known) !== 0)
+      throw new RequestError(NbdError.EINVAL, `unsupported flags for command ${command} (got 0x${flags.toString(16)})`);
     const changes = command === Command.write || command === Command.trim || command === Command.writeZeroes;
     if (changes && !writable) throw new RequestError(NbdError.EPERM, "Export is read-only");
     if (command === Command.flush) return;
     if (!Number.isFinite(offset) || !Number.isFinite(length) || offset > backend.size - length) {
-      throw new RequestError(changes ? NbdError.ENOSPC : NbdError.EINVAL, `operation past EOF; From: ${offset}, Len: ${length}, Size: ${backend.size}`);
+      throw new RequestError(
+        changes ? NbdError.ENOSPC : NbdError.EINVAL,
+        `operation past EOF; From: ${offset}, Len: ${length}, Size: ${backend.size}`,
+      );
     }
     if ((command === Command.read || command === Command.write) && length > MAX_PAYLOAD) {
-      throw new RequestError(command === Command.read ? NbdError.EINVAL : NbdError.ENOMEM, `len (${length}) is larger than max len (${MAX_PAYLOAD})`);
+      throw new RequestError(
+        command === Command.read ? NbdError.EINVAL : NbdError.ENOMEM,
+        `len (${length}) is larger than max len (${MAX_PAYLOAD})`,
+      );
     }
     if (command === Command.blockStatus && (length === 0 || this.#with.contexts.size === 0)) {
       throw new RequestError(NbdError.EINVAL, length === 0 ? "need non-zero length" : "CMD_BLOCK_STATUS not negotiated");
@@ -251,7 +270,10 @@ export class Transmission {
           view.setUint32(8 + i * 8, extent.flags);
         }
       });
-      await this.#writer.send([this.#chunk(head, extended ? ChunkType.blockStatusExtended : ChunkType.blockStatus, bytes.length, --left === 0), bytes]);
+      await this.#writer.send([
+        this.#chunk(head, extended ? ChunkType.blockStatusExtended : ChunkType.blockStatus, bytes.length, --left === 0),
+        bytes,
+      ]);
     }
   }
 

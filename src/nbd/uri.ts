@@ -7,7 +7,8 @@ export interface NbdAddress {
   tls: boolean;
 }
 
-const bad = (uri: string, what: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", `Invalid NBD address '${uri}': ${what}`);
+const bad = (uri: string, what: string): BlockError =>
+  new BlockError("ERR_INVALID_ARGUMENT", `Invalid NBD address '${uri}': ${what}`);
 export const DEFAULT_PORT = "10809";
 
 export function parseNbdAddress(text: string): NbdAddress {
@@ -34,7 +35,11 @@ function parseUri(uri: string): NbdAddress {
   if (parameters.size > 0) throw bad(uri, "a TCP address has no parameters");
   const host = /^(\[[^\]]+\]|[^:]*)(?::([0-9]+))?$/.exec(authority!);
   if (host === null) throw bad(uri, "the host is not valid");
-  return { server: { type: "inet", host: host[1]!.replace(/^\[|\]$/g, "") || "localhost", port: host[2] ?? DEFAULT_PORT }, export: name, tls };
+  return {
+    server: { type: "inet", host: host[1]!.replace(/^\[|\]$/g, "") || "localhost", port: host[2] ?? DEFAULT_PORT },
+    export: name,
+    tls,
+  };
 }
 
 function parseOld(text: string): NbdAddress {

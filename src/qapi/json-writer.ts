@@ -8,7 +8,14 @@ import { formatG } from "../base/format.js";
 import { JSON_MAX_NESTING, type JsonValue } from "./json.js";
 
 /** Members with value `undefined` are left out, so that optional results can be written as they are. */
-export type JsonInput = null | boolean | number | bigint | string | readonly JsonInput[] | { readonly [key: string]: JsonInput | undefined };
+export type JsonInput =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | readonly JsonInput[]
+  | { readonly [key: string]: JsonInput | undefined };
 
 export interface JsonWriteOptions {
   /** Newlines and four blanks a level, as `qemu-img --output=json`. */
@@ -36,7 +43,15 @@ export function qdictOrder(keys: readonly string[]): string[] {
     .map((entry) => entry.key);
 }
 
-const SHORT: Record<string, string> = { '"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+const SHORT: Record<string, string> = {
+  '"': '\\"',
+  "\\": "\\\\",
+  "\b": "\\b",
+  "\f": "\\f",
+  "\n": "\\n",
+  "\r": "\\r",
+  "\t": "\\t",
+};
 
 const hex = (unit: number): string => `\\u${unit.toString(16).toUpperCase().padStart(4, "0")}`;
 

@@ -120,7 +120,7 @@ export class JsonReader {
 
   feed(chunk: Uint8Array): void {
     let start = 0;
-    for (let at = 0; at < chunk.length; ) {
+    for (let at = 0; at < chunk.length;) {
       const byte = chunk[at]!;
       const before = this.#state;
       const step = this.#step(byte);
@@ -169,7 +169,13 @@ export class JsonReader {
     if (before !== State.Start && before !== State.Recovery) {
       const bytes = this.#take(EMPTY, 0, 0);
       this.#state = State.Start;
-      if (before === State.Zero || before === State.Digits || before === State.Fraction || before === State.ExponentDigits || before === State.Keyword) {
+      if (
+        before === State.Zero ||
+        before === State.Digits ||
+        before === State.Fraction ||
+        before === State.ExponentDigits ||
+        before === State.Keyword
+      ) {
         this.#emitToken(before, bytes);
       } else {
         this.#fail(bytes);
@@ -435,13 +441,21 @@ function integer(text: string): number | bigint {
 }
 
 const SIMPLE_ESCAPES: Record<string, string> = {
-  '"': '"', "'": "'", "\\": "\\", "/": "/", b: "\b", f: "\f", n: "\n", r: "\r", t: "\t",
+  '"': '"',
+  "'": "'",
+  "\\": "\\",
+  "/": "/",
+  b: "\b",
+  f: "\f",
+  n: "\n",
+  r: "\r",
+  t: "\t",
 };
 
 function unescape(bytes: Uint8Array): string {
   let text = "";
   let plain = 0;
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const byte = bytes[at]!;
     if (byte === 0xc0 && bytes[at + 1] === 0x80) {
       // Modified UTF-8: NUL without a zero byte.
@@ -471,7 +485,10 @@ function unescape(bytes: Uint8Array): string {
           length = 12;
         }
       }
-      if (point < 0 || !isCharacter(point)) throw syntaxError(`${utf8.decode(bytes.subarray(at, at + 6))}${at + 6 > bytes.length ? '"' : ""} is not a valid Unicode character`);
+      if (point < 0 || !isCharacter(point))
+        throw syntaxError(
+          `${utf8.decode(bytes.subarray(at, at + 6))}${at + 6 > bytes.length ? '"' : ""} is not a valid Unicode character`,
+        );
       text += String.fromCodePoint(point);
       at += length;
     } else {

@@ -61,12 +61,13 @@ function parseOne(root: Tree, text: string, at: number, implied: string | undefi
   const key = isImplied ? implied : text.slice(at, end);
 
   const fragments: string[] = [];
-  for (let from = 0; ; ) {
+  for (let from = 0; ;) {
     const rest = key.slice(from);
     const name = (from > 0 ? /^[0-9]+/.exec(rest)?.[0] : undefined) ?? QAPI_NAME.exec(rest)?.[0] ?? "";
     const after = from + name.length;
     if (name === "" || (after < key.length && key[after] !== ".")) throw invalid(`Invalid parameter '${key}'`);
-    if (name.length > MAX_FRAGMENT) throw invalid(`Parameter${name.length === key.length ? "" : " fragment"} '${name}' is too long`);
+    if (name.length > MAX_FRAGMENT)
+      throw invalid(`Parameter${name.length === key.length ? "" : " fragment"} '${name}' is too long`);
     fragments.push(name);
     if (fragments.length > MAX_DEPTH) throw invalid(`Invalid parameter '${key}'`);
     if (after === key.length) break;
@@ -144,8 +145,7 @@ export interface ParsedOpts {
   warnings: string[];
 }
 
-export const ID_HINT: string =
-  "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.";
+export const ID_HINT: string = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.";
 
 /** Names of objects, jobs and exports: letters, digits, "-", ".", "_", starting with a letter. */
 export function isWellFormedId(id: string): boolean {
@@ -214,7 +214,7 @@ export function scalarText(value: JsonValue): string | undefined {
 
 /** True if the list asks for help ("help" or "?" as one of its parts). */
 export function hasHelpOption(text: string): boolean {
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const { value, next } = takeValue(text, at);
     if (value === "help" || value === "?") return true;
     at = next;
@@ -263,7 +263,8 @@ export function flatten(object: JsonObject): JsonObject {
   const flat: JsonObject = {};
   const visit = (value: JsonValue, key: string): void => {
     if (Array.isArray(value) && value.length > 0) value.forEach((item, index) => visit(item, `${key}.${index}`));
-    else if (isJsonObject(value) && Object.keys(value).length > 0) for (const [name, item] of Object.entries(value)) visit(item, `${key}.${name}`);
+    else if (isJsonObject(value) && Object.keys(value).length > 0)
+      for (const [name, item] of Object.entries(value)) visit(item, `${key}.${name}`);
     else setMember(flat, key, value);
   };
   for (const [name, value] of Object.entries(object)) visit(value, name);

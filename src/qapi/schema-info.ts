@@ -91,7 +91,11 @@ export function describeSchema(commands: readonly CommandShape[], events: readon
         return name;
       }
       case "struct":
-        return object(type, () => ({ "meta-type": "object", members: members(type.members, type.memberNotes), ...features(type) }));
+        return object(type, () => ({
+          "meta-type": "object",
+          members: members(type.members, type.memberNotes),
+          ...features(type),
+        }));
       case "union":
         return object(type, () => {
           const tag = resolve(type.base[type.discriminator]!);

@@ -36,11 +36,21 @@ interface Base<T> extends Notes {
 
 export type IntName = "int" | "int8" | "int16" | "int32" | "int64" | "uint8" | "uint16" | "uint32" | "uint64" | "size";
 
-export interface StrType extends Base<string> { readonly kind: "str" }
-export interface BoolType extends Base<boolean> { readonly kind: "bool" }
-export interface NumberType extends Base<number> { readonly kind: "number" }
-export interface NullType extends Base<null> { readonly kind: "null" }
-export interface AnyType extends Base<JsonValue> { readonly kind: "any" }
+export interface StrType extends Base<string> {
+  readonly kind: "str";
+}
+export interface BoolType extends Base<boolean> {
+  readonly kind: "bool";
+}
+export interface NumberType extends Base<number> {
+  readonly kind: "number";
+}
+export interface NullType extends Base<null> {
+  readonly kind: "null";
+}
+export interface AnyType extends Base<JsonValue> {
+  readonly kind: "any";
+}
 /** Values are numbers when safe integers; 64-bit kinds give a bigint beyond. */
 export interface IntType<T extends number | bigint = number | bigint> extends Base<T> {
   readonly kind: "int";
@@ -84,8 +94,18 @@ export interface AlternateType<T = unknown> extends Base<T> {
 }
 
 export type AnySchema =
-  | StrType | BoolType | NumberType | NullType | AnyType | IntType<number> | IntType | EnumType<string>
-  | ArrayType | StructType | UnionType | AlternateType;
+  | StrType
+  | BoolType
+  | NumberType
+  | NullType
+  | AnyType
+  | IntType<number>
+  | IntType
+  | EnumType<string>
+  | ArrayType
+  | StructType
+  | UnionType
+  | AlternateType;
 /** `lazy(() => t)` members break cycles between declarations. */
 export type Member = AnySchema | OptionalType | Lazy;
 export type Members = Readonly<Record<string, Member>>;
@@ -132,7 +152,8 @@ const shortName = (path: Path): string => (typeof path.name === "string" ? path.
 const child = (path: Path, name: string | number): Path => ({ mode: path.mode, parent: path, name });
 
 const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
-const wrongType = (name: string, expected: string): BlockError => fail(`Invalid parameter type for '${name}', expected: ${expected}`);
+const wrongType = (name: string, expected: string): BlockError =>
+  fail(`Invalid parameter type for '${name}', expected: ${expected}`);
 const wrongValue = (name: string, expected: string): BlockError => fail(`Parameter '${name}' expects ${expected}`);
 
 /** The string of a keyval leaf. */
@@ -212,7 +233,8 @@ export function any(notes: Notes = {}): AnyType {
 }
 
 const TWO64 = 2n ** 64n;
-const narrow = (value: bigint): number | bigint => (BigInt.asIntN(54, value) === value && value !== -(2n ** 53n) ? Number(value) : value);
+const narrow = (value: bigint): number | bigint =>
+  BigInt.asIntN(54, value) === value && value !== -(2n ** 53n) ? Number(value) : value;
 
 function int(name: IntName, min: bigint, max: bigint, notes: Notes): IntType {
   const signed = min < 0n;
@@ -226,7 +248,8 @@ function int(name: IntName, min: bigint, max: bigint, notes: Notes): IntType {
         return size.value;
       }
       const parsed = parseInteger(text);
-      if (typeof parsed !== "bigint" || (signed && BigInt.asIntN(64, parsed) !== parsed)) throw wrongValue(fullName(path), "integer");
+      if (typeof parsed !== "bigint" || (signed && BigInt.asIntN(64, parsed) !== parsed))
+        throw wrongValue(fullName(path), "integer");
       return signed ? parsed : BigInt.asUintN(64, parsed);
     }
     const integer = typeof value === "bigint" ? value : Number.isSafeInteger(value) ? BigInt(value as number) : undefined;
@@ -252,20 +275,39 @@ function int(name: IntName, min: bigint, max: bigint, notes: Notes): IntType {
   };
 }
 
-const signedInt = (name: IntName, bits: bigint, notes: Notes): IntType => int(name, -(2n ** (bits - 1n)), 2n ** (bits - 1n) - 1n, notes);
+const signedInt = (name: IntName, bits: bigint, notes: Notes): IntType =>
+  int(name, -(2n ** (bits - 1n)), 2n ** (bits - 1n) - 1n, notes);
 const unsignedInt = (name: IntName, bits: bigint, notes: Notes): IntType => int(name, 0n, 2n ** bits - 1n, notes);
 
 /** QAPI "int": 64-bit signed. Beyond 2^53 the value is a bigint, never rounded. */
-export function int64(notes: Notes = {}): IntType { return signedInt("int", 64n, notes); }
-export function uint64(notes: Notes = {}): IntType { return unsignedInt("uint64", 64n, notes); }
+export function int64(notes: Notes = {}): IntType {
+  return signedInt("int", 64n, notes);
+}
+export function uint64(notes: Notes = {}): IntType {
+  return unsignedInt("uint64", 64n, notes);
+}
 /** 64-bit unsigned; "64k" and the like in keyval input. */
-export function size(notes: Notes = {}): IntType { return unsignedInt("size", 64n, notes); }
-export function int8(notes: Notes = {}): IntType<number> { return signedInt("int8", 8n, notes) as IntType<number>; }
-export function int16(notes: Notes = {}): IntType<number> { return signedInt("int16", 16n, notes) as IntType<number>; }
-export function int32(notes: Notes = {}): IntType<number> { return signedInt("int32", 32n, notes) as IntType<number>; }
-export function uint8(notes: Notes = {}): IntType<number> { return unsignedInt("uint8", 8n, notes) as IntType<number>; }
-export function uint16(notes: Notes = {}): IntType<number> { return unsignedInt("uint16", 16n, notes) as IntType<number>; }
-export function uint32(notes: Notes = {}): IntType<number> { return unsignedInt("uint32", 32n, notes) as IntType<number>; }
+export function size(notes: Notes = {}): IntType {
+  return unsignedInt("size", 64n, notes);
+}
+export function int8(notes: Notes = {}): IntType<number> {
+  return signedInt("int8", 8n, notes) as IntType<number>;
+}
+export function int16(notes: Notes = {}): IntType<number> {
+  return signedInt("int16", 16n, notes) as IntType<number>;
+}
+export function int32(notes: Notes = {}): IntType<number> {
+  return signedInt("int32", 32n, notes) as IntType<number>;
+}
+export function uint8(notes: Notes = {}): IntType<number> {
+  return unsignedInt("uint8", 8n, notes) as IntType<number>;
+}
+export function uint16(notes: Notes = {}): IntType<number> {
+  return unsignedInt("uint16", 16n, notes) as IntType<number>;
+}
+export function uint32(notes: Notes = {}): IntType<number> {
+  return unsignedInt("uint32", 32n, notes) as IntType<number>;
+}
 
 /** An integer that passed validation as a safe number of bytes or items; ERR_OUT_OF_RANGE beyond 2^53-1. */
 export function toSafeNumber(value: number | bigint, name: string): number {
@@ -298,7 +340,9 @@ export function enumeration<const V extends string>(
 export function array<S extends AnySchema | Lazy>(element: S, notes: Notes = {}): ArrayType<Infer<S>> {
   return {
     kind: "array",
-    get element() { return resolve(element); },
+    get element() {
+      return resolve(element);
+    },
     ...notes,
     validate(value, path = ROOT.json) {
       if (!Array.isArray(value)) throw wrongType(fullName(path), "array");
@@ -309,7 +353,12 @@ export function array<S extends AnySchema | Lazy>(element: S, notes: Notes = {})
 }
 
 export function optional<S extends AnySchema | Lazy>(inner: S): OptionalType<Infer<S>> {
-  return { kind: "optional", get inner() { return resolve(inner); } };
+  return {
+    kind: "optional",
+    get inner() {
+      return resolve(inner);
+    },
+  };
 }
 
 /**
@@ -351,7 +400,11 @@ function noneLeft(left: Set<string>, path: Path): void {
 
 type StructNotes = Notes & { memberNotes?: Readonly<Partial<Record<string, Notes>>> };
 
-export function struct<const M extends Members>(name: string, members: M, notes: StructNotes = {}): StructType<Flat<InferMembers<M>>> {
+export function struct<const M extends Members>(
+  name: string,
+  members: M,
+  notes: StructNotes = {},
+): StructType<Flat<InferMembers<M>>> {
   const { memberNotes = {}, ...rest } = notes;
   return {
     kind: "struct",
@@ -370,8 +423,17 @@ export function struct<const M extends Members>(name: string, members: M, notes:
 }
 
 /** Members of a struct followed by more: QAPI's 'base'. */
-export function extend<B extends StructType, const M extends Members>(name: string, base: B, members: M, notes: StructNotes = {}): StructType<Flat<Infer<B> & InferMembers<M>>> {
-  const all = struct(name, { ...base.members, ...members }, { ...notes, memberNotes: { ...base.memberNotes, ...notes.memberNotes } });
+export function extend<B extends StructType, const M extends Members>(
+  name: string,
+  base: B,
+  members: M,
+  notes: StructNotes = {},
+): StructType<Flat<Infer<B> & InferMembers<M>>> {
+  const all = struct(
+    name,
+    { ...base.members, ...members },
+    { ...notes, memberNotes: { ...base.memberNotes, ...notes.memberNotes } },
+  );
   return all as unknown as StructType<Flat<Infer<B> & InferMembers<M>>>;
 }
 
@@ -379,13 +441,11 @@ export function extend<B extends StructType, const M extends Members>(name: stri
  * A flat union: the common members `base`, one of which (`discriminator`, an enum) selects the struct whose members follow.
  * Enum values without a variant have no further members.
  */
-export function union<const B extends Members, const D extends keyof B & string, const V extends Readonly<Record<string, StructType<any>>>>(
-  name: string,
-  base: B,
-  discriminator: D,
-  variants: V,
-  notes: StructNotes = {},
-): UnionType<InferUnion<B, D, V>> {
+export function union<
+  const B extends Members,
+  const D extends keyof B & string,
+  const V extends Readonly<Record<string, StructType<any>>>,
+>(name: string, base: B, discriminator: D, variants: V, notes: StructNotes = {}): UnionType<InferUnion<B, D, V>> {
   const { memberNotes = {}, ...rest } = notes;
   return {
     kind: "union",

@@ -13,5 +13,16 @@ import { driveBackup } from "./actions/drive-backup.js";
 import { internalSnapshot } from "./actions/internal-snapshot.js";
 
 export const ACTIONS: readonly Action[] = [
-  abort, bitmapAdd, bitmapRemove, bitmapClear, bitmapEnable, bitmapDisable, bitmapMerge, blockdevBackup, blockdevSnapshot, internalSnapshot, blockdevSnapshotSync, driveBackup,
+  abort,
+  bitmapAdd,
+  bitmapRemove,
+  bitmapClear,
+  bitmapEnable,
+  bitmapDisable,
+  bitmapMerge,
+  blockdevBackup,
+  blockdevSnapshot,
+  internalSnapshot,
+  blockdevSnapshotSync,
+  driveBackup,
 ];

@@ -8,6 +8,7 @@ export const bitmapMembers: StructType<{ node: string; name: string }> = struct(
 
 export function bitmapOf(core: BlockCore, { node, name }: { node: string; name: string }): NamedBitmap {
   const found = core.devices.get(node)?.backend.root ?? core.nodes.find(node);
-  if (found === null || found === undefined) throw new BlockError("ERR_NOT_FOUND", `Node '${node}' not found`, { qmpClass: "GenericError" });
+  if (found === null || found === undefined)
+    throw new BlockError("ERR_NOT_FOUND", `Node '${node}' not found`, { qmpClass: "GenericError" });
   return getBitmap(found, name);
 }

@@ -116,7 +116,8 @@ export class BlockCore {
    */
   async execute(name: string, args: JsonObject = {}): Promise<JsonValue> {
     const found = findCommand(this.profile, name);
-    if (found === null) throw new BlockError("ERR_UNSUPPORTED", `The command ${name} has not been found`, { qmpClass: "CommandNotFound" });
+    if (found === null)
+      throw new BlockError("ERR_UNSUPPORTED", `The command ${name} has not been found`, { qmpClass: "CommandNotFound" });
     return (await runAsync(this.#run(found, args))) as JsonValue;
   }
 
@@ -124,7 +125,8 @@ export class BlockCore {
     const schema = this.profile === "qemu-2.2" && found.arguments22 !== undefined ? found.arguments22 : found.arguments;
     let checked: JsonObject = {};
     if (schema !== null) checked = schema.validate(args) as JsonObject;
-    else for (const extra of Object.keys(args)) throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter '${extra}' is unexpected`);
+    else
+      for (const extra of Object.keys(args)) throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter '${extra}' is unexpected`);
     const done = yield* this.#turn.acquire();
     try {
       return (yield* found.run(this, checked)) ?? {};
@@ -147,7 +149,8 @@ export class BlockCore {
     if (device !== undefined) {
       const found = this.devices.get(device);
       if (found !== undefined) {
-        if (found.backend.root === null) throw new BlockError("ERR_NOT_FOUND", `Device '${device}' has no medium`, { errno: "ENOMEDIUM" });
+        if (found.backend.root === null)
+          throw new BlockError("ERR_NOT_FOUND", `Device '${device}' has no medium`, { errno: "ENOMEDIUM" });
         return found.backend.root;
       }
     }
@@ -183,7 +186,8 @@ export class BlockCore {
   /** Makes a drive of a node; takes a reference of its own. */
   addDevice(name: string, node: Node | null, options: { removable?: boolean } = {}): Device {
     if (this.devices.has(name)) throw new BlockError("ERR_EXISTS", `Device with id '${name}' already exists`);
-    if (this.nodes.find(name) !== null) throw new BlockError("ERR_EXISTS", `Device name '${name}' conflicts with an existing node name`);
+    if (this.nodes.find(name) !== null)
+      throw new BlockError("ERR_EXISTS", `Device name '${name}' conflicts with an existing node name`);
     const device = new Device(name, node, options);
     this.devices.set(name, device);
     return device;
@@ -215,4 +219,3 @@ export class BlockCore {
     return this.close();
   }
 }
-

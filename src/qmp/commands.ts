@@ -2,7 +2,15 @@
 import type { Command, Profile } from "./command.js";
 import { blockCommit } from "./commands/block-commit.js";
 import { blockExportAdd, blockExportDel, queryBlockExports } from "./commands/block-export.js";
-import { blockJobCancel, blockJobComplete, blockJobDismiss, blockJobFinalize, blockJobPause, blockJobResume, blockJobSetSpeed } from "./commands/block-job-verbs.js";
+import {
+  blockJobCancel,
+  blockJobComplete,
+  blockJobDismiss,
+  blockJobFinalize,
+  blockJobPause,
+  blockJobResume,
+  blockJobSetSpeed,
+} from "./commands/block-job-verbs.js";
 import { blockResize } from "./commands/block-resize.js";
 import { blockStream, blockStreamOld } from "./commands/block-stream.js";
 import { blockdevAdd } from "./commands/blockdev-add.js";
@@ -28,19 +36,72 @@ import { quit } from "./commands/quit.js";
 import { SINGLE_ACTIONS, transaction } from "./commands/transaction.js";
 
 export const COMMANDS: readonly Command[] = [
-  transaction, objectDel, objectAdd, queryQmpSchema, quit, queryCommands, queryVersion, qmpCapabilities, queryBlockExports, blockExportDel, blockExportAdd,
-  nbdServerStop, nbdServerRemove, nbdServerAdd, nbdServerStart, queryJobs, jobFinalize, jobDismiss, jobComplete, jobCancel, jobResume, jobPause,
-  deleteInternalSnapshot, blockdevCreate, blockdevDel, blockdevAdd, blockJobFinalize, blockJobDismiss, blockJobComplete, blockJobResume, blockJobPause,
-  blockJobCancel, blockJobSetSpeed, blockStream, blockStreamOld, blockdevMirror, driveMirror, queryNamedBlockNodes, blockCommit, changeBackingFile,
-  blockResize, queryBlockJobs, queryBlockstats, queryBlock, ...SINGLE_ACTIONS,
+  transaction,
+  objectDel,
+  objectAdd,
+  queryQmpSchema,
+  quit,
+  queryCommands,
+  queryVersion,
+  qmpCapabilities,
+  queryBlockExports,
+  blockExportDel,
+  blockExportAdd,
+  nbdServerStop,
+  nbdServerRemove,
+  nbdServerAdd,
+  nbdServerStart,
+  queryJobs,
+  jobFinalize,
+  jobDismiss,
+  jobComplete,
+  jobCancel,
+  jobResume,
+  jobPause,
+  deleteInternalSnapshot,
+  blockdevCreate,
+  blockdevDel,
+  blockdevAdd,
+  blockJobFinalize,
+  blockJobDismiss,
+  blockJobComplete,
+  blockJobResume,
+  blockJobPause,
+  blockJobCancel,
+  blockJobSetSpeed,
+  blockStream,
+  blockStreamOld,
+  blockdevMirror,
+  driveMirror,
+  queryNamedBlockNodes,
+  blockCommit,
+  changeBackingFile,
+  blockResize,
+  queryBlockJobs,
+  queryBlockstats,
+  queryBlock,
+  ...SINGLE_ACTIONS,
 ];
 
 const MODERN_ONLY: ReadonlySet<string> = new Set([
-  "block-dirty-bitmap-add", "block-dirty-bitmap-remove", "block-dirty-bitmap-clear", "block-dirty-bitmap-enable", "block-dirty-bitmap-disable",
-  "block-dirty-bitmap-merge", "blockdev-backup", "blockdev-snapshot", "blockdev-del",
+  "block-dirty-bitmap-add",
+  "block-dirty-bitmap-remove",
+  "block-dirty-bitmap-clear",
+  "block-dirty-bitmap-enable",
+  "block-dirty-bitmap-disable",
+  "block-dirty-bitmap-merge",
+  "blockdev-backup",
+  "blockdev-snapshot",
+  "blockdev-del",
 ]);
-const known = (profile: Profile) => (each: Command): boolean => (each.profiles?.includes(profile) ?? true) && !(profile === "qemu-2.2" && MODERN_ONLY.has(each.name));
-const LISTS: Record<Profile, readonly Command[]> = { "qemu-2.2": COMMANDS.filter(known("qemu-2.2")), "qemu-7.2": COMMANDS.filter(known("qemu-7.2")) };
+const known =
+  (profile: Profile) =>
+  (each: Command): boolean =>
+    (each.profiles?.includes(profile) ?? true) && !(profile === "qemu-2.2" && MODERN_ONLY.has(each.name));
+const LISTS: Record<Profile, readonly Command[]> = {
+  "qemu-2.2": COMMANDS.filter(known("qemu-2.2")),
+  "qemu-7.2": COMMANDS.filter(known("qemu-7.2")),
+};
 
 export function commandsOf(profile: Profile): readonly Command[] {
   return LISTS[profile];

@@ -43,6 +43,12 @@ export function* openTarget(core: BlockCore, request: TargetRequest): Op<Node> {
     filename,
     ...(format === null ? {} : { driver: format }),
     options,
-    flags: { ...READ_WRITE, unmap: true, noFlush: request.flags.noFlush, writethrough: request.flags.writethrough, noBacking: !request.openBacking },
+    flags: {
+      ...READ_WRITE,
+      unmap: true,
+      noFlush: request.flags.noFlush,
+      writethrough: request.flags.writethrough,
+      noBacking: !request.openBacking,
+    },
   });
 }

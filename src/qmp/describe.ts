@@ -63,7 +63,12 @@ export function* deviceInfo(core: BlockCore, node: Node, flat: boolean): Op<Json
     encrypted: details?.encrypted ?? false,
     ...(modern ? {} : { encryption_key_missing: false }),
     detect_zeroes: node.detectZeroes,
-    bps: 0, bps_rd: 0, bps_wr: 0, iops: 0, iops_rd: 0, iops_wr: 0,
+    bps: 0,
+    bps_rd: 0,
+    bps_wr: 0,
+    iops: 0,
+    iops_rd: 0,
+    iops_wr: 0,
     image: flat ? yield* image(node) : yield* imageChain(node),
     cache: { writeback: !node.flags.writethrough, direct: node.flags.direct, "no-flush": node.flags.noFlush },
     ...(modern ? { write_threshold: 0 } : {}),
@@ -89,22 +94,53 @@ export function* blockInfo(core: BlockCore, device: Device): Op<Json> {
 }
 
 const NO_STATISTICS: Backend["statistics"] = {
-  readBytes: 0, readOperations: 0, writeBytes: 0, writeOperations: 0, flushOperations: 0, unmapBytes: 0, unmapOperations: 0, failedReads: 0, failedWrites: 0,
-  readNs: 0, writeNs: 0, flushNs: 0, highestWrite: 0,
+  readBytes: 0,
+  readOperations: 0,
+  writeBytes: 0,
+  writeOperations: 0,
+  flushOperations: 0,
+  unmapBytes: 0,
+  unmapOperations: 0,
+  failedReads: 0,
+  failedWrites: 0,
+  readNs: 0,
+  writeNs: 0,
+  flushNs: 0,
+  highestWrite: 0,
 };
 
 function statistics(core: BlockCore, of: Backend["statistics"]): Json {
   const old: Json = {
-    rd_bytes: of.readBytes, wr_bytes: of.writeBytes, rd_operations: of.readOperations, wr_operations: of.writeOperations, flush_operations: of.flushOperations,
-    rd_total_time_ns: Math.round(of.readNs), wr_total_time_ns: Math.round(of.writeNs), flush_total_time_ns: Math.round(of.flushNs), wr_highest_offset: of.highestWrite,
+    rd_bytes: of.readBytes,
+    wr_bytes: of.writeBytes,
+    rd_operations: of.readOperations,
+    wr_operations: of.writeOperations,
+    flush_operations: of.flushOperations,
+    rd_total_time_ns: Math.round(of.readNs),
+    wr_total_time_ns: Math.round(of.writeNs),
+    flush_total_time_ns: Math.round(of.flushNs),
+    wr_highest_offset: of.highestWrite,
   };
   if (core.profile === "qemu-2.2") return old;
   return {
     ...old,
-    unmap_bytes: of.unmapBytes, unmap_operations: of.unmapOperations, unmap_total_time_ns: 0, unmap_merged: 0, rd_merged: 0, wr_merged: 0,
-    failed_rd_operations: of.failedReads, failed_wr_operations: of.failedWrites, failed_unmap_operations: 0, failed_flush_operations: 0,
-    invalid_rd_operations: 0, invalid_wr_operations: 0, invalid_unmap_operations: 0, invalid_flush_operations: 0,
-    account_invalid: false, account_failed: false, timed_stats: [],
+    unmap_bytes: of.unmapBytes,
+    unmap_operations: of.unmapOperations,
+    unmap_total_time_ns: 0,
+    unmap_merged: 0,
+    rd_merged: 0,
+    wr_merged: 0,
+    failed_rd_operations: of.failedReads,
+    failed_wr_operations: of.failedWrites,
+    failed_unmap_operations: 0,
+    failed_flush_operations: 0,
+    invalid_rd_operations: 0,
+    invalid_wr_operations: 0,
+    invalid_unmap_operations: 0,
+    invalid_flush_operations: 0,
+    account_invalid: false,
+    account_failed: false,
+    timed_stats: [],
   };
 }
 
@@ -116,7 +152,9 @@ export function nodeStats(core: BlockCore, node: Node, of: Backend["statistics"]
   return {
     ...(modern ? { "node-name": node.nodeName } : {}),
     stats: statistics(core, of),
-    ...(modern && node.driver.name === "file" ? { "driver-specific": { driver: "file", "discard-nb-ok": 0, "discard-nb-failed": 0, "discard-bytes-ok": 0 } } : {}),
+    ...(modern && node.driver.name === "file"
+      ? { "driver-specific": { driver: "file", "discard-nb-ok": 0, "discard-nb-failed": 0, "discard-bytes-ok": 0 } }
+      : {}),
     ...(file === null ? {} : { parent: nodeStats(core, file) }),
     ...(backing === null || backing === file ? {} : { backing: nodeStats(core, backing, NO_STATISTICS, true) }),
   };
@@ -146,6 +184,11 @@ export function blockJobInfo(core: BlockCore, job: Job): Json {
     ready: job.isReady,
     ...(core.profile === "qemu-2.2"
       ? {}
-      : { status: job.status, "auto-finalize": job.autoFinalize, "auto-dismiss": job.autoDismiss, ...(job.error === null ? {} : { error: job.error.message }) }),
+      : {
+          status: job.status,
+          "auto-finalize": job.autoFinalize,
+          "auto-dismiss": job.autoDismiss,
+          ...(job.error === null ? {} : { error: job.error.message }),
+        }),
   };
 }

@@ -54,7 +54,8 @@ export function okReply(result: JsonValue, id: JsonValue | undefined): JsonObjec
 export async function dispatch(core: BlockCore, request: QmpRequest): Promise<JsonObject> {
   try {
     if (request.outOfBand && core.commands().find(({ name }) => name === request.command)?.allowOob !== true) {
-      if (core.commands().some(({ name }) => name === request.command)) throw fail(`The command ${request.command} does not support OOB`);
+      if (core.commands().some(({ name }) => name === request.command))
+        throw fail(`The command ${request.command} does not support OOB`);
     }
     return okReply(await core.execute(request.command, request.arguments), request.id);
   } catch (error) {

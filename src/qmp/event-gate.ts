@@ -3,7 +3,11 @@ import type { QmpEvent } from "./block-core.js";
 
 const PERIOD_MS = 1000;
 /** Limited events, with the member that says what they are about. */
-const LIMITED: Readonly<Record<string, string>> = { QUORUM_REPORT_BAD: "node-name", QUORUM_FAILURE: "reference", BLOCK_WRITE_THRESHOLD: "node-name" };
+const LIMITED: Readonly<Record<string, string>> = {
+  QUORUM_REPORT_BAD: "node-name",
+  QUORUM_FAILURE: "reference",
+  BLOCK_WRITE_THRESHOLD: "node-name",
+};
 
 export class EventGate {
   readonly #send: (event: QmpEvent) => void;

@@ -69,7 +69,8 @@ export class ExportList {
     let stop = (): Promise<void> => Promise.resolve();
     if (address !== null) {
       const listen = this.#listen;
-      if (listen === null) throw new BlockError("ERR_UNSUPPORTED", "There are no listening sockets here: hand connections to the server instead");
+      if (listen === null)
+        throw new BlockError("ERR_UNSUPPORTED", "There are no listening sockets here: hand connections to the server instead");
       stop = yield* foreign("Listening", null, () => listen(address, (duplex) => void nbd.accept(duplex)));
     }
     this.#server = { nbd, stop };
@@ -94,9 +95,11 @@ export class ExportList {
     const server = this.#server;
     if (server === null) throw new BlockError("ERR_CLOSED", "NBD server not running");
     if (request.name.length > 4096) throw new BlockError("ERR_INVALID_ARGUMENT", `export name '${request.name}' too long`);
-    if (request.description.length > 4096) throw new BlockError("ERR_INVALID_ARGUMENT", `description '${request.description}' too long`);
+    if (request.description.length > 4096)
+      throw new BlockError("ERR_INVALID_ARGUMENT", `description '${request.description}' too long`);
     if (request.writable && node.readOnly) {
-      if (node.options["auto-read-only"] !== true || node.options["read-only"] === true) throw new BlockError("ERR_READ_ONLY", "Cannot export read-only node as writable");
+      if (node.options["auto-read-only"] !== true || node.options["read-only"] === true)
+        throw new BlockError("ERR_READ_ONLY", "Cannot export read-only node as writable");
       yield* setWritable(node, true);
     }
     const named = request.bitmaps.map((name) => findInChain(node, name));
@@ -125,7 +128,14 @@ export class ExportList {
       throw error;
     }
     for (const bitmap of named) bitmap.busy = "export";
-    this.#exports.set(request.id, { id: request.id, name: request.name, node: () => backend.node, shuttingDown: false, backend, bitmaps: named });
+    this.#exports.set(request.id, {
+      id: request.id,
+      name: request.name,
+      node: () => backend.node,
+      shuttingDown: false,
+      backend,
+      bitmaps: named,
+    });
   }
 
   find(id: string): Export {

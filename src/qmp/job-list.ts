@@ -48,7 +48,8 @@ export class JobList {
   }
   findBlockJob(id: string): Job {
     const job = this.#jobs.get(id);
-    if (job === undefined || !isBlockJob(job)) throw new BlockError("ERR_NOT_FOUND", `Block job '${id}' not found`, { qmpClass: "DeviceNotActive" });
+    if (job === undefined || !isBlockJob(job))
+      throw new BlockError("ERR_NOT_FOUND", `Block job '${id}' not found`, { qmpClass: "DeviceNotActive" });
     return job;
   }
 
@@ -87,7 +88,11 @@ export class JobList {
       ...(driver.softCancel === undefined ? {} : { softCancel: driver.softCancel }),
       *run(running) {
         // The command that starts a job answers before the job does anything.
-        yield new ForeignRequest("Starting a job", () => undefined, () => new Promise<void>((resolve) => setTimeout(resolve, 0)));
+        yield new ForeignRequest(
+          "Starting a job",
+          () => undefined,
+          () => new Promise<void>((resolve) => setTimeout(resolve, 0)),
+        );
         yield* running.pausePoint();
         yield* driver.run(running);
       },
@@ -134,7 +139,9 @@ export class JobList {
   }
 
   start(job: Job): void {
-    const life = runAsync(job.run()).catch((error: unknown) => this.#core.environment.warn(`job '${job.id}': ${(error as Error).message}`));
+    const life = runAsync(job.run()).catch((error: unknown) =>
+      this.#core.environment.warn(`job '${job.id}': ${(error as Error).message}`),
+    );
     this.#running.add(life);
     void life.then(() => this.#running.delete(life));
   }

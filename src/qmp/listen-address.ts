@@ -10,7 +10,9 @@ export function listenAddress(given: Readonly<Record<string, unknown>>, tlsCreds
     return { type, path: given["path"] };
   }
   if (type === "inet") {
-    for (const name of ["host", "port"]) if (typeof given[name] !== "string") throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter 'addr.data.${name}' is missing`);
+    for (const name of ["host", "port"])
+      if (typeof given[name] !== "string")
+        throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter 'addr.data.${name}' is missing`);
     return { type, host: given["host"] as string, port: given["port"] as string };
   }
   throw new BlockError("ERR_UNSUPPORTED", `Sockets of type '${String(type)}' are not supported`);

@@ -48,7 +48,8 @@ export class NodeList {
         if (!isWellFormedId(name)) throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid node-name: '${name}'`);
         if (isDevice(name)) throw new BlockError("ERR_EXISTS", `node-name=${name} is conflicting with a device id`);
         if (name.length > 31) throw new BlockError("ERR_INVALID_ARGUMENT", "Node name too long");
-        if (seen.has(name) || this.find(name) !== null) throw new BlockError("ERR_EXISTS", `Duplicate nodes with node-name='${name}'`);
+        if (seen.has(name) || this.find(name) !== null)
+          throw new BlockError("ERR_EXISTS", `Duplicate nodes with node-name='${name}'`);
         seen.add(name);
       }
       for (const child of Object.values(value)) visit(child);

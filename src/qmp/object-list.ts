@@ -51,7 +51,8 @@ export class ObjectList {
     const file = properties["file"] as string | undefined;
     if (data !== undefined && file !== undefined) throw fail("'file' and 'data' are mutually exclusive");
     if (data === undefined && file === undefined) throw fail("Either 'file' or 'data' must be provided");
-    if (properties["keyid"] !== undefined) throw new BlockError("ERR_UNSUPPORTED", "Secrets wrapped by another secret are only taken from the command line");
+    if (properties["keyid"] !== undefined)
+      throw new BlockError("ERR_UNSUPPORTED", "Secrets wrapped by another secret are only taken from the command line");
     let bytes: Uint8Array;
     if (data !== undefined) bytes = encodeText(data);
     else {

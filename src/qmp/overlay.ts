@@ -13,7 +13,8 @@ export function checkOverlay(core: BlockCore, overlay: Node): void {
   core.checkFree(overlay);
   if (overlay.backing !== null) throw new BlockError("ERR_INVALID_ARGUMENT", "The overlay already has a backing image");
   if (overlay.parents.length > 0) throw new BlockError("ERR_BUSY", "The overlay is already in use");
-  if (overlay.driver.supportsBacking !== true) throw new BlockError("ERR_UNSUPPORTED", "The overlay does not support backing images");
+  if (overlay.driver.supportsBacking !== true)
+    throw new BlockError("ERR_UNSUPPORTED", "The overlay does not support backing images");
 }
 
 /** Puts `overlay` on top of `old`, at once; `abort` takes it off again. */
@@ -21,7 +22,10 @@ export function* appendOverlay(core: BlockCore, old: Node, overlay: Node): Op<Pr
   core.checkFree(old);
   if (old.size > overlay.size) {
     // A shorter overlay would hide the end of the disk.
-    throw new BlockError("ERR_INVALID_ARGUMENT", `The overlay of ${overlay.size} bytes is smaller than the ${old.size} bytes of node '${old.nodeName}'`);
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      `The overlay of ${overlay.size} bytes is smaller than the ${old.size} bytes of node '${old.nodeName}'`,
+    );
   }
   const wasWritable = old.flags.write;
   yield* drained(old, function* (): Op<void> {

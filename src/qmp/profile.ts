@@ -14,13 +14,28 @@ export interface Divergence {
 }
 
 export const DIVERGENCES: readonly Divergence[] = [
-  { id: "no-such-device", where: "commands that take a device", "qemu-2.2": "DeviceNotFound", "qemu-7.2": "GenericError (block-commit: DeviceNotFound)" },
-  { id: "busy-device", where: "block-stream, block-commit and others", "qemu-2.2": "DeviceInUse", "qemu-7.2": "GenericError \"Node 'x' is busy: …\"" },
+  {
+    id: "no-such-device",
+    where: "commands that take a device",
+    "qemu-2.2": "DeviceNotFound",
+    "qemu-7.2": "GenericError (block-commit: DeviceNotFound)",
+  },
+  {
+    id: "busy-device",
+    where: "block-stream, block-commit and others",
+    "qemu-2.2": "DeviceInUse",
+    "qemu-7.2": "GenericError \"Node 'x' is busy: …\"",
+  },
   { id: "bad-speed", where: "jobs, block-job-set-speed", "qemu-2.2": "InvalidParameter", "qemu-7.2": "GenericError" },
   { id: "not-supported", where: "block-stream, block-commit", "qemu-2.2": "NotSupported", "qemu-7.2": "GenericError" },
   { id: "pause-twice", where: "block-job-pause", "qemu-2.2": "no effect", "qemu-7.2": "error" },
   { id: "resume-running", where: "block-job-resume", "qemu-2.2": "no error", "qemu-7.2": "error" },
-  { id: "cancel-ready", where: "block-job-cancel of a mirror that is ready", "qemu-2.2": "BLOCK_JOB_CANCELLED", "qemu-7.2": "BLOCK_JOB_COMPLETED" },
+  {
+    id: "cancel-ready",
+    where: "block-job-cancel of a mirror that is ready",
+    "qemu-2.2": "BLOCK_JOB_CANCELLED",
+    "qemu-7.2": "BLOCK_JOB_COMPLETED",
+  },
   { id: "complete-paused", where: "block-job-complete", "qemu-2.2": "refused while paused", "qemu-7.2": "allowed" },
   { id: "job-states", where: "JOB_STATUS_CHANGE, BLOCK_JOB_PENDING", "qemu-2.2": "no such events", "qemu-7.2": "sent" },
   { id: "blockdev-add", where: "blockdev-add", "qemu-2.2": "{options: {id, …}}", "qemu-7.2": "flat, node-name" },
@@ -37,6 +52,13 @@ const CLASS_22: Record<Kind, QmpErrorClass> = {
 
 /** An error whose class depends on the dialect. */
 export function dialectError(profile: Profile, kind: Kind, message: string): BlockError {
-  const code = kind === "no-such-device" ? "ERR_NOT_FOUND" : kind === "busy-device" ? "ERR_BUSY" : kind === "bad-speed" ? "ERR_INVALID_ARGUMENT" : "ERR_UNSUPPORTED";
+  const code =
+    kind === "no-such-device"
+      ? "ERR_NOT_FOUND"
+      : kind === "busy-device"
+        ? "ERR_BUSY"
+        : kind === "bad-speed"
+          ? "ERR_INVALID_ARGUMENT"
+          : "ERR_UNSUPPORTED";
   return new BlockError(code, message, { qmpClass: profile === "qemu-2.2" ? CLASS_22[kind] : "GenericError" });
 }

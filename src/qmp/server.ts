@@ -59,7 +59,9 @@ class Session {
   }
 
   async run(): Promise<void> {
-    this.#send({ QMP: { version: versionInfo(this.#core.profile), capabilities: this.#core.profile === "qemu-2.2" ? [] : ["oob"] } } as unknown as JsonInput);
+    this.#send({
+      QMP: { version: versionInfo(this.#core.profile), capabilities: this.#core.profile === "qemu-2.2" ? [] : ["oob"] },
+    } as unknown as JsonInput);
     const queue: Incoming[] = [];
     let wake = (): void => {};
     let room = (): void => {};
@@ -105,7 +107,9 @@ class Session {
       const request = parseRequest(value, this.#oob);
       if (this.#negotiated) return await dispatch(this.#core, request);
       if (request.command !== "qmp_capabilities") {
-        throw new BlockError("ERR_INVALID_ARGUMENT", "Expecting capabilities negotiation with 'qmp_capabilities'", { qmpClass: "CommandNotFound" });
+        throw new BlockError("ERR_INVALID_ARGUMENT", "Expecting capabilities negotiation with 'qmp_capabilities'", {
+          qmpClass: "CommandNotFound",
+        });
       }
       const { enable = [] } = capabilitiesArguments.validate(request.arguments);
       this.#oob = enable.includes("oob");

@@ -53,7 +53,8 @@ function bitmapFor(source: Node, args: BackupArguments): { bitmap: NamedBitmap; 
   if (args.sync === "incremental" || args.sync === "bitmap") {
     if (args.bitmap === undefined) throw fail(`must provide a valid bitmap name for '${args.sync}' sync mode`);
     if (args.sync === "incremental") {
-      if (mode !== undefined && mode !== "on-success") throw fail("Bitmap sync mode must be 'on-success' when using sync mode 'incremental'");
+      if (mode !== undefined && mode !== "on-success")
+        throw fail("Bitmap sync mode must be 'on-success' when using sync mode 'incremental'");
       mode = "on-success";
     }
   }
@@ -73,7 +74,13 @@ function bitmapFor(source: Node, args: BackupArguments): { bitmap: NamedBitmap; 
 }
 
 /** Makes the job; `commit` starts it. The copy is of the disk as it is now. */
-export function* prepareBackup(core: BlockCore, args: BackupArguments, source: Node, target: Node, jobs: JobTransaction | undefined): Op<Prepared> {
+export function* prepareBackup(
+  core: BlockCore,
+  args: BackupArguments,
+  source: Node,
+  target: Node,
+  jobs: JobTransaction | undefined,
+): Op<Prepared> {
   core.checkFree(source);
   core.checkFree(target);
   if (source === target) throw fail("Source and target cannot be the same");
@@ -83,7 +90,10 @@ export function* prepareBackup(core: BlockCore, args: BackupArguments, source: N
   if (source.size !== target.size) throw fail("Source and target image sizes differ");
   const impl = target.impl;
   if (args.compress === true && !(impl.shape === "mapped" && impl.writeCompressed !== undefined)) {
-    throw new BlockError("ERR_UNSUPPORTED", `Compression is not supported for this drive ${core.deviceOf(target)?.name ?? ""}`.trimEnd());
+    throw new BlockError(
+      "ERR_UNSUPPORTED",
+      `Compression is not supported for this drive ${core.deviceOf(target)?.name ?? ""}`.trimEnd(),
+    );
   }
   const id = core.jobs.idFor(args["job-id"], core.deviceOf(source)?.name ?? "");
   const byBitmap = sync === "bitmap" || sync === "incremental";

@@ -54,10 +54,12 @@ const DEFAULT_BUFFER: number = 16 * MiB;
 export function checkMirror(args: MirrorArguments): void {
   const { granularity } = args;
   if (granularity !== undefined && granularity !== 0) {
-    if (granularity < 512 || granularity > 64 * MiB) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'granularity' expects a value in range [512B, 64MB]");
+    if (granularity < 512 || granularity > 64 * MiB)
+      throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'granularity' expects a value in range [512B, 64MB]");
     if (!isPowerOfTwo(granularity)) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'granularity' expects a power of 2");
   }
-  if (args["copy-mode"] === "write-blocking") throw new BlockError("ERR_UNSUPPORTED", "Copy mode 'write-blocking' is not supported: use 'background'");
+  if (args["copy-mode"] === "write-blocking")
+    throw new BlockError("ERR_UNSUPPORTED", "Copy mode 'write-blocking' is not supported: use 'background'");
 }
 
 export function startMirror(core: BlockCore, args: MirrorArguments, extra: MirrorExtra): void {
@@ -70,7 +72,8 @@ export function startMirror(core: BlockCore, args: MirrorArguments, extra: Mirro
   let replaces: Node | null = null;
   if (args.replaces !== undefined) {
     replaces = core.node(args.replaces);
-    if (replaces.size !== source.size) throw new BlockError("ERR_INVALID_ARGUMENT", "cannot replace image with a mirror image of different size");
+    if (replaces.size !== source.size)
+      throw new BlockError("ERR_INVALID_ARGUMENT", "cannot replace image with a mirror image of different size");
   }
   if ((args["buf-size"] ?? 0) < 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Invalid parameter 'buf-size'");
   if (sync === "bitmap" || sync === "incremental") throw new BlockError("ERR_UNSUPPORTED", `Sync mode '${sync}' not supported`);
@@ -80,7 +83,10 @@ export function startMirror(core: BlockCore, args: MirrorArguments, extra: Mirro
     source,
     target,
     sync,
-    granularity: args.granularity === undefined || args.granularity === 0 ? defaultGranularity(target.impl.blockInfo?.().clusterSize) : args.granularity,
+    granularity:
+      args.granularity === undefined || args.granularity === 0
+        ? defaultGranularity(target.impl.blockInfo?.().clusterSize)
+        : args.granularity,
     bufferSize: args["buf-size"] === undefined || args["buf-size"] === 0 ? DEFAULT_BUFFER : args["buf-size"],
     writeBlocking: false,
     targetIsZero: extra.targetIsZero,
@@ -95,7 +101,8 @@ export function startMirror(core: BlockCore, args: MirrorArguments, extra: Mirro
     driver: {
       ...driver,
       *run(running): Op<void> {
-        if (source.size !== target.size) throw new BlockError("ERR_INVALID_ARGUMENT", "Source and target image have different sizes");
+        if (source.size !== target.size)
+          throw new BlockError("ERR_INVALID_ARGUMENT", "Source and target image have different sizes");
         yield* driver.run(running);
       },
     },
@@ -106,4 +113,3 @@ export function startMirror(core: BlockCore, args: MirrorArguments, extra: Mirro
   });
   core.jobs.start(job);
 }
-

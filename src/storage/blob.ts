@@ -26,7 +26,8 @@ function readError(error: unknown, name: string, offset: number): BlockError {
   const kind = (error as { name?: unknown } | null)?.name;
   const details = { node: name, operation: "read", offset, cause: error };
   // What browsers answer when the file was modified after it was picked.
-  if (kind === "NotReadableError") return new BlockError("ERR_CHANGED", `'${name}' has changed or cannot be read any more`, details);
+  if (kind === "NotReadableError")
+    return new BlockError("ERR_CHANGED", `'${name}' has changed or cannot be read any more`, details);
   if (kind === "NotFoundError") return new BlockError("ERR_NOT_FOUND", `'${name}' is no longer there`, details);
   if (kind === "SecurityError") return new BlockError("ERR_PERMISSION", `'${name}' may not be read`, details);
   return new BlockError("ERR_IO", `Could not read '${name}': ${error instanceof Error ? error.message : String(error)}`, details);
@@ -50,7 +51,11 @@ export function blobStorage(blob: BlobLike, options: BlobStorageOptions = {}): S
       throw readError(error, name, offset);
     }
     if (bytes.length !== length) {
-      throw new BlockError("ERR_CHANGED", `'${name}' gave ${bytes.length} bytes instead of ${length}`, { node: name, operation: "read", offset });
+      throw new BlockError("ERR_CHANGED", `'${name}' gave ${bytes.length} bytes instead of ${length}`, {
+        node: name,
+        operation: "read",
+        offset,
+      });
     }
     let at = 0;
     for (const part of parts) {

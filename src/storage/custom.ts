@@ -48,7 +48,10 @@ class Custom {
   private knownSize: number | null;
   private closed = false;
 
-  constructor(readonly source: CustomSource, options: CustomStorageOptions) {
+  constructor(
+    readonly source: CustomSource,
+    options: CustomStorageOptions,
+  ) {
     this.name = options.name ?? "custom";
     this.readOnly = options.readOnly ?? source.write === undefined;
     this.alignment = options.alignment ?? 1;
@@ -62,7 +65,8 @@ class Custom {
     let done = 0;
     while (done < count) {
       const got = yield this.source.read(into.subarray(done, count), offset + done);
-      if (!Number.isInteger(got) || (got as number) < 0 || (got as number) > count - done) throw this.wrong("read", `a number of bytes between 0 and ${count - done}`, got);
+      if (!Number.isInteger(got) || (got as number) < 0 || (got as number) > count - done)
+        throw this.wrong("read", `a number of bytes between 0 and ${count - done}`, got);
       if (got === 0) break;
       done += got as number;
     }
@@ -83,7 +87,8 @@ class Custom {
     while (done < from.length) {
       const got = yield this.source.write!(from.subarray(done), offset + done);
       if (got === undefined) break;
-      if (!Number.isInteger(got) || (got as number) < 1 || (got as number) > from.length - done) throw this.wrong("write", `nothing or a number of bytes between 1 and ${from.length - done}`, got);
+      if (!Number.isInteger(got) || (got as number) < 1 || (got as number) > from.length - done)
+        throw this.wrong("write", `nothing or a number of bytes between 1 and ${from.length - done}`, got);
       done += got as number;
     }
     if (this.knownSize !== null && end > this.knownSize) this.knownSize = end;
@@ -127,7 +132,13 @@ class Custom {
     let at = offset;
     for (const extent of list as (Partial<StorageExtent> | null)[]) {
       const { offset: start, length: size, data } = extent ?? {};
-      if (start !== at || !Number.isSafeInteger(size) || size! <= 0 || at + size! > offset + length || typeof data !== "boolean") {
+      if (
+        start !== at ||
+        !Number.isSafeInteger(size) ||
+        size! <= 0 ||
+        at + size! > offset + length ||
+        typeof data !== "boolean"
+      ) {
         throw this.wrong("extents", "runs {offset, length, data} in order and inside the range", JSON.stringify(extent));
       }
       out.push({ offset: at, length: size!, data });
@@ -139,7 +150,8 @@ class Custom {
   *allocatedSize(): Steps<number | null> {
     if (this.closed) throw closedError(this.name, "allocated-size");
     const size = yield this.source.allocatedSize!();
-    if (size !== null && !(Number.isSafeInteger(size) && (size as number) >= 0)) throw this.wrong("allocatedSize", "a size in bytes or null", size);
+    if (size !== null && !(Number.isSafeInteger(size) && (size as number) >= 0))
+      throw this.wrong("allocatedSize", "a size in bytes or null", size);
     return size as number | null;
   }
 
@@ -155,7 +167,10 @@ class Custom {
   }
 
   wrong(method: string, want: string, got: unknown): BlockError {
-    return new BlockError("ERR_IO", `'${this.name}': ${method} must return ${want}, not ${String(got).slice(0, 80)}`, { node: this.name, operation: method });
+    return new BlockError("ERR_IO", `'${this.name}': ${method} must return ${want}, not ${String(got).slice(0, 80)}`, {
+      node: this.name,
+      operation: method,
+    });
   }
 
   private *sizeNow(): Steps<number> {
@@ -223,8 +238,10 @@ export function customStorage(source: CustomSource, options: CustomStorageOption
     throw new BlockError("ERR_INVALID_ARGUMENT", "A custom storage needs a size and a read method");
   }
   const { alignment = 1, sync = false } = options;
-  if (!Number.isSafeInteger(alignment) || alignment < 1) throw new BlockError("ERR_INVALID_ARGUMENT", "alignment must be a positive integer");
-  if (options.readOnly === false && source.write === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "A writable custom storage needs a write method");
+  if (!Number.isSafeInteger(alignment) || alignment < 1)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "alignment must be a positive integer");
+  if (options.readOnly === false && source.write === undefined)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "A writable custom storage needs a write method");
   const custom = new Custom(source, options);
   const syncFace = (): SyncStorageFace => {
     const face: SyncStorageFace = {
@@ -235,7 +252,8 @@ export function customStorage(source: CustomSource, options: CustomStorageOption
       truncate: (size) => runNow(custom, custom.truncate(size)),
       close: () => runNow(custom, custom.close()),
     };
-    if (source.writeZeroes) face.writeZeroes = (offset, length, flags) => runNow(custom, custom.writeZeroes(offset, length, flags));
+    if (source.writeZeroes)
+      face.writeZeroes = (offset, length, flags) => runNow(custom, custom.writeZeroes(offset, length, flags));
     if (source.discard) face.discard = (offset, length) => runNow(custom, custom.discard(offset, length));
     if (source.extents) face.extents = (offset, length) => runNow(custom, custom.extents(offset, length));
     if (source.allocatedSize) face.allocatedSize = () => runNow(custom, custom.allocatedSize());
@@ -250,12 +268,21 @@ export function customStorage(source: CustomSource, options: CustomStorageOption
       truncate: (size) => runLater(custom, custom.truncate(size)),
       close: () => runLater(custom, custom.close()),
     };
-    if (source.writeZeroes) face.writeZeroes = (offset, length, flags) => runLater(custom, custom.writeZeroes(offset, length, flags));
+    if (source.writeZeroes)
+      face.writeZeroes = (offset, length, flags) => runLater(custom, custom.writeZeroes(offset, length, flags));
     if (source.discard) face.discard = (offset, length) => runLater(custom, custom.discard(offset, length));
     if (source.extents) face.extents = (offset, length) => runLater(custom, custom.extents(offset, length));
     if (source.allocatedSize) face.allocatedSize = () => runLater(custom, custom.allocatedSize());
     return face;
   };
   const { name, readOnly, fixedSize } = custom;
-  return { kind: "custom", name, readOnly, alignment, fixedSize, sync: sync ? syncFace() : null, async: sync ? null : asyncFace() };
+  return {
+    kind: "custom",
+    name,
+    readOnly,
+    alignment,
+    fixedSize,
+    sync: sync ? syncFace() : null,
+    async: sync ? null : asyncFace(),
+  };
 }

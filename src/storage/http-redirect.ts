@@ -10,7 +10,10 @@ export type RedirectPolicy = "follow" | "same-origin" | "error" | ((from: URL, t
 /** @throws BlockError ERR_DENIED if the policy does not allow it */
 export function checkRedirect(policy: RedirectPolicy, from: URL, to: URL, name: string): void {
   const denied = (why: string): BlockError =>
-    new BlockError("ERR_DENIED", `'${name}' redirects to '${to.origin === "null" ? to.protocol : to.origin}': ${why}`, { node: name, operation: "open" });
+    new BlockError("ERR_DENIED", `'${name}' redirects to '${to.origin === "null" ? to.protocol : to.origin}': ${why}`, {
+      node: name,
+      operation: "open",
+    });
   if (to.protocol !== "http:" && to.protocol !== "https:") throw denied("only http and https are followed");
   if (policy === "error") throw denied("redirects are switched off");
   if (policy === "same-origin" && to.origin !== from.origin) throw denied("another origin is not allowed");
@@ -43,7 +46,12 @@ export function isPrivateHost(hostname: string): boolean {
 
 function isPrivateV4(a: number, b: number): boolean {
   return (
-    a === 0 || a === 10 || a === 127 || (a === 169 && b === 254) || (a === 172 && b >= 16 && b < 32) || (a === 192 && b === 168) ||
+    a === 0 ||
+    a === 10 ||
+    a === 127 ||
+    (a === 169 && b === 254) ||
+    (a === 172 && b >= 16 && b < 32) ||
+    (a === 192 && b === 168) ||
     (a === 100 && b >= 64 && b < 128)
   );
 }

@@ -11,7 +11,14 @@ import { BlockCache } from "./shared/block-cache.js";
 import { CachedSource, checkCacheOptions, type CacheOptions } from "./shared/cached-source.js";
 import { closedError } from "./shared/checks.js";
 import { PartsWriter } from "./shared/parts.js";
-import { parseContentLength, parseContentRange, parseRetryAfter, sameVersion, validatorsOf, type Validators } from "./http-headers.js";
+import {
+  parseContentLength,
+  parseContentRange,
+  parseRetryAfter,
+  sameVersion,
+  validatorsOf,
+  type Validators,
+} from "./http-headers.js";
 import { checkRedirect, type RedirectPolicy } from "./http-redirect.js";
 import type { Storage } from "./storage.js";
 
@@ -50,7 +57,10 @@ const MAX_HOPS = 10;
 
 /** A failure that another try may not have. */
 class Transient extends Error {
-  constructor(readonly failure: BlockError, readonly waitAtLeast: number | null = null) {
+  constructor(
+    readonly failure: BlockError,
+    readonly waitAtLeast: number | null = null,
+  ) {
     super(failure.message);
   }
 }
@@ -82,7 +92,10 @@ class HttpObject {
   /** Its first bytes, that came with the first answer. */
   head = new Uint8Array(0);
 
-  constructor(url: URL, private readonly options: HttpStorageOptions) {
+  constructor(
+    url: URL,
+    private readonly options: HttpStorageOptions,
+  ) {
     this.headers = { ...options.headers };
     if (url.username !== "" || url.password !== "") {
       const user = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
@@ -133,7 +146,8 @@ class HttpObject {
     const field = answer.response.headers.get("content-range");
     const range = field === null ? null : parseContentRange(field);
     if (range === undefined || (field === null && !hidesHeaders(answer.response))) throw this.rangeError(field);
-    if (range?.range === null || (range?.range && (range.range.first !== 0 || range.range.last >= firstBytes))) throw this.rangeError(field);
+    if (range?.range === null || (range?.range && (range.range.first !== 0 || range.range.last >= firstBytes)))
+      throw this.rangeError(field);
     this.size = range?.total ?? (await this.headSize());
     const head = new Uint8Array(Math.min(this.size, range?.range ? range.range.last + 1 : firstBytes));
     const writer = new PartsWriter([head]);
@@ -203,7 +217,8 @@ class HttpObject {
       if (response.status === 416) throw this.changed();
       if (response.status !== 206 && response.status !== 200) throw this.statusError(response);
       if (!sameVersion(this.pinned, validatorsOf(response.headers))) throw this.changed();
-      const expected = response.status === 206 ? this.checkPartial(response, first, last) : this.checkWhole(response, first, last);
+      const expected =
+        response.status === 206 ? this.checkPartial(response, first, last) : this.checkWhole(response, first, last);
       const before = writer.done;
       await this.drain(answer, writer);
       if (writer.done - before !== expected) throw this.cut();
@@ -226,7 +241,8 @@ class HttpObject {
     const length = parseContentLength(response.headers.get("content-length"));
     if (length !== null && length !== this.size) throw this.changed();
     // With If-Range, the whole object instead of a part means: not the version that was asked for.
-    if (first !== 0 || last !== this.size - 1) throw this.pinned.etag === null ? this.error("ERR_UNSUPPORTED", RANGES_UNSUPPORTED) : this.changed();
+    if (first !== 0 || last !== this.size - 1)
+      throw this.pinned.etag === null ? this.error("ERR_UNSUPPORTED", RANGES_UNSUPPORTED) : this.changed();
     return this.size;
   }
 
@@ -279,7 +295,10 @@ class HttpObject {
       reader = (response.body?.getReader() as ReadableStreamDefaultReader<Uint8Array> | undefined) ?? null;
       const encoding = response.headers.get("content-encoding");
       if (response.ok && encoding !== null && encoding.trim() !== "" && encoding.trim().toLowerCase() !== "identity") {
-        throw this.error("ERR_UNSUPPORTED", `The server sends the object in content encoding '${encoding}', whose ranges are not the image's`);
+        throw this.error(
+          "ERR_UNSUPPORTED",
+          `The server sends the object in content encoding '${encoding}', whose ranges are not the image's`,
+        );
       }
       const next = async (): Promise<Uint8Array | null> => {
         if (reader === null) return null;
@@ -307,7 +326,12 @@ class HttpObject {
       const from = new URL(this.current);
       const away = from.origin !== new URL(this.original).origin;
       const sent = away ? withoutSecrets(headers) : headers;
-      const init: RequestInit = { method, headers: sent, signal, redirect: this.opaqueRedirects && redirects !== "error" ? "follow" : "manual" };
+      const init: RequestInit = {
+        method,
+        headers: sent,
+        signal,
+        redirect: this.opaqueRedirects && redirects !== "error" ? "follow" : "manual",
+      };
       if (credentials !== undefined) init.credentials = credentials;
       this.counters.requests++;
       const response = await this.fetch(this.current, init);
@@ -381,7 +405,11 @@ class HttpObject {
   /** A web page reading from another origin. */
   private crossOrigin(): boolean {
     const { location } = globalThis as { location?: { origin?: string; protocol?: string } };
-    return location?.origin !== undefined && location.protocol?.startsWith("http") === true && new URL(this.current).origin !== location.origin;
+    return (
+      location?.origin !== undefined &&
+      location.protocol?.startsWith("http") === true &&
+      new URL(this.current).origin !== location.origin
+    );
   }
 
   private error(code: ErrorCode, message: string, cause?: unknown): BlockError {
@@ -389,11 +417,19 @@ class HttpObject {
   }
 
   private changed(): BlockError {
-    return new BlockError("ERR_CHANGED", `'${this.name}' has changed on the server since it was opened`, { node: this.name, operation: "read" });
+    return new BlockError("ERR_CHANGED", `'${this.name}' has changed on the server since it was opened`, {
+      node: this.name,
+      operation: "read",
+    });
   }
 
   private rangeError(field: string | null): BlockError {
-    return this.error("ERR_IO", field === null ? "The server does not say which range it sends" : `The server sends another range than asked ('${field.slice(0, 80)}')`);
+    return this.error(
+      "ERR_IO",
+      field === null
+        ? "The server does not say which range it sends"
+        : `The server sends another range than asked ('${field.slice(0, 80)}')`,
+    );
   }
 
   private cut(): Transient {
@@ -405,7 +441,13 @@ class HttpObject {
     let found: unknown = error;
     for (let depth = 0; depth < 4; depth++) {
       const inner = toBlockError(found);
-      if (inner.errno !== "EIO") return new BlockError(inner.code, `Could not read '${this.name}': ${inner.message}`, { errno: inner.errno, node: this.name, operation: "read", cause: error });
+      if (inner.errno !== "EIO")
+        return new BlockError(inner.code, `Could not read '${this.name}': ${inner.message}`, {
+          errno: inner.errno,
+          node: this.name,
+          operation: "read",
+          cause: error,
+        });
       found = (found as { cause?: unknown } | null)?.cause;
       if (found === undefined || found === null) break;
     }
@@ -418,7 +460,8 @@ class HttpObject {
     if (status === 408 || status === 429 || status >= 500) {
       return new Transient(this.error("ERR_IO", message), parseRetryAfter(response.headers.get("retry-after"), Date.now()));
     }
-    const code: ErrorCode = status === 404 || status === 410 ? "ERR_NOT_FOUND" : status === 401 || status === 403 ? "ERR_PERMISSION" : "ERR_IO";
+    const code: ErrorCode =
+      status === 404 || status === 410 ? "ERR_NOT_FOUND" : status === 401 || status === 403 ? "ERR_PERMISSION" : "ERR_IO";
     return this.error(code, message);
   }
 }
@@ -429,7 +472,9 @@ function hidesHeaders(response: Response): boolean {
 }
 
 function withoutSecrets(headers: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => !/^(authorization|cookie|proxy-authorization)$/i.test(name)));
+  return Object.fromEntries(
+    Object.entries(headers).filter(([name]) => !/^(authorization|cookie|proxy-authorization)$/i.test(name)),
+  );
 }
 
 /**
@@ -451,7 +496,10 @@ export async function httpStorage(url: string | URL, options: HttpStorageOptions
   }
   const { retries = 4, parallel = 6, maxRequest = 4 << 20 } = options;
   if (!(retries >= 0) || !(parallel >= 1) || !(maxRequest >= blockSize)) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "retries must be at least 0, parallel at least 1, maxRequest at least blockSize");
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      "retries must be at least 0, parallel at least 1, maxRequest at least blockSize",
+    );
   }
   const object = new HttpObject(parsed, options);
   try {
@@ -460,19 +508,43 @@ export async function httpStorage(url: string | URL, options: HttpStorageOptions
     object.end(closedError(object.name, "open"));
     throw error;
   }
-  const cache = new BlockCache({ size: object.size, blockSize, budget, readAhead, maxRequest, parallel, fetch: (parts, offset) => object.read(parts, offset) });
+  const cache = new BlockCache({
+    size: object.size,
+    blockSize,
+    budget,
+    readAhead,
+    maxRequest,
+    parallel,
+    fetch: (parts, offset) => object.read(parts, offset),
+  });
   cache.preload(object.head, 0);
   const { counters } = object;
   const statistics = {
-    get requests(): number { return counters.requests; },
-    get bytes(): number { return counters.bytes; },
-    get retries(): number { return counters.retries; },
-    get hits(): number { return cache.statistics.hits; },
-    get misses(): number { return cache.statistics.misses; },
-    get readAhead(): number { return cache.statistics.readAhead; },
+    get requests(): number {
+      return counters.requests;
+    },
+    get bytes(): number {
+      return counters.bytes;
+    },
+    get retries(): number {
+      return counters.retries;
+    },
+    get hits(): number {
+      return cache.statistics.hits;
+    },
+    get misses(): number {
+      return cache.statistics.misses;
+    },
+    get readAhead(): number {
+      return cache.statistics.readAhead;
+    },
   };
   return new CachedSource({
-    kind: "http", name: object.name, size: object.size, cache, statistics,
+    kind: "http",
+    name: object.name,
+    size: object.size,
+    cache,
+    statistics,
     onClose: () => object.end(closedError(object.name, "read")),
   });
 }

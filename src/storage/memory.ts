@@ -5,7 +5,15 @@
  * existing pages only, whichever are fewer: those of the range or those that exist.
  */
 import { BlockError } from "../base/error.js";
-import { checkInside, checkRange, checkSize, checkWritable, closedError, noSpaceError, unsupportedError } from "./shared/checks.js";
+import {
+  checkInside,
+  checkRange,
+  checkSize,
+  checkWritable,
+  closedError,
+  noSpaceError,
+  unsupportedError,
+} from "./shared/checks.js";
 import { MAX_EXTENTS, pushExtent } from "./shared/extent-list.js";
 import type { Storage, StorageExtent, SyncStorageFace, WriteZeroesFlags } from "./storage.js";
 
@@ -84,7 +92,7 @@ class Memory implements MemoryStorage, SyncStorageFace {
   read(into: Uint8Array, offset: number): number {
     this.check("read", offset, into.length);
     const count = Math.max(0, Math.min(into.length, this.bytes - offset));
-    for (let done = 0; done < count; ) {
+    for (let done = 0; done < count;) {
       const at = offset + done;
       const inChunk = at % CHUNK;
       const n = Math.min(CHUNK - inChunk, count - done);
@@ -101,7 +109,7 @@ class Memory implements MemoryStorage, SyncStorageFace {
     const end = offset + from.length;
     if (from.length === 0) return;
     if (end > this.bytes && this.fixedSize) throw noSpaceError(this, "write", offset);
-    for (let done = 0; done < from.length; ) {
+    for (let done = 0; done < from.length;) {
       const at = offset + done;
       const inChunk = at % CHUNK;
       const n = Math.min(CHUNK - inChunk, from.length - done);
@@ -158,7 +166,7 @@ class Memory implements MemoryStorage, SyncStorageFace {
     checkInside(this, "extents", offset, length, this.bytes);
     const list: StorageExtent[] = [];
     const end = offset + length;
-    for (let at = offset; at < end && list.length < MAX_EXTENTS; ) {
+    for (let at = offset; at < end && list.length < MAX_EXTENTS;) {
       const index = Math.floor(at / CHUNK);
       const data = this.find(index) !== undefined;
       const next = Math.min(end, (data ? index + 1 : this.nextData(index, Math.ceil(end / CHUNK))) * CHUNK);
@@ -189,9 +197,12 @@ class Memory implements MemoryStorage, SyncStorageFace {
     try {
       out = new Uint8Array(count);
     } catch (cause) {
-      throw new BlockError("ERR_TOO_LARGE", `'${this.name}': ${count} bytes do not fit into one array`, { node: this.name, cause });
+      throw new BlockError("ERR_TOO_LARGE", `'${this.name}': ${count} bytes do not fit into one array`, {
+        node: this.name,
+        cause,
+      });
     }
-    for (let done = 0; done < count; ) {
+    for (let done = 0; done < count;) {
       const inChunk = (offset + done) % CHUNK;
       const n = Math.min(CHUNK - inChunk, count - done);
       const chunk = this.find((offset + done - inChunk) / CHUNK);
@@ -203,7 +214,13 @@ class Memory implements MemoryStorage, SyncStorageFace {
 
   snapshot(options: MemoryStorageOptions = {}): MemoryStorage {
     if (this.closed) throw closedError(this.name, "snapshot");
-    const copy = new Memory(this.bytes, { name: this.name, alignment: this.alignment, fixedSize: this.fixedSize, limit: this.limit, ...options });
+    const copy = new Memory(this.bytes, {
+      name: this.name,
+      alignment: this.alignment,
+      fixedSize: this.fixedSize,
+      limit: this.limit,
+      ...options,
+    });
     for (const [index, page] of this.pages) {
       for (const chunk of page.chunks) if (chunk !== undefined) chunk.shared = true;
       // The chunk objects themselves are shared: writing replaces the object on the writing side only.
@@ -336,7 +353,8 @@ export function memoryStorage(content: number | Uint8Array = 0, options: MemoryS
   const size = typeof content === "number" ? content : content.length;
   checkSize(size, "size");
   const { alignment = 1, limit } = options;
-  if (!Number.isSafeInteger(alignment) || alignment < 1) throw new BlockError("ERR_INVALID_ARGUMENT", "alignment must be a positive integer");
+  if (!Number.isSafeInteger(alignment) || alignment < 1)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "alignment must be a positive integer");
   if (limit !== undefined && !(limit >= 0)) throw new BlockError("ERR_INVALID_ARGUMENT", "limit must not be negative");
   const storage = new Memory(size, options);
   if (typeof content !== "number") storage.load(content, options.adopt ?? false);

@@ -3,12 +3,44 @@ import { constants } from "node:os";
 import { BlockError, codeOfErrno, errnoError, type BlockErrorDetails, type Errno } from "../base/error.js";
 
 /** Names outside our errno table that mean the same to a user. */
-const SAME: Record<string, Errno> = { EDQUOT: "ENOSPC", EOPNOTSUPP: "ENOTSUP", ENOSYS: "ENOTSUP", ETXTBSY: "EBUSY", EWOULDBLOCK: "EAGAIN" };
+const SAME: Record<string, Errno> = {
+  EDQUOT: "ENOSPC",
+  EOPNOTSUPP: "ENOTSUP",
+  ENOSYS: "ENOTSUP",
+  ETXTBSY: "EBUSY",
+  EWOULDBLOCK: "EAGAIN",
+};
 
 const KNOWN = new Set<string>([
-  "EPERM", "ENOENT", "EIO", "ENXIO", "EBADF", "EAGAIN", "ENOMEM", "EACCES", "EBUSY", "EEXIST", "ENODEV", "ENOTDIR", "EISDIR",
-  "EINVAL", "EMFILE", "EFBIG", "ENOSPC", "ESPIPE", "EROFS", "EPIPE", "ERANGE", "ENOTSUP", "ENOMEDIUM", "EOVERFLOW", "ENAMETOOLONG",
-  "ELOOP", "ESTALE", "ENOTTY", "ETIMEDOUT",
+  "EPERM",
+  "ENOENT",
+  "EIO",
+  "ENXIO",
+  "EBADF",
+  "EAGAIN",
+  "ENOMEM",
+  "EACCES",
+  "EBUSY",
+  "EEXIST",
+  "ENODEV",
+  "ENOTDIR",
+  "EISDIR",
+  "EINVAL",
+  "EMFILE",
+  "EFBIG",
+  "ENOSPC",
+  "ESPIPE",
+  "EROFS",
+  "EPIPE",
+  "ERANGE",
+  "ENOTSUP",
+  "ENOMEDIUM",
+  "EOVERFLOW",
+  "ENAMETOOLONG",
+  "ELOOP",
+  "ESTALE",
+  "ENOTTY",
+  "ETIMEDOUT",
 ]);
 
 const NAME_OF_NUMBER = new Map<number, string>(Object.entries(constants.errno).map(([name, number]) => [number, name]));
@@ -40,7 +72,8 @@ export function systemError(error: unknown, context: string | undefined, details
   const errno = errnoOf(error);
   if (errno !== undefined) return namedError(errno, context, { cause: error, ...details });
   // Offsets were checked before: what the runtime finds out of range is beyond what it can hand to the system (Bun: 2^52).
-  if ((error as { code?: unknown } | null)?.code === "ERR_OUT_OF_RANGE") return namedError("EFBIG", context, { cause: error, ...details });
+  if ((error as { code?: unknown } | null)?.code === "ERR_OUT_OF_RANGE")
+    return namedError("EFBIG", context, { cause: error, ...details });
   const message = error instanceof Error ? error.message : String(error);
   return new BlockError("ERR_IO", context === undefined ? message : `${context}: ${message}`, { cause: error, ...details });
 }

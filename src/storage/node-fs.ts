@@ -6,18 +6,42 @@
  * ERR_UNSUPPORTED (the caller emulates or goes without); locks are those described in node-locks.ts.
  */
 import {
-  closeSync, constants, fdatasync, fdatasyncSync, fstatSync, ftruncate, ftruncateSync, openSync, statSync, type Stats,
+  closeSync,
+  constants,
+  fdatasync,
+  fdatasyncSync,
+  fstatSync,
+  ftruncate,
+  ftruncateSync,
+  openSync,
+  statSync,
+  type Stats,
 } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { BlockError } from "../base/error.js";
-import { checkInside, checkRange, checkSize, checkWritable, closedError, noSpaceError, unsupportedError } from "./shared/checks.js";
+import {
+  checkInside,
+  checkRange,
+  checkSize,
+  checkWritable,
+  closedError,
+  noSpaceError,
+  unsupportedError,
+} from "./shared/checks.js";
 import { MAX_EXTENTS, pushExtent } from "./shared/extent-list.js";
 import { deviceSize } from "./node-device.js";
 import { namedError, systemError } from "./node-errors.js";
 import { fail, readAll, readAllAsync, writeAll, writeAllAsync } from "./node-io.js";
 import { imageLock, Permission, type ImageLock } from "./node-locks.js";
 import { nativeFiles, type NativeFiles } from "./node-native.js";
-import type { AsyncStorageFace, Storage, StorageExtent, StorageOpenOptions, SyncStorageFace, WriteZeroesFlags } from "./storage.js";
+import type {
+  AsyncStorageFace,
+  Storage,
+  StorageExtent,
+  StorageOpenOptions,
+  SyncStorageFace,
+  WriteZeroesFlags,
+} from "./storage.js";
 
 export interface FileStorageOptions extends Partial<StorageOpenOptions> {
   /** Refuse anything but regular files, or anything but devices, in the name of this driver of QEMU. Absent: both will do. */
@@ -134,7 +158,10 @@ class NodeFile implements FileStorage {
       const file = openFile(this.path, options, constants.O_RDONLY, "open", (fd) => {
         const now = fstatSync(fd, { bigint: true });
         if (now.dev !== before.dev || now.ino !== before.ino) {
-          throw new BlockError("ERR_CHANGED", `Could not reopen '${this.path}': another file has its name now`, { node: this.path, operation: "reopen" });
+          throw new BlockError("ERR_CHANGED", `Could not reopen '${this.path}': another file has its name now`, {
+            node: this.path,
+            operation: "reopen",
+          });
         }
       });
       return file;
@@ -296,7 +323,8 @@ class NodeFile implements FileStorage {
   private size(): number {
     const { size } = this.stat("size");
     const bytes = this.device ? this.deviceBytes : size;
-    if (!Number.isSafeInteger(bytes)) throw new BlockError("ERR_TOO_LARGE", `'${this.name}' is larger than 2^53 - 1 bytes`, { node: this.name });
+    if (!Number.isSafeInteger(bytes))
+      throw new BlockError("ERR_TOO_LARGE", `'${this.name}' is larger than 2^53 - 1 bytes`, { node: this.name });
     return bytes;
   }
 
@@ -326,7 +354,8 @@ class NodeFile implements FileStorage {
     }
     if (size === this.deviceBytes) return false;
     throw new BlockError("ERR_UNSUPPORTED", size > this.deviceBytes ? "Cannot grow device files" : "Cannot resize device files", {
-      node: this.name, operation: "truncate",
+      node: this.name,
+      operation: "truncate",
     });
   }
 
@@ -417,7 +446,7 @@ class NodeFile implements FileStorage {
       const hole = !this.device && this.stat("extents").blocks === 0;
       return [{ offset, length, data: !hole }];
     }
-    for (let at = offset; at < end && list.length < limit; ) {
+    for (let at = offset; at < end && list.length < limit;) {
       if (at >= this.dataFrom && at < this.dataTo) {
         const next = Math.min(end, this.dataTo);
         pushExtent(list, at, next - at, true);
@@ -456,16 +485,24 @@ const NOTHING: Attempt = { sync: () => null, async: async () => null, done: () =
 /** What opening an image uses and shares, as QEMU's permissions for a file node. */
 function permissionsOf(readOnly: boolean, options: FileStorageOptions): [number, number] {
   const used = readOnly ? Permission.consistentRead : Permission.consistentRead | Permission.write | Permission.resize;
-  return [options.permissions ?? used, options.shared ?? (Permission.consistentRead | Permission.writeUnchanged)];
+  return [options.permissions ?? used, options.shared ?? Permission.consistentRead | Permission.writeUnchanged];
 }
 
-function lockFor(fd: number, path: string, readOnly: boolean, options: FileStorageOptions, native: () => NativeFiles | null): ImageLock | null {
+function lockFor(
+  fd: number,
+  path: string,
+  readOnly: boolean,
+  options: FileStorageOptions,
+  native: () => NativeFiles | null,
+): ImageLock | null {
   const locking = options.locking ?? "auto";
   if (locking === "off" || options.forceShare === true) return null;
   const calls = native();
   if (locking === "on" && calls === null) {
     throw new BlockError("ERR_UNSUPPORTED", "File lock requested but OFD locking is unavailable", {
-      node: path, operation: "lock", hint: "Image locks need Linux and the optional package 'koffi'.",
+      node: path,
+      operation: "lock",
+      hint: "Image locks need Linux and the optional package 'koffi'.",
     });
   }
   const lock = imageLock(fd, path, calls);
@@ -481,16 +518,24 @@ function pathOf(path: string | URL): string {
       throw new BlockError("ERR_INVALID_ARGUMENT", `Could not open '${path.href}': not a file URL`, { cause, operation: "open" });
     }
   }
-  if (path === "" || path.includes("\0")) throw new BlockError("ERR_INVALID_ARGUMENT", "A file name must not be empty or contain NUL", { operation: "open" });
+  if (path === "" || path.includes("\0"))
+    throw new BlockError("ERR_INVALID_ARGUMENT", "A file name must not be empty or contain NUL", { operation: "open" });
   return path;
 }
 
 function openFile(
-  path: string, options: FileStorageOptions, flags: number, verb: "open" | "create", afterOpen: (fd: number) => void,
+  path: string,
+  options: FileStorageOptions,
+  flags: number,
+  verb: "open" | "create",
+  afterOpen: (fd: number) => void,
 ): NodeFile {
   const readOnly = options.readOnly ?? false;
   if (options.forceShare === true && !readOnly) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "force-share=on can only be used with read-only images", { node: path, operation: "open" });
+    throw new BlockError("ERR_INVALID_ARGUMENT", "force-share=on can only be used with read-only images", {
+      node: path,
+      operation: "open",
+    });
   }
   const native = (): NativeFiles | null => (options.native === undefined ? nativeFiles() : options.native);
   const context = `Could not ${verb} '${path}'`;
@@ -522,7 +567,10 @@ function checkType(stats: Stats, path: string, only: FileStorageOptions["only"])
   const device = stats.isBlockDevice() || stats.isCharacterDevice();
   if (only === undefined ? stats.isFile() || device : only === "file" ? stats.isFile() : device) return;
   const wanted = only === undefined || only === "file" ? "a regular file" : "either a character or block device";
-  throw new BlockError("ERR_INVALID_ARGUMENT", `'${only ?? "file"}' driver requires '${path}' to be ${wanted}`, { node: path, operation: "open" });
+  throw new BlockError("ERR_INVALID_ARGUMENT", `'${only ?? "file"}' driver requires '${path}' to be ${wanted}`, {
+    node: path,
+    operation: "open",
+  });
 }
 
 /** Whether there is a block or character device of that name. */

@@ -61,9 +61,13 @@ export function writeAll(fd: number, from: Uint8Array, offset: number, context: 
 }
 
 const readOnce = (fd: number, into: Uint8Array, at: number, length: number, position: number): Promise<number> =>
-  new Promise((resolve, reject) => read(fd, into, at, length, position, (error, count) => (error ? reject(error) : resolve(count))));
+  new Promise((resolve, reject) =>
+    read(fd, into, at, length, position, (error, count) => (error ? reject(error) : resolve(count))),
+  );
 const writeOnce = (fd: number, from: Uint8Array, at: number, length: number, position: number): Promise<number> =>
-  new Promise((resolve, reject) => write(fd, from, at, length, position, (error, count) => (error ? reject(error) : resolve(count))));
+  new Promise((resolve, reject) =>
+    write(fd, from, at, length, position, (error, count) => (error ? reject(error) : resolve(count))),
+  );
 
 export async function readAllAsync(fd: number, into: Uint8Array, offset: number, context: Context): Promise<number> {
   let done = 0;

@@ -40,7 +40,10 @@ export interface ImageLock {
 function conflict(name: string, bit: number, what: "used" | "unshared"): BlockError {
   const permission = NAMES[bit] ?? String(bit);
   return new BlockError("ERR_BUSY", `Failed to get ${what === "used" ? "" : "shared "}"${permission}" lock`, {
-    errno: "EAGAIN", node: name, operation: "lock", hint: `Is another process using the image [${name}]?`,
+    errno: "EAGAIN",
+    node: name,
+    operation: "lock",
+    hint: `Is another process using the image [${name}]?`,
   });
 }
 
@@ -59,7 +62,11 @@ class OfdLock implements ImageLock {
   private permissions = 0;
   private unshared = 0;
 
-  constructor(private readonly fd: number, private readonly name: string, private readonly native: NativeFiles) {}
+  constructor(
+    private readonly fd: number,
+    private readonly name: string,
+    private readonly native: NativeFiles,
+  ) {}
 
   set(permissions: number, shared: number): void {
     const unshared = ~shared & Permission.all;
@@ -97,7 +104,9 @@ class OfdLock implements ImageLock {
     const errno = this.native.lockByte(this.fd, at);
     if (errno !== null) {
       throw new BlockError("ERR_BUSY", `Failed to lock byte ${at}`, {
-        node: this.name, operation: "lock", hint: `Is another process using the image [${this.name}]?`,
+        node: this.name,
+        operation: "lock",
+        hint: `Is another process using the image [${this.name}]?`,
         cause: namedError(errno, undefined, {}),
       });
     }
@@ -125,7 +134,10 @@ class ProcessLock implements ImageLock {
   private readonly key: string;
   private readonly procKey: string;
 
-  constructor(fd: number, private readonly name: string) {
+  constructor(
+    fd: number,
+    private readonly name: string,
+  ) {
     const { dev, ino } = fstatSync(fd, { bigint: true });
     this.key = `${dev}:${ino}`;
     this.procKey = `${procDevice(dev)}:${ino}`;
@@ -156,7 +168,9 @@ class ProcessLock implements ImageLock {
   }
 
   private holds(at: number): boolean {
-    return at >= UNSHARED_BASE ? (this.unshared & (1 << (at - UNSHARED_BASE))) !== 0 : (this.permissions & (1 << (at - USED_BASE))) !== 0;
+    return at >= UNSHARED_BASE
+      ? (this.unshared & (1 << (at - UNSHARED_BASE))) !== 0
+      : (this.permissions & (1 << (at - USED_BASE))) !== 0;
   }
 }
 

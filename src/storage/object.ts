@@ -78,9 +78,12 @@ async function retrying<T>(what: string, options: { retries?: number; retryDelay
 export async function objectStorage(bucket: ObjectSource, key: string, options: ObjectStorageOptions = {}): Promise<Storage> {
   const { blockSize, budget, readAhead } = checkCacheOptions(options, 16 << 20, 2 << 20);
   const { parallel = 6, maxRequest = 4 << 20, name = key } = options;
-  if (!(parallel >= 1) || !(maxRequest >= blockSize)) throw new BlockError("ERR_INVALID_ARGUMENT", "parallel must be at least 1, maxRequest at least blockSize");
-  const notFound = (): BlockError => new BlockError("ERR_NOT_FOUND", `Could not open '${name}': No such object`, { node: name, operation: "open" });
-  const changed = (): BlockError => new BlockError("ERR_CHANGED", `'${name}' has changed since it was opened`, { node: name, operation: "read" });
+  if (!(parallel >= 1) || !(maxRequest >= blockSize))
+    throw new BlockError("ERR_INVALID_ARGUMENT", "parallel must be at least 1, maxRequest at least blockSize");
+  const notFound = (): BlockError =>
+    new BlockError("ERR_NOT_FOUND", `Could not open '${name}': No such object`, { node: name, operation: "open" });
+  const changed = (): BlockError =>
+    new BlockError("ERR_CHANGED", `'${name}' has changed since it was opened`, { node: name, operation: "read" });
   const statistics = { requests: 0, bytes: 0 };
 
   const head = await retrying(`Could not open '${name}'`, options, () => {
@@ -89,7 +92,8 @@ export async function objectStorage(bucket: ObjectSource, key: string, options: 
   });
   if (head === null) throw notFound();
   const { size, etag } = head;
-  if (!Number.isSafeInteger(size) || size < 0) throw new BlockError("ERR_IO", `Could not open '${name}': the store tells no size`, { node: name });
+  if (!Number.isSafeInteger(size) || size < 0)
+    throw new BlockError("ERR_IO", `Could not open '${name}': the store tells no size`, { node: name });
 
   const fetch = async (parts: readonly Uint8Array[], offset: number): Promise<void> => {
     const writer = new PartsWriter(parts);
@@ -106,12 +110,21 @@ export async function objectStorage(bucket: ObjectSource, key: string, options: 
           const { done, value } = await reader.read();
           if (done) break;
           statistics.bytes += value.length;
-          if (!writer.push(value)) throw new BlockError("ERR_UNSUPPORTED", `'${name}': the store sent more than the range asked for`, { node: name, offset });
+          if (!writer.push(value))
+            throw new BlockError("ERR_UNSUPPORTED", `'${name}': the store sent more than the range asked for`, {
+              node: name,
+              offset,
+            });
         }
       } finally {
         reader.cancel().catch(() => {});
       }
-      if (writer.done < writer.total) throw new BlockError("ERR_IO", `Could not read '${name}': the answer ended too early`, { node: name, operation: "read", offset });
+      if (writer.done < writer.total)
+        throw new BlockError("ERR_IO", `Could not read '${name}': the answer ended too early`, {
+          node: name,
+          operation: "read",
+          offset,
+        });
     });
   };
   const cache = new BlockCache({ size, blockSize, budget, readAhead, maxRequest, parallel, fetch });
@@ -148,7 +161,8 @@ export async function objectSink(bucket: ObjectTarget, key: string, options: Obj
   if (!Number.isSafeInteger(partSize) || partSize < MIN_PART_SIZE || partSize > 5 * 2 ** 30) {
     throw new BlockError("ERR_INVALID_ARGUMENT", "partSize must be an integer between 5 MiB and 5 GiB");
   }
-  if (!Number.isSafeInteger(parallel) || parallel < 1) throw new BlockError("ERR_INVALID_ARGUMENT", "parallel must be a positive integer");
+  if (!Number.isSafeInteger(parallel) || parallel < 1)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "parallel must be a positive integer");
   const upload = await retrying(`Could not create '${name}'`, options, () => bucket.createMultipartUpload(key));
   const parts: UploadedPart[] = [];
   const running = new Set<Promise<void>>();
@@ -159,7 +173,11 @@ export async function objectSink(bucket: ObjectTarget, key: string, options: Obj
   const send = async (bytes: Uint8Array): Promise<void> => {
     const number = parts.length + 1;
     if (number > MAX_PARTS) {
-      throw new BlockError("ERR_TOO_LARGE", `'${name}' needs more than ${MAX_PARTS} parts`, { node: name, operation: "write", hint: "Use a larger part size." });
+      throw new BlockError("ERR_TOO_LARGE", `'${name}' needs more than ${MAX_PARTS} parts`, {
+        node: name,
+        operation: "write",
+        hint: "Use a larger part size.",
+      });
     }
     // Holds the place, so that parts complete in any order.
     parts.push({ partNumber: number, etag: "" });
@@ -183,7 +201,7 @@ export async function objectSink(bucket: ObjectTarget, key: string, options: Obj
 
   const face = new AppendFace(name, {
     append: async (bytes) => {
-      for (let from = 0; from < bytes.length; ) {
+      for (let from = 0; from < bytes.length;) {
         if (filled === partSize) {
           const full = part;
           part = new Uint8Array(0);
@@ -209,5 +227,14 @@ export async function objectSink(bucket: ObjectTarget, key: string, options: Obj
       await upload.abort();
     },
   });
-  return { kind: "object", name, readOnly: false, alignment: 1, fixedSize: false, sync: null, async: face, finish: () => face.finish() };
+  return {
+    kind: "object",
+    name,
+    readOnly: false,
+    alignment: 1,
+    fixedSize: false,
+    sync: null,
+    async: face,
+    finish: () => face.finish(),
+  };
 }

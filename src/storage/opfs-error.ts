@@ -2,7 +2,10 @@
 import { BlockError, type ErrorCode } from "../base/error.js";
 
 const KNOWN: Record<string, [ErrorCode, string]> = {
-  NoModificationAllowedError: ["ERR_BUSY", "another access handle or writer has the file open (of this page, a worker or another tab)"],
+  NoModificationAllowedError: [
+    "ERR_BUSY",
+    "another access handle or writer has the file open (of this page, a worker or another tab)",
+  ],
   NotFoundError: ["ERR_NOT_FOUND", "No such file or directory"],
   QuotaExceededError: ["ERR_NO_SPACE", "No space left on device (the browser's storage quota is used up)"],
   NotAllowedError: ["ERR_PERMISSION", "Permission denied (by the user or the browser)"],
@@ -16,6 +19,9 @@ const KNOWN: Record<string, [ErrorCode, string]> = {
 export function opfsError(error: unknown, name: string, operation: string): BlockError {
   if (error instanceof BlockError) return error;
   const kind = (error as { name?: unknown } | null)?.name;
-  const [code, text] = KNOWN[typeof kind === "string" ? kind : ""] ?? ["ERR_IO" as const, error instanceof Error ? error.message : String(error)];
+  const [code, text] = KNOWN[typeof kind === "string" ? kind : ""] ?? [
+    "ERR_IO" as const,
+    error instanceof Error ? error.message : String(error),
+  ];
   return new BlockError(code, `Could not ${operation} '${name}': ${text}`, { node: name, operation, cause: error });
 }

@@ -10,7 +10,9 @@ interface FileSnapshot {
 }
 
 interface FileWriter {
-  write(change: { type: "write"; position: number; data: Uint8Array<ArrayBuffer> } | { type: "truncate"; size: number }): Promise<void>;
+  write(
+    change: { type: "write"; position: number; data: Uint8Array<ArrayBuffer> } | { type: "truncate"; size: number },
+  ): Promise<void>;
   close(): Promise<void>;
   abort?(reason?: unknown): Promise<void>;
 }
@@ -36,8 +38,11 @@ export class OpfsWriteBack implements AsyncStorageFace {
   private readonly checked: { name: string; readOnly: boolean; alignment: 1 };
 
   private constructor(
-    private readonly handle: AsyncFileHandle, private file: FileSnapshot, private readonly name: string,
-    private readonly readOnly: boolean, private readonly budget: number,
+    private readonly handle: AsyncFileHandle,
+    private file: FileSnapshot,
+    private readonly name: string,
+    private readonly readOnly: boolean,
+    private readonly budget: number,
   ) {
     this.bytes = this.valid = file.size;
     this.checked = { name, readOnly, alignment: 1 };
@@ -45,7 +50,10 @@ export class OpfsWriteBack implements AsyncStorageFace {
 
   static async open(handle: AsyncFileHandle, name: string, readOnly: boolean, budget: number): Promise<OpfsWriteBack> {
     if (!readOnly && typeof handle.createWritable !== "function") {
-      throw new BlockError("ERR_UNSUPPORTED", `Could not open '${name}': this browser can not write it here`, { node: name, operation: "open" });
+      throw new BlockError("ERR_UNSUPPORTED", `Could not open '${name}': this browser can not write it here`, {
+        node: name,
+        operation: "open",
+      });
     }
     try {
       return new OpfsWriteBack(handle, await handle.getFile(), name, readOnly, budget);
@@ -55,53 +63,77 @@ export class OpfsWriteBack implements AsyncStorageFace {
   }
 
   read(into: Uint8Array, offset: number): Promise<number> {
-    return this.inTurn("read", () => this.check("read", offset, into.length), async () => {
-      const count = Math.max(0, Math.min(into.length, this.bytes - offset));
-      await this.fill(into.subarray(0, count), offset);
-      return count;
-    });
+    return this.inTurn(
+      "read",
+      () => this.check("read", offset, into.length),
+      async () => {
+        const count = Math.max(0, Math.min(into.length, this.bytes - offset));
+        await this.fill(into.subarray(0, count), offset);
+        return count;
+      },
+    );
   }
 
   write(from: Uint8Array, offset: number): Promise<void> {
-    return this.inTurn("write", () => this.checkWrite("write", offset, from.length), async () => {
-      for (let done = 0; done < from.length; ) {
-        const at = offset + done;
-        const inChunk = at % CHUNK;
-        const count = Math.min(CHUNK - inChunk, from.length - done);
-        const chunk = await this.dirtyChunk((at - inChunk) / CHUNK, count === CHUNK);
-        chunk.set(from.subarray(done, done + count), inChunk);
-        done += count;
-        this.bytes = Math.max(this.bytes, at + count);
-        if (this.dirty.size * CHUNK > this.budget) await this.bringOut();
-      }
-    });
+    return this.inTurn(
+      "write",
+      () => this.checkWrite("write", offset, from.length),
+      async () => {
+        for (let done = 0; done < from.length;) {
+          const at = offset + done;
+          const inChunk = at % CHUNK;
+          const count = Math.min(CHUNK - inChunk, from.length - done);
+          const chunk = await this.dirtyChunk((at - inChunk) / CHUNK, count === CHUNK);
+          chunk.set(from.subarray(done, done + count), inChunk);
+          done += count;
+          this.bytes = Math.max(this.bytes, at + count);
+          if (this.dirty.size * CHUNK > this.budget) await this.bringOut();
+        }
+      },
+    );
   }
 
   flush(): Promise<void> {
-    return this.inTurn("flush", () => {}, () => this.bringOut());
+    return this.inTurn(
+      "flush",
+      () => {},
+      () => this.bringOut(),
+    );
   }
 
   async size(): Promise<number> {
-    return this.inTurn("size", () => {}, async () => this.bytes);
+    return this.inTurn(
+      "size",
+      () => {},
+      async () => this.bytes,
+    );
   }
 
   truncate(size: number): Promise<void> {
-    return this.inTurn("truncate", () => this.checkWrite("truncate", size, 0), async () => {
-      if (size < this.bytes) {
-        for (const [index, chunk] of this.dirty) {
-          if (index * CHUNK >= size) this.dirty.delete(index);
-          else if ((index + 1) * CHUNK > size) chunk.fill(0, size - index * CHUNK);
+    return this.inTurn(
+      "truncate",
+      () => this.checkWrite("truncate", size, 0),
+      async () => {
+        if (size < this.bytes) {
+          for (const [index, chunk] of this.dirty) {
+            if (index * CHUNK >= size) this.dirty.delete(index);
+            else if ((index + 1) * CHUNK > size) chunk.fill(0, size - index * CHUNK);
+          }
+          this.valid = Math.min(this.valid, size);
         }
-        this.valid = Math.min(this.valid, size);
-      }
-      this.bytes = size;
-    });
+        this.bytes = size;
+      },
+    );
   }
 
   /** Brings out what is still in memory. If that fails the storage is closed all the same. */
   async close(): Promise<void> {
     if (this.closed) return;
-    const last = this.inTurn("close", () => {}, () => this.bringOut());
+    const last = this.inTurn(
+      "close",
+      () => {},
+      () => this.bringOut(),
+    );
     this.closed = true;
     try {
       await last;
@@ -138,7 +170,12 @@ export class OpfsWriteBack implements AsyncStorageFace {
     const clean = Math.max(offset, fileEnd);
     if (fileEnd > offset && !this.allDirty(offset, fileEnd)) {
       const bytes = new Uint8Array(await this.file.slice(offset, fileEnd).arrayBuffer());
-      if (bytes.length !== fileEnd - offset) throw new BlockError("ERR_CHANGED", `'${this.name}' was changed by somebody else`, { node: this.name, operation: "read", offset });
+      if (bytes.length !== fileEnd - offset)
+        throw new BlockError("ERR_CHANGED", `'${this.name}' was changed by somebody else`, {
+          node: this.name,
+          operation: "read",
+          offset,
+        });
       into.set(bytes);
     }
     into.fill(0, clean - offset);
@@ -188,7 +225,11 @@ export class OpfsWriteBack implements AsyncStorageFace {
     }
     // The old snapshot can not be read any more.
     this.file = await this.handle.getFile();
-    if (this.file.size !== this.bytes) throw new BlockError("ERR_NO_SPACE", `'${this.name}' has ${this.file.size} bytes instead of ${this.bytes} after writing`, { node: this.name, operation: "flush" });
+    if (this.file.size !== this.bytes)
+      throw new BlockError("ERR_NO_SPACE", `'${this.name}' has ${this.file.size} bytes instead of ${this.bytes} after writing`, {
+        node: this.name,
+        operation: "flush",
+      });
     this.dirty.clear();
     this.valid = this.bytes;
   }

@@ -40,7 +40,11 @@ class OpfsSync implements SyncStorageFace {
   private closed = false;
   private readonly checked: { name: string; readOnly: boolean; alignment: 1 };
 
-  constructor(private readonly handle: SyncAccessHandle, private readonly name: string, readOnly: boolean) {
+  constructor(
+    private readonly handle: SyncAccessHandle,
+    private readonly name: string,
+    readOnly: boolean,
+  ) {
     this.checked = { name, readOnly, alignment: 1 };
   }
 
@@ -63,7 +67,12 @@ class OpfsSync implements SyncStorageFace {
       const got = this.call("write", () => this.handle.write(done === 0 ? from : from.subarray(done), { at: offset + done }));
       this.checkCount("write", got, from.length - done, offset);
       // Chromium answers a full quota with a short count as well as with an exception.
-      if (got === 0) throw new BlockError("ERR_NO_SPACE", "No space left on device", { node: this.name, operation: "write", offset: offset + done });
+      if (got === 0)
+        throw new BlockError("ERR_NO_SPACE", "No space left on device", {
+          node: this.name,
+          operation: "write",
+          offset: offset + done,
+        });
       done += got;
     }
   }
@@ -76,7 +85,11 @@ class OpfsSync implements SyncStorageFace {
   size(): number {
     if (this.closed) throw closedError(this.name, "size");
     const size = this.call("size", () => this.handle.getSize());
-    if (!Number.isSafeInteger(size) || size < 0) throw new BlockError("ERR_IO", `'${this.name}': the browser reports a size of ${size}`, { node: this.name, operation: "size" });
+    if (!Number.isSafeInteger(size) || size < 0)
+      throw new BlockError("ERR_IO", `'${this.name}': the browser reports a size of ${size}`, {
+        node: this.name,
+        operation: "size",
+      });
     return size;
   }
 
@@ -85,7 +98,11 @@ class OpfsSync implements SyncStorageFace {
     this.call("truncate", () => this.handle.truncate(size));
     // Incognito profiles accept sizes they do not have room for.
     const got = this.size();
-    if (got !== size) throw new BlockError("ERR_NO_SPACE", `Failed to resize file: it has ${got} bytes instead of ${size}`, { node: this.name, operation: "truncate" });
+    if (got !== size)
+      throw new BlockError("ERR_NO_SPACE", `Failed to resize file: it has ${got} bytes instead of ${size}`, {
+        node: this.name,
+        operation: "truncate",
+      });
   }
 
   close(): void {
@@ -106,7 +123,11 @@ class OpfsSync implements SyncStorageFace {
 
   private checkCount(operation: string, count: number, most: number, offset: number): void {
     if (Number.isInteger(count) && count >= 0 && count <= most) return;
-    throw new BlockError("ERR_IO", `'${this.name}': the browser reports ${count} of ${most} bytes`, { node: this.name, operation, offset });
+    throw new BlockError("ERR_IO", `'${this.name}': the browser reports ${count} of ${most} bytes`, {
+      node: this.name,
+      operation,
+      offset,
+    });
   }
 
   private call<T>(operation: string, work: () => T): T {
@@ -121,7 +142,15 @@ class OpfsSync implements SyncStorageFace {
 /** An access handle the caller opened, as a storage with a synchronous face. Closing the storage closes the handle. */
 export function opfsStorage(handle: SyncAccessHandle, options: { name?: string; readOnly?: boolean } = {}): Storage {
   const { name = "opfs", readOnly = false } = options;
-  return { kind: "opfs", name, readOnly, alignment: 1, fixedSize: false, sync: new OpfsSync(handle, name, readOnly), async: null };
+  return {
+    kind: "opfs",
+    name,
+    readOnly,
+    alignment: 1,
+    fixedSize: false,
+    sync: new OpfsSync(handle, name, readOnly),
+    async: null,
+  };
 }
 
 /**
@@ -144,7 +173,11 @@ export async function openOpfs(handle: OpfsFileHandle, options: OpfsOptions = {}
     }
   }
   if (face === "sync") {
-    throw new BlockError("ERR_UNSUPPORTED", `Could not open '${name}': synchronous access handles exist in dedicated workers only`, { node: name, operation: "open" });
+    throw new BlockError(
+      "ERR_UNSUPPORTED",
+      `Could not open '${name}': synchronous access handles exist in dedicated workers only`,
+      { node: name, operation: "open" },
+    );
   }
   const io = await OpfsWriteBack.open(handle, name, readOnly, writeBuffer);
   return { kind: "opfs", name, readOnly, alignment: 1, fixedSize: false, sync: null, async: io };

@@ -50,10 +50,14 @@ function checkTruncate(window: Window, size: number): boolean {
   checkWrite({ ...window, length: null }, "truncate", size, 0);
   if (window.length === null) return true;
   if (size === window.length) return false;
-  throw new BlockError("ERR_UNSUPPORTED", `'${window.name}' is a window of fixed size`, { node: window.name, operation: "truncate" });
+  throw new BlockError("ERR_UNSUPPORTED", `'${window.name}' is a window of fixed size`, {
+    node: window.name,
+    operation: "truncate",
+  });
 }
 
-const shift = (extents: StorageExtent[], by: number): StorageExtent[] => extents.map((extent) => ({ ...extent, offset: extent.offset - by }));
+const shift = (extents: StorageExtent[], by: number): StorageExtent[] =>
+  extents.map((extent) => ({ ...extent, offset: extent.offset - by }));
 
 function syncFace(base: SyncStorageFace, window: Window): SyncStorageFace {
   const size = (operation: string): number => {
@@ -94,22 +98,26 @@ function syncFace(base: SyncStorageFace, window: Window): SyncStorageFace {
     },
   };
   const { writeZeroes, discard, allocate, extents } = base;
-  if (writeZeroes) face.writeZeroes = (offset, length, flags) => {
-    insideWrite("write-zeroes", offset, length);
-    writeZeroes.call(base, window.offset + offset, length, flags);
-  };
-  if (discard) face.discard = (offset, length) => {
-    insideWrite("discard", offset, length);
-    discard.call(base, window.offset + offset, length);
-  };
-  if (allocate) face.allocate = (offset, length) => {
-    checkWrite(window, "allocate", offset, length);
-    allocate.call(base, window.offset + offset, length);
-  };
-  if (extents) face.extents = (offset, length) => {
-    inside("extents", offset, length);
-    return length === 0 ? [] : shift(extents.call(base, window.offset + offset, length), window.offset);
-  };
+  if (writeZeroes)
+    face.writeZeroes = (offset, length, flags) => {
+      insideWrite("write-zeroes", offset, length);
+      writeZeroes.call(base, window.offset + offset, length, flags);
+    };
+  if (discard)
+    face.discard = (offset, length) => {
+      insideWrite("discard", offset, length);
+      discard.call(base, window.offset + offset, length);
+    };
+  if (allocate)
+    face.allocate = (offset, length) => {
+      checkWrite(window, "allocate", offset, length);
+      allocate.call(base, window.offset + offset, length);
+    };
+  if (extents)
+    face.extents = (offset, length) => {
+      inside("extents", offset, length);
+      return length === 0 ? [] : shift(extents.call(base, window.offset + offset, length), window.offset);
+    };
   return face;
 }
 
@@ -152,22 +160,26 @@ function asyncFace(base: AsyncStorageFace, window: Window): AsyncStorageFace {
     },
   };
   const { writeZeroes, discard, allocate, extents } = base;
-  if (writeZeroes) face.writeZeroes = async (offset, length, flags) => {
-    await insideWrite("write-zeroes", offset, length);
-    await writeZeroes.call(base, window.offset + offset, length, flags);
-  };
-  if (discard) face.discard = async (offset, length) => {
-    await insideWrite("discard", offset, length);
-    await discard.call(base, window.offset + offset, length);
-  };
-  if (allocate) face.allocate = async (offset, length) => {
-    checkWrite(window, "allocate", offset, length);
-    await allocate.call(base, window.offset + offset, length);
-  };
-  if (extents) face.extents = async (offset, length) => {
-    await inside("extents", offset, length);
-    return length === 0 ? [] : shift(await extents.call(base, window.offset + offset, length), window.offset);
-  };
+  if (writeZeroes)
+    face.writeZeroes = async (offset, length, flags) => {
+      await insideWrite("write-zeroes", offset, length);
+      await writeZeroes.call(base, window.offset + offset, length, flags);
+    };
+  if (discard)
+    face.discard = async (offset, length) => {
+      await insideWrite("discard", offset, length);
+      await discard.call(base, window.offset + offset, length);
+    };
+  if (allocate)
+    face.allocate = async (offset, length) => {
+      checkWrite(window, "allocate", offset, length);
+      await allocate.call(base, window.offset + offset, length);
+    };
+  if (extents)
+    face.extents = async (offset, length) => {
+      await inside("extents", offset, length);
+      return length === 0 ? [] : shift(await extents.call(base, window.offset + offset, length), window.offset);
+    };
   return face;
 }
 
@@ -188,11 +200,20 @@ export function sliceStorage(base: Storage, offset: number, size: number | null 
     throw new BlockError("ERR_INVALID_ARGUMENT", `'${base.name}': a window must be aligned to ${alignment} bytes`);
   }
   const window: Window = {
-    name: options.name ?? base.name, readOnly: base.readOnly || options.readOnly === true, alignment, offset, length: size,
-    closed: false, keepOpen: options.keepOpen ?? false,
+    name: options.name ?? base.name,
+    readOnly: base.readOnly || options.readOnly === true,
+    alignment,
+    offset,
+    length: size,
+    closed: false,
+    keepOpen: options.keepOpen ?? false,
   };
   return {
-    kind: base.kind, name: window.name, readOnly: window.readOnly, alignment, fixedSize: size !== null || base.fixedSize,
+    kind: base.kind,
+    name: window.name,
+    readOnly: window.readOnly,
+    alignment,
+    fixedSize: size !== null || base.fixedSize,
     sync: base.sync === null ? null : syncFace(base.sync, window),
     async: base.async === null ? null : asyncFace(base.async, window),
     ...(base.statistics === undefined ? {} : { statistics: base.statistics }),

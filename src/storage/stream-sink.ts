@@ -31,7 +31,13 @@ export function streamSink(stream: WritableStream<Uint8Array>, options: StreamSi
     abort: (reason) => writer.abort(reason),
   });
   return {
-    kind: "custom", name: face.name, readOnly: false, alignment: 1, fixedSize: false, sync: null, async: face,
+    kind: "custom",
+    name: face.name,
+    readOnly: false,
+    alignment: 1,
+    fixedSize: false,
+    sync: null,
+    async: face,
     finish: () => face.finish(),
   };
 }

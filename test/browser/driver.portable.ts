@@ -10,7 +10,14 @@ for (const mode of ["sync", "async"] as const) {
     dispose: (world) => (world as OpfsWorld).dispose(),
     remove: (world, name) => (world as OpfsWorld).forget(name),
   };
-  driverSuite(`raw on OPFS, ${mode}`, { ...onOpfs, driver: "raw", variants: [{ name: "default", options: {} }], backing: false, compress: false, resize: true });
+  driverSuite(`raw on OPFS, ${mode}`, {
+    ...onOpfs,
+    driver: "raw",
+    variants: [{ name: "default", options: {} }],
+    backing: false,
+    compress: false,
+    resize: true,
+  });
   driverSuite(`qcow2 on OPFS, ${mode}`, {
     ...onOpfs,
     driver: "qcow2",

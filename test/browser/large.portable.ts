@@ -49,7 +49,10 @@ for (const format of ["qcow2", "raw"]) {
       assert.is(result.leaks ?? 0, 0);
       assert.is(result.checkErrors, 0);
       const data = image.extents().filter((entry) => entry.data);
-      assert.ok(data.some((entry) => entry.start <= 4 * GiB + 512 && entry.start + entry.length > 4 * GiB + 512), "data beyond 4 GiB is in the map");
+      assert.ok(
+        data.some((entry) => entry.start <= 4 * GiB + 512 && entry.start + entry.length > 4 * GiB + 512),
+        "data beyond 4 GiB is in the map",
+      );
       assert.ok((again.sync!.size() as number) < 16 * MiB, "the file holds what was written, not the whole disk");
     } else {
       assert.is(again.sync!.size(), SIZE);

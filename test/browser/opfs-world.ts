@@ -101,7 +101,10 @@ export async function opfsWorld(mode: "sync" | "async", drivers: readonly Driver
   };
   const file = protocolDriver({
     name: "file",
-    open: mode === "sync" ? { sync: (name, { readOnly }) => openPooled(name, readOnly), async: null } : { sync: null, async: (name, { readOnly }) => openOwn(name, readOnly) },
+    open:
+      mode === "sync"
+        ? { sync: (name, { readOnly }) => openPooled(name, readOnly), async: null }
+        : { sync: null, async: (name, { readOnly }) => openOwn(name, readOnly) },
     create: mode === "sync" ? { sync: createPooled, async: null } : { sync: null, async: createOwn },
   });
   const environment: Environment = {

@@ -81,7 +81,13 @@ for (const [title, policy] of [
       await withBrowser(async (browser) => {
         const out = join(browser.dir, "page.js");
         await build({
-          stdin: { contents: SCRIPT, resolveDir: process.cwd() }, outfile: out, bundle: true, format: "esm", platform: "browser", target: "es2022", logLevel: "warning",
+          stdin: { contents: SCRIPT, resolveDir: process.cwd() },
+          outfile: out,
+          bundle: true,
+          format: "esm",
+          platform: "browser",
+          target: "es2022",
+          logLevel: "warning",
         });
         const meta = policy === null ? "" : `<meta http-equiv="Content-Security-Policy" content="${policy}">`;
         const html = `<!doctype html><meta charset=utf-8>${meta}<link rel=icon href=data:,><title>page</title><script type=module src=/page.js></script>`;
@@ -89,12 +95,20 @@ for (const [title, policy] of [
         browser.server.bodies.set("/page.js", { type: "text/javascript", content: readFileSync(out) });
         const tab = await browser.open("/");
         // Not evaluate(): a policy without 'unsafe-eval' refuses strings, and functions of the page are all that is needed.
-        const seen = await tab.evaluate(() => (globalThis as unknown as { run(): Promise<unknown> }).run()) as Seen;
+        const seen = (await tab.evaluate(() => (globalThis as unknown as { run(): Promise<unknown> }).run())) as Seen;
         const expected = Array.from({ length: 16 }, (_, i) => i);
-        for (const name of ["file", "blob", "reader"] as const) assert.equal(seen[name], { format: "qcow2", size: 8 * 1024 * 1024, part: expected }, name);
-        assert.equal(seen.url, { format: "raw", size: 1048589, part: Array.from({ length: 16 }, (_, i) => ((65530 + i) % 251) ^ (Math.floor((65530 + i) / 65536) & 255)) });
+        for (const name of ["file", "blob", "reader"] as const)
+          assert.equal(seen[name], { format: "qcow2", size: 8 * 1024 * 1024, part: expected }, name);
+        assert.equal(seen.url, {
+          format: "raw",
+          size: 1048589,
+          part: Array.from({ length: 16 }, (_, i) => ((65530 + i) % 251) ^ (Math.floor((65530 + i) / 65536) & 255)),
+        });
         assert.equal(seen.check, [0, 0, 0]);
-        assert.ok(seen.data.every(([start, length]) => start! <= 1_000_000 + 200_000 && start! + length! >= 1_000_000), JSON.stringify(seen.data));
+        assert.ok(
+          seen.data.every(([start, length]) => start! <= 1_000_000 + 200_000 && start! + length! >= 1_000_000),
+          JSON.stringify(seen.data),
+        );
         assert.is(seen.data.length > 0, true);
         assert.is(seen.identical, true);
         assert.is(seen.smaller, true);

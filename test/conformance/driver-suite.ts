@@ -77,7 +77,12 @@ function cases(given: DriverSuiteOptions, variant: DriverVariant): Case[] {
   const list: Case[] = [];
   const add = (name: string, run: (world: World) => Promise<void>): void => void list.push({ name, run });
 
-  async function made(world: World, name = "image", bytes: number = size, options: Readonly<Record<string, unknown>> = {}): Promise<string> {
+  async function made(
+    world: World,
+    name = "image",
+    bytes: number = size,
+    options: Readonly<Record<string, unknown>> = {},
+  ): Promise<string> {
     const path = pathOf(world, name);
     await world.create(driver, path, bytes, { ...variant.options, ...options });
     return path;
@@ -112,8 +117,18 @@ function cases(given: DriverSuiteOptions, variant: DriverVariant): Case[] {
     await fresh(world, async (node) => {
       const model = new Uint8Array(size);
       const places: [number, number][] = [
-        [0, 1], [0, 512], [511, 2], [4095, 4098], [65535, 2], [65536, 65536], [131072 - 7, 70000], [MiB - 1, 2], [2 * MiB - 3, MiB + 5],
-        [size - 1, 1], [size - 513, 513], [3 * MiB + 100, 0],
+        [0, 1],
+        [0, 512],
+        [511, 2],
+        [4095, 4098],
+        [65535, 2],
+        [65536, 65536],
+        [131072 - 7, 70000],
+        [MiB - 1, 2],
+        [2 * MiB - 3, MiB + 5],
+        [size - 1, 1],
+        [size - 513, 513],
+        [3 * MiB + 100, 0],
       ];
       let value = 1;
       for (const [offset, length] of places) {
@@ -148,10 +163,15 @@ function cases(given: DriverSuiteOptions, variant: DriverVariant): Case[] {
         await world.run(write(node, bytes, offset));
       }
     });
-    await opened(world, path, async (node) => {
-      assert.is(node.size, size);
-      assertBytes(await content(world, node), model, "after reopening");
-    }, false);
+    await opened(
+      world,
+      path,
+      async (node) => {
+        assert.is(node.size, size);
+        assertBytes(await content(world, node), model, "after reopening");
+      },
+      false,
+    );
     await isClean(world, driver, path);
   });
 
@@ -185,7 +205,14 @@ function cases(given: DriverSuiteOptions, variant: DriverVariant): Case[] {
       const model = pattern(size, 0x5a);
       await opened(world, path, async (node) => {
         await world.run(write(node, model, 0));
-        const places: [number, number][] = [[0, 65536], [100, 50], [65536 - 1, 2], [MiB + 1, 2 * MiB], [size - 512, 512], [4 * MiB, MiB]];
+        const places: [number, number][] = [
+          [0, 65536],
+          [100, 50],
+          [65536 - 1, 2],
+          [MiB + 1, 2 * MiB],
+          [size - 512, 512],
+          [4 * MiB, MiB],
+        ];
         for (const [offset, length] of places) {
           model.fill(0, offset, offset + length);
           await world.run(writeZeroes(node, offset, length, { mayUnmap }));
@@ -204,18 +231,26 @@ function cases(given: DriverSuiteOptions, variant: DriverVariant): Case[] {
   add("the status covers everything and zeros are zeros", async (world) => {
     await fresh(world, async (node) => {
       const model = new Uint8Array(size);
-      for (const [offset, length] of [[0, 1000], [MiB, 300_000], [5 * MiB, 65536]] as const) {
+      for (const [offset, length] of [
+        [0, 1000],
+        [MiB, 300_000],
+        [5 * MiB, 65536],
+      ] as const) {
         const bytes = pattern(length, 7);
         model.set(bytes, offset);
         await world.run(write(node, bytes, offset));
       }
       await world.run(writeZeroes(node, MiB + 65536, 65536));
       model.fill(0, MiB + 65536, MiB + 131072);
-      for (let at = 0; at < size; ) {
+      for (let at = 0; at < size;) {
         const status = await world.run(blockStatus(node, at, size - at));
         assert.is(status.start, at);
         assert.ok(status.length >= 1 && status.length <= size - at, `length ${status.length} at ${at}`);
-        if (status.zero) assert.ok(model.subarray(at, at + status.length).every((byte) => byte === 0), `[${at}, +${status.length}) is said to be zero`);
+        if (status.zero)
+          assert.ok(
+            model.subarray(at, at + status.length).every((byte) => byte === 0),
+            `[${at}, +${status.length}) is said to be zero`,
+          );
         at += status.length;
       }
     });
@@ -283,15 +318,20 @@ function cases(given: DriverSuiteOptions, variant: DriverVariant): Case[] {
     const path = await made(world);
     await opened(world, path, (node) => world.run(write(node, pattern(1000, 1), 5000)));
     const before = world.bytes(path).slice();
-    await opened(world, path, async (node) => {
-      assert.is(node.readOnly, true);
-      await fails(world, write(node, new Uint8Array(512), 0), "ERR_READ_ONLY");
-      await fails(world, writeZeroes(node, 0, 512), "ERR_READ_ONLY");
-      await fails(world, discard(node, 0, 512), "ERR_READ_ONLY");
-      await fails(world, truncate(node, size * 2, { preallocation: "off" }), "ERR_READ_ONLY");
-      await world.run(flush(node));
-      assertBytes(await range(world, node, 5000, 1000), pattern(1000, 1), "the content");
-    }, false);
+    await opened(
+      world,
+      path,
+      async (node) => {
+        assert.is(node.readOnly, true);
+        await fails(world, write(node, new Uint8Array(512), 0), "ERR_READ_ONLY");
+        await fails(world, writeZeroes(node, 0, 512), "ERR_READ_ONLY");
+        await fails(world, discard(node, 0, 512), "ERR_READ_ONLY");
+        await fails(world, truncate(node, size * 2, { preallocation: "off" }), "ERR_READ_ONLY");
+        await world.run(flush(node));
+        assertBytes(await range(world, node, 5000, 1000), pattern(1000, 1), "the content");
+      },
+      false,
+    );
     assertBytes(world.bytes(path), before, "the file");
   });
 
@@ -341,15 +381,21 @@ function cases(given: DriverSuiteOptions, variant: DriverVariant): Case[] {
         assertBytes(await range(world, node, smaller, size - smaller), new Uint8Array(size - smaller), "what came after");
         model.fill(0, smaller);
       });
-      await opened(world, path, async (node) => {
-        assert.is(node.size, size);
-        assertBytes(await content(world, node), model, "after reopening");
-      }, false);
+      await opened(
+        world,
+        path,
+        async (node) => {
+          assert.is(node.size, size);
+          assertBytes(await content(world, node), model, "after reopening");
+        },
+        false,
+      );
       await isClean(world, driver, path);
     });
     add("sizes that cannot be are refused and change nothing", async (world) => {
       await fresh(world, async (node) => {
-        for (const bad of [-1, 0.5, NaN, Infinity, 2 ** 53]) await fails(world, truncate(node, bad, { preallocation: "off" }), null);
+        for (const bad of [-1, 0.5, NaN, Infinity, 2 ** 53])
+          await fails(world, truncate(node, bad, { preallocation: "off" }), null);
         assert.is(node.size, size);
         await world.run(write(node, pattern(100, 1), 0));
         assertBytes(await range(world, node, 0, 100), pattern(100, 1), "still works");
@@ -372,7 +418,12 @@ function cases(given: DriverSuiteOptions, variant: DriverVariant): Case[] {
         model.set(base);
         await opened(world, path, async (top) => {
           assertBytes(await content(world, top), model, "the new overlay");
-          for (const [offset, length] of [[10, 20], [MiB - 5, 70_000], [4 * MiB - 100, 200], [5 * MiB, 1]] as const) {
+          for (const [offset, length] of [
+            [10, 20],
+            [MiB - 5, 70_000],
+            [4 * MiB - 100, 200],
+            [5 * MiB, 1],
+          ] as const) {
             const bytes = pattern(length, 0x77);
             model.set(bytes, offset);
             await world.run(write(top, bytes, offset));
@@ -382,7 +433,9 @@ function cases(given: DriverSuiteOptions, variant: DriverVariant): Case[] {
           assertBytes(await content(world, top), model, "after writes");
         });
         await opened(world, path, async (top) => assertBytes(await content(world, top), model, "after reopening"), false);
-        await opened2(world, below, basePath, async (bottom) => assertBytes(await range(world, bottom, 0, baseSize), base, "the backing file"));
+        await opened2(world, below, basePath, async (bottom) =>
+          assertBytes(await range(world, bottom, 0, baseSize), base, "the backing file"),
+        );
         await isClean(world, driver, path);
       });
     }
@@ -408,7 +461,8 @@ function cases(given: DriverSuiteOptions, variant: DriverVariant): Case[] {
         const length = Math.min(unit * 5, size - (size % unit));
         const bytes = new Uint8Array(length);
         for (let i = 0; i < length; i++) bytes[i] = (i >> 7) & 255;
-        for (let at = 0; at < length; at += unit) await world.run(write(node, bytes.subarray(at, at + unit), at, { compressed: true }));
+        for (let at = 0; at < length; at += unit)
+          await world.run(write(node, bytes.subarray(at, at + unit), at, { compressed: true }));
         model.set(bytes);
         assertBytes(await content(world, node), model, "compressed");
         const small = pattern(100, 0x42);
@@ -455,7 +509,9 @@ export function assertBytes(actual: Uint8Array, expected: Uint8Array, what: stri
     if (actual[i] === expected[i]) continue;
     let wrong = 0;
     for (let j = i; j < actual.length; j++) if (actual[j] !== expected[j]) wrong++;
-    assert.unreachable(`${what}: byte ${i} (0x${i.toString(16)}) is ${actual[i]} instead of ${expected[i]}; ${wrong} bytes differ`);
+    assert.unreachable(
+      `${what}: byte ${i} (0x${i.toString(16)}) is ${actual[i]} instead of ${expected[i]}; ${wrong} bytes differ`,
+    );
   }
 }
 
@@ -482,8 +538,13 @@ export async function isClean(world: World, driver: string, path: string): Promi
     const impl = node.impl;
     if (impl.shape !== "mapped" || impl.check === undefined) return;
     const problems: string[] = [];
-    const result = await world.run(impl.check({ fix: "none", report: (problem) => void problems.push(`${problem.severity}: ${problem.text}`) }));
-    assert.equal({ problems, errors: result["check-errors"], corruptions: result.corruptions ?? 0, leaks: result.leaks ?? 0 }, { problems: [], errors: 0, corruptions: 0, leaks: 0 });
+    const result = await world.run(
+      impl.check({ fix: "none", report: (problem) => void problems.push(`${problem.severity}: ${problem.text}`) }),
+    );
+    assert.equal(
+      { problems, errors: result["check-errors"], corruptions: result.corruptions ?? 0, leaks: result.leaks ?? 0 },
+      { problems: [], errors: 0, corruptions: 0, leaks: 0 },
+    );
   } finally {
     await world.close(node);
   }

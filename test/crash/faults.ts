@@ -35,7 +35,11 @@ export async function countCalls(scenario: Scenario): Promise<Record<FaultOperat
   return calls;
 }
 
-export async function runWithFault(scenario: Scenario, analyseWith: (backing: Buffer | null) => Analyse, fault: Fault & { errno: Errno }): Promise<FaultRun> {
+export async function runWithFault(
+  scenario: Scenario,
+  analyseWith: (backing: Buffer | null) => Analyse,
+  fault: Fault & { errno: Errno },
+): Promise<FaultRun> {
   const machine = await started(scenario);
   const result: FaultRun = { errors: 0, leaks: 0, states: 0, violations: [] };
   const bad = (text: string): void => void result.violations.push(text);
@@ -75,7 +79,13 @@ export async function runWithFault(scenario: Scenario, analyseWith: (backing: Bu
     perEpoch: 6,
     seed: 1,
     guest(line) {
-      if (line.op === "gw") promises.change(line.id, line.o, line.n, "b64" in line ? Buffer.from(line.b64, "base64") : Buffer.alloc(line.n, line.fill));
+      if (line.op === "gw")
+        promises.change(
+          line.id,
+          line.o,
+          line.n,
+          "b64" in line ? Buffer.from(line.b64, "base64") : Buffer.alloc(line.n, line.fill),
+        );
       else if (line.op === "gz" || line.op === "gd") promises.change(line.id, line.o, line.n, null);
       else if (line.op === "ga") promises.acknowledge(line.id);
       else if (line.op === "gf") promises.guestFlush();
@@ -92,7 +102,12 @@ export async function runWithFault(scenario: Scenario, analyseWith: (backing: Bu
   // What the guest was told is done holds in the session; what failed is old or new.
   promises.flushed(new Set(machine.lines.flatMap((line) => (line.op === "ga" ? [line.id] : []))));
   if (live !== null) {
-    const wrong = promises.broken({ ...final, vsize: live.length, read: (offset, length, l1, entries) => (l1 === undefined ? live.subarray(offset, offset + length) : final.read(offset, length, l1, entries)) });
+    const wrong = promises.broken({
+      ...final,
+      vsize: live.length,
+      read: (offset, length, l1, entries) =>
+        l1 === undefined ? live.subarray(offset, offset + length) : final.read(offset, length, l1, entries),
+    });
     if (wrong !== null && !wrong.includes("snapshot")) bad(`in the session: ${wrong}`);
   }
   if (closed) {

@@ -39,7 +39,11 @@ export interface Verdict {
   violations: string[];
 }
 
-export async function judge(scenario: Scenario, analyseWith: (backing: Buffer | null) => Analyse, options: JudgeOptions): Promise<Verdict> {
+export async function judge(
+  scenario: Scenario,
+  analyseWith: (backing: Buffer | null) => Analyse,
+  options: JudgeOptions,
+): Promise<Verdict> {
   const machine = new Machine({ ...scenario.machine, stale: options.stale, seed: options.seed });
   await machine.create();
   scenario.before?.(machine);
@@ -52,7 +56,16 @@ export async function judge(scenario: Scenario, analyseWith: (backing: Buffer | 
   const base = analyse(machine.base);
   if (!base.open) throw new Error(`${scenario.name}: the image is not sound to begin with: ${base.err}`);
   const promises = new Promises(base, machine.backing);
-  const verdict: Verdict = { name: scenario.name, epochs: 0, distinct: 0, withLeaks: 0, dirty: 0, continued: 0, qemuChecked: 0, violations: [] };
+  const verdict: Verdict = {
+    name: scenario.name,
+    epochs: 0,
+    distinct: 0,
+    withLeaks: 0,
+    dirty: 0,
+    continued: 0,
+    qemuChecked: 0,
+    violations: [],
+  };
   const bad = (text: string, label: string): void => {
     if (verdict.violations.length < 10) verdict.violations.push(`${text} (${label})`);
   };
@@ -62,7 +75,13 @@ export async function judge(scenario: Scenario, analyseWith: (backing: Buffer | 
       perEpoch: options.perEpoch,
       seed: options.seed,
       guest(line) {
-        if (line.op === "gw") promises.change(line.id, line.o, line.n, "b64" in line ? Buffer.from(line.b64, "base64") : Buffer.alloc(line.n, line.fill));
+        if (line.op === "gw")
+          promises.change(
+            line.id,
+            line.o,
+            line.n,
+            "b64" in line ? Buffer.from(line.b64, "base64") : Buffer.alloc(line.n, line.fill),
+          );
         else if (line.op === "gz" || line.op === "gd") promises.change(line.id, line.o, line.n, null);
         else if (line.op === "ga") promises.acknowledge(line.id);
         else if (line.op === "gf") promises.guestFlush();
@@ -100,7 +119,10 @@ export async function judge(scenario: Scenario, analyseWith: (backing: Buffer | 
   // Closed properly: nothing leaks, nothing is dirty, all is there.
   const final = analyse(machine.bytes());
   if (!final.open || final.ncorr || final.leaks > 0 || final.dirty) {
-    bad(`after closing: ${final.err ?? final.corruptions[0] ?? ""} ${final.leaks} leaked clusters${final.dirty ? ", dirty" : ""}`, "closed");
+    bad(
+      `after closing: ${final.err ?? final.corruptions[0] ?? ""} ${final.leaks} leaked clusters${final.dirty ? ", dirty" : ""}`,
+      "closed",
+    );
   }
   promises.flushed(new Set(machine.lines.flatMap((line) => (line.op === "ga" ? [line.id] : []))));
   const wrong = final.open ? promises.broken(final) : null;
@@ -153,7 +175,9 @@ class Afterlife {
 
   /** Places to write to, and what the disk must read then. */
   #plan(image: Analysed): { at: number; fill: number }[] {
-    const places = [0, 65536, 131072, Math.floor(image.vsize / 8192) * 4096].filter((at, i, all) => at + 1024 <= image.vsize && all.indexOf(at) === i);
+    const places = [0, 65536, 131072, Math.floor(image.vsize / 8192) * 4096].filter(
+      (at, i, all) => at + 1024 <= image.vsize && all.indexOf(at) === i,
+    );
     return places.map((at, i) => ({ at, fill: 200 + i }));
   }
 
@@ -166,7 +190,8 @@ class Afterlife {
     for (const snapshot of before.snapshots) {
       const then = after.snapshots.find(({ name }) => name === snapshot.name);
       if (then === undefined) return `snapshot ${snapshot.name} is gone`;
-      if (!after.read(0, then.size, then.l1o, then.l1n).equals(before.read(0, snapshot.size, snapshot.l1o, snapshot.l1n))) return `snapshot ${snapshot.name} was damaged`;
+      if (!after.read(0, then.size, then.l1o, then.l1n).equals(before.read(0, snapshot.size, snapshot.l1o, snapshot.l1n)))
+        return `snapshot ${snapshot.name} was damaged`;
     }
     return null;
   }
@@ -211,7 +236,13 @@ class Afterlife {
       if (check.status !== 0 && check.status !== 3) return `check says ${check.status}: ${check.text.slice(0, 300)}`;
     }
     const plan = this.#plan(before);
-    const io = run("qemu-io", "-f", "qcow2", ...plan.flatMap(({ at, fill }) => ["-c", `write -q -P ${fill} ${at} 1024`]), "image");
+    const io = run(
+      "qemu-io",
+      "-f",
+      "qcow2",
+      ...plan.flatMap(({ at, fill }) => ["-c", `write -q -P ${fill} ${at} 1024`]),
+      "image",
+    );
     if (io.status !== 0 || /failed|corrupt;/i.test(io.text)) return io.text;
     const continued = this.#compare(before, this.#analyse(readFileSync(file)), plan);
     if (continued !== null) return `after writing: ${continued}`;

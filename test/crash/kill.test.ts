@@ -94,7 +94,12 @@ function session(image: string, model: Model, chance: Random, delay: number): Pr
   });
 }
 
-for (const options of ["cluster_size=4096", "cluster_size=512", "cluster_size=65536,lazy_refcounts=on", "cluster_size=16384,extended_l2=on"]) {
+for (const options of [
+  "cluster_size=4096",
+  "cluster_size=512",
+  "cluster_size=65536,lazy_refcounts=on",
+  "cluster_size=16384,extended_l2=on",
+]) {
   test(`kill -9: ${options}`, async () => {
     if (spawnSync("qemu-img", ["--version"]).status !== 0) return skip("qemu-utils is not installed");
     const dir = mkdtempSync(join(tmpdir(), "blockcore-kill-"));
@@ -116,7 +121,10 @@ for (const options of ["cluster_size=4096", "cluster_size=512", "cluster_size=65
           qemu("check", "-q", "-r", "all", "-f", "qcow2", image);
           check = qemu("check", "-f", "qcow2", image);
         }
-        assert.ok(check.status === 0 || check.status === 3, `SEED=${seed} kill ${kill}: check says ${check.status}: ${String(check.stdout)}${String(check.stderr)}`);
+        assert.ok(
+          check.status === 0 || check.status === 3,
+          `SEED=${seed} kill ${kill}: check says ${check.status}: ${String(check.stdout)}${String(check.stderr)}`,
+        );
         const out = join(dir, "out.raw");
         assert.is(qemu("convert", "-f", "qcow2", "-O", "raw", "-U", image, out).status, 0);
         assert.equal(model.adopt(readFileSync(out)).slice(0, 5), [], `SEED=${seed} kill ${kill}`);

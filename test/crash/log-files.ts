@@ -15,7 +15,14 @@ export async function logFiles(scenario: Scenario, folder: string, stale = 0xee)
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "base.img"), machine.base);
   if (machine.backing !== null) writeFileSync(join(folder, "backing.img"), machine.backing);
-  const header = { op: "open", v: 1, image: "base.img", format: "qcow2", virtual_size: machine.options.size, backing: machine.backing === null ? null : "backing.img" };
+  const header = {
+    op: "open",
+    v: 1,
+    image: "base.img",
+    format: "qcow2",
+    virtual_size: machine.options.size,
+    backing: machine.backing === null ? null : "backing.img",
+  };
   const log = join(folder, "log.jsonl");
   writeFileSync(log, [header, ...machine.lines].map((line) => `${JSON.stringify(line)}\n`).join(""));
   return log;

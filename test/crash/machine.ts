@@ -166,7 +166,10 @@ export class Machine {
   writing(offset: number, length: number, flags: { compressed?: boolean } = {}): Op<void> {
     const id = ++this.#requests;
     const bytes = this.pattern(id, offset / SECTOR, length / SECTOR);
-    return this.#request({ op: "gw", id, o: offset, n: length, b64: bytes.toString("base64") }, write(this.node, bytes, offset, flags));
+    return this.#request(
+      { op: "gw", id, o: offset, n: length, b64: bytes.toString("base64") },
+      write(this.node, bytes, offset, flags),
+    );
   }
   zeroing(offset: number, length: number, mayUnmap = false): Op<void> {
     const id = ++this.#requests;

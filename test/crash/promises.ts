@@ -48,7 +48,11 @@ export class Promises {
     this.#content = image.read(0, image.vsize);
     this.#sizes = new Set([image.vsize]);
     for (const snapshot of image.snapshots) {
-      this.#snapshots.set(snapshot.name, { content: image.read(0, snapshot.size, snapshot.l1o, snapshot.l1n), unsure: new Map(), presence: "yes" });
+      this.#snapshots.set(snapshot.name, {
+        content: image.read(0, snapshot.size, snapshot.l1o, snapshot.l1n),
+        unsure: new Map(),
+        presence: "yes",
+      });
     }
   }
 
@@ -154,7 +158,8 @@ export class Promises {
   /** The content with everything that was acknowledged. */
   #latest(): Buffer {
     const copy = Buffer.from(this.#content);
-    for (const [sector, changes] of this.#pending) for (const { id, value } of changes) if (this.#acknowledged.has(id)) value.copy(copy, sector * SECTOR);
+    for (const [sector, changes] of this.#pending)
+      for (const { id, value } of changes) if (this.#acknowledged.has(id)) value.copy(copy, sector * SECTOR);
     return copy;
   }
   get latest(): Buffer {
@@ -172,7 +177,8 @@ export class Promises {
     if (this.#other !== null && got.equals(this.#other)) return null;
     const promised = this.#content;
     const length = Math.min(got.length, promised.length);
-    if (this.#pending.size === 0 && got.subarray(0, length).equals(promised.subarray(0, length))) return this.#behind(got, length);
+    if (this.#pending.size === 0 && got.subarray(0, length).equals(promised.subarray(0, length)))
+      return this.#behind(got, length);
     for (let at = 0; at < length; at += SECTOR) {
       const value = got.subarray(at, at + SECTOR);
       if (value.equals(promised.subarray(at, at + SECTOR))) continue;
@@ -202,7 +208,11 @@ export class Promises {
       if (got.equals(kept.content)) continue;
       for (let at = 0; at < got.length; at += SECTOR) {
         const value = got.subarray(at, at + SECTOR);
-        if (value.equals(kept.content.subarray(at, at + SECTOR)) || kept.unsure.get(at / SECTOR)?.some((change) => change.value.equals(value)) === true) continue;
+        if (
+          value.equals(kept.content.subarray(at, at + SECTOR)) ||
+          kept.unsure.get(at / SECTOR)?.some((change) => change.value.equals(value)) === true
+        )
+          continue;
         return `snapshot ${name} has other content in sector ${at / SECTOR}`;
       }
     }

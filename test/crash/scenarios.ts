@@ -32,7 +32,13 @@ function fill(m: Machine, offset: number, length: number): void {
 
 // ---- allocation -----------------------------------------------------------------------------------------------------
 
-const SIZES: readonly [string, number, number][] = [["512", 512, 128 * KiB], ["1k", 1024, 256 * KiB], ["4k", 4096, MiB], ["64k", 65536, 2 * MiB], ["1M", MiB, 4 * MiB]];
+const SIZES: readonly [string, number, number][] = [
+  ["512", 512, 128 * KiB],
+  ["1k", 1024, 256 * KiB],
+  ["4k", 4096, MiB],
+  ["64k", 65536, 2 * MiB],
+  ["1M", MiB, 4 * MiB],
+];
 for (const [label, cluster, size] of SIZES) {
   scenario(`allocate, ${label} clusters`, { size, create: { cluster_size: cluster } }, (m) => {
     m.write(0, cluster);
@@ -72,12 +78,20 @@ scenario("lazy refcounts", { size: MiB, create: { cluster_size: 4096, lazy_refco
   m.write(512 * KiB, 4 * KiB);
   m.flush();
 });
-scenario("lazy refcounts, many tables", { size: 512 * KiB, create: { cluster_size: 512, lazy_refcounts: true }, open: { "l2-cache-size": 1024, "l2-cache-entry-size": 512, "refcount-cache-size": 1024 } }, (m) => {
-  for (let i = 0; i < 15; i++) m.write(i * 33 * KiB, 1536);
-  m.flush();
-  for (let i = 0; i < 15; i++) m.zero(i * 33 * KiB, 1024, true);
-  for (let i = 0; i < 15; i++) m.write(i * 32 * KiB + 8192, 1024);
-});
+scenario(
+  "lazy refcounts, many tables",
+  {
+    size: 512 * KiB,
+    create: { cluster_size: 512, lazy_refcounts: true },
+    open: { "l2-cache-size": 1024, "l2-cache-entry-size": 512, "refcount-cache-size": 1024 },
+  },
+  (m) => {
+    for (let i = 0; i < 15; i++) m.write(i * 33 * KiB, 1536);
+    m.flush();
+    for (let i = 0; i < 15; i++) m.zero(i * 33 * KiB, 1024, true);
+    for (let i = 0; i < 15; i++) m.write(i * 32 * KiB + 8192, 1024);
+  },
+);
 
 // ---- tables that grow -----------------------------------------------------------------------------------------------
 
@@ -88,36 +102,62 @@ scenario("refcount blocks are made", { size: 512 * KiB, create: { cluster_size: 
   }
   m.flush();
 });
-scenario("the refcount table grows", { size: 2.5 * MiB, create: { cluster_size: 512, refcount_bits: 64 } }, (m) => {
-  m.write(2 * MiB - 64 * KiB, 40 * KiB);
-  m.flush();
-  m.write(2 * MiB + 64 * KiB, 128 * KiB);
-  m.flush();
-  m.write(MiB, 4 * KiB);
-  m.flush();
-}, (m) => m.write(0, 1.8 * MiB - (1.8 * MiB % 512)));
-scenario("the refcount table grows twice", { size: 6 * MiB, create: { cluster_size: 512, refcount_bits: 64 } }, (m) => {
-  m.write(1536 * KiB, 768 * KiB);
-  m.flush();
-  m.write(2560 * KiB, 2 * MiB);
-  m.flush();
-}, (m) => m.write(0, 1536 * KiB));
-scenario("the L1 table grows", { size: 64 * KiB, create: { cluster_size: 512 } }, (m) => {
-  m.write(32 * KiB, 2048);
-  m.resize(4 * MiB);
-  m.write(3 * MiB, 4096);
-  m.flush();
-}, (m) => fill(m, 0, 8 * KiB));
-scenario("few cache slots", { size: MiB, create: { cluster_size: 512 }, open: { "l2-cache-size": 1024, "l2-cache-entry-size": 512, "refcount-cache-size": 1024 } }, (m) => {
-  for (let i = 0; i < 24; i++) m.write(((i * 7) % 24) * 40 * KiB, 1024);
-  m.flush();
-  for (let i = 0; i < 12; i++) m.write(((i * 5) % 24) * 40 * KiB + 1024, 2048);
-  m.flush();
-});
+scenario(
+  "the refcount table grows",
+  { size: 2.5 * MiB, create: { cluster_size: 512, refcount_bits: 64 } },
+  (m) => {
+    m.write(2 * MiB - 64 * KiB, 40 * KiB);
+    m.flush();
+    m.write(2 * MiB + 64 * KiB, 128 * KiB);
+    m.flush();
+    m.write(MiB, 4 * KiB);
+    m.flush();
+  },
+  (m) => m.write(0, 1.8 * MiB - ((1.8 * MiB) % 512)),
+);
+scenario(
+  "the refcount table grows twice",
+  { size: 6 * MiB, create: { cluster_size: 512, refcount_bits: 64 } },
+  (m) => {
+    m.write(1536 * KiB, 768 * KiB);
+    m.flush();
+    m.write(2560 * KiB, 2 * MiB);
+    m.flush();
+  },
+  (m) => m.write(0, 1536 * KiB),
+);
+scenario(
+  "the L1 table grows",
+  { size: 64 * KiB, create: { cluster_size: 512 } },
+  (m) => {
+    m.write(32 * KiB, 2048);
+    m.resize(4 * MiB);
+    m.write(3 * MiB, 4096);
+    m.flush();
+  },
+  (m) => fill(m, 0, 8 * KiB),
+);
+scenario(
+  "few cache slots",
+  {
+    size: MiB,
+    create: { cluster_size: 512 },
+    open: { "l2-cache-size": 1024, "l2-cache-entry-size": 512, "refcount-cache-size": 1024 },
+  },
+  (m) => {
+    for (let i = 0; i < 24; i++) m.write(((i * 7) % 24) * 40 * KiB, 1024);
+    m.flush();
+    for (let i = 0; i < 12; i++) m.write(((i * 5) % 24) * 40 * KiB + 1024, 2048);
+    m.flush();
+  },
+);
 
 // ---- copy on write --------------------------------------------------------------------------------------------------
 
-for (const [label, cluster] of [["4k", 4096], ["64k", 65536]] as const) {
+for (const [label, cluster] of [
+  ["4k", 4096],
+  ["64k", 65536],
+] as const) {
   scenario(`backing file, ${label} clusters`, { size: MiB, backing: 768 * KiB, create: { cluster_size: cluster } }, (m) => {
     m.write(512, 512);
     m.write(200 * KiB, 1024);
@@ -131,22 +171,33 @@ for (const [label, cluster] of [["4k", 4096], ["64k", 65536]] as const) {
     m.flush();
   });
 }
-scenario("backing file shorter than a cluster's end", { size: 256 * KiB, backing: 66 * KiB, create: { cluster_size: 65536 } }, (m) => {
-  m.write(65 * KiB, 512);
-  m.flush();
-  m.write(128 * KiB + 512, 512);
-});
-scenario("backing file, version 2", { size: 512 * KiB, backing: 512 * KiB, create: { cluster_size: 4096, compat: "0.10" } }, (m) => {
-  m.write(512, 1024);
-  m.zero(8 * KiB, 8 * KiB);
-  m.flush();
-  m.write(9 * KiB, 512);
-  m.flush();
-});
+scenario(
+  "backing file shorter than a cluster's end",
+  { size: 256 * KiB, backing: 66 * KiB, create: { cluster_size: 65536 } },
+  (m) => {
+    m.write(65 * KiB, 512);
+    m.flush();
+    m.write(128 * KiB + 512, 512);
+  },
+);
+scenario(
+  "backing file, version 2",
+  { size: 512 * KiB, backing: 512 * KiB, create: { cluster_size: 4096, compat: "0.10" } },
+  (m) => {
+    m.write(512, 1024);
+    m.zero(8 * KiB, 8 * KiB);
+    m.flush();
+    m.write(9 * KiB, 512);
+    m.flush();
+  },
+);
 
 // ---- compressed -----------------------------------------------------------------------------------------------------
 
-for (const [label, cluster] of [["4k", 4096], ["64k", 65536]] as const) {
+for (const [label, cluster] of [
+  ["4k", 4096],
+  ["64k", 65536],
+] as const) {
   scenario(`compressed, ${label} clusters`, { size: MiB, create: { cluster_size: cluster } }, (m) => {
     for (let i = 0; i < 5; i++) m.compress(i * cluster, cluster);
     m.flush();
@@ -200,106 +251,160 @@ scenario("extended L2", { size: MiB, create: { cluster_size: 65536, extended_l2:
   m.write(66 * KiB, 2048);
   m.flush();
 });
-scenario("extended L2 over a backing file", { size: 512 * KiB, backing: 512 * KiB, create: { cluster_size: 16384, extended_l2: true } }, (m) => {
-  m.write(512, 512);
-  m.zero(8192, 2048);
-  m.flush();
-  m.write(9 * KiB, 1024);
-  m.zero(16 * KiB, 16 * KiB, true);
-  m.write(18 * KiB, 512);
-  m.flush();
-  m.compress(64 * KiB, 16 * KiB);
-  m.write(65 * KiB, 512);
-  m.flush();
-});
+scenario(
+  "extended L2 over a backing file",
+  { size: 512 * KiB, backing: 512 * KiB, create: { cluster_size: 16384, extended_l2: true } },
+  (m) => {
+    m.write(512, 512);
+    m.zero(8192, 2048);
+    m.flush();
+    m.write(9 * KiB, 1024);
+    m.zero(16 * KiB, 16 * KiB, true);
+    m.write(18 * KiB, 512);
+    m.flush();
+    m.compress(64 * KiB, 16 * KiB);
+    m.write(65 * KiB, 512);
+    m.flush();
+  },
+);
 
 // ---- zeros and discard ----------------------------------------------------------------------------------------------
 
 for (const unmap of [false, true]) {
-  scenario(`zeros, ${unmap ? "unmapped" : "kept"}, then written again`, { size: MiB, create: { cluster_size: 4096 } }, (m) => {
-    m.zero(0, 32 * KiB, unmap);
-    m.write(2 * KiB, 512);
-    m.write(256 * KiB, 24 * KiB);
-    m.flush();
-    m.zero(256 * KiB, 16 * KiB, unmap);
-    m.write(512 * KiB, 16 * KiB);
-    m.zero(1024, 1024, unmap);
-    m.flush();
-  }, (m) => fill(m, 0, 64 * KiB));
+  scenario(
+    `zeros, ${unmap ? "unmapped" : "kept"}, then written again`,
+    { size: MiB, create: { cluster_size: 4096 } },
+    (m) => {
+      m.zero(0, 32 * KiB, unmap);
+      m.write(2 * KiB, 512);
+      m.write(256 * KiB, 24 * KiB);
+      m.flush();
+      m.zero(256 * KiB, 16 * KiB, unmap);
+      m.write(512 * KiB, 16 * KiB);
+      m.zero(1024, 1024, unmap);
+      m.flush();
+    },
+    (m) => fill(m, 0, 64 * KiB),
+  );
 }
-scenario("discarded space is used again", { size: MiB, create: { cluster_size: 4096 } }, (m) => {
-  m.discard(0, 32 * KiB);
-  m.write(512 * KiB, 64 * KiB);
-  m.discard(32 * KiB, 16 * KiB);
-  m.flush();
-  m.write(640 * KiB, 32 * KiB);
-  m.flush();
-  m.discard(512 * KiB, 128 * KiB);
-  m.write(0, 16 * KiB);
-}, (m) => fill(m, 0, 64 * KiB));
-scenario("discarded without a flush", { size: 256 * KiB, create: { cluster_size: 512 } }, (m) => {
-  for (let i = 0; i < 6; i++) {
-    m.discard(i * 4 * KiB, 4 * KiB);
-    m.write(128 * KiB + i * 4 * KiB, 4 * KiB);
-  }
-}, (m) => fill(m, 0, 32 * KiB));
-scenario("discard-no-unref", { size: MiB, create: { cluster_size: 4096 }, open: { "discard-no-unref": true } }, (m) => {
-  m.discard(0, 32 * KiB);
-  m.write(2 * KiB, 512);
-  m.flush();
-  m.write(512 * KiB, 16 * KiB);
-  m.zero(512 * KiB, 8 * KiB, true);
-  m.flush();
-}, (m) => fill(m, 0, 64 * KiB));
-scenario("discards passed to a plain medium", { size: 256 * KiB, plain: true, create: { cluster_size: 1024 } }, (m) => {
-  m.discard(0, 16 * KiB);
-  m.flush();
-  m.write(64 * KiB, 16 * KiB);
-  m.flush();
-}, (m) => fill(m, 0, 32 * KiB));
-scenario("version 2 discard", { size: 256 * KiB, create: { cluster_size: 4096, compat: "0.10" } }, (m) => {
-  m.discard(0, 16 * KiB);
-  m.write(64 * KiB, 16 * KiB);
-  m.flush();
-  m.write(0, 4096);
-  m.flush();
-}, (m) => fill(m, 0, 32 * KiB));
+scenario(
+  "discarded space is used again",
+  { size: MiB, create: { cluster_size: 4096 } },
+  (m) => {
+    m.discard(0, 32 * KiB);
+    m.write(512 * KiB, 64 * KiB);
+    m.discard(32 * KiB, 16 * KiB);
+    m.flush();
+    m.write(640 * KiB, 32 * KiB);
+    m.flush();
+    m.discard(512 * KiB, 128 * KiB);
+    m.write(0, 16 * KiB);
+  },
+  (m) => fill(m, 0, 64 * KiB),
+);
+scenario(
+  "discarded without a flush",
+  { size: 256 * KiB, create: { cluster_size: 512 } },
+  (m) => {
+    for (let i = 0; i < 6; i++) {
+      m.discard(i * 4 * KiB, 4 * KiB);
+      m.write(128 * KiB + i * 4 * KiB, 4 * KiB);
+    }
+  },
+  (m) => fill(m, 0, 32 * KiB),
+);
+scenario(
+  "discard-no-unref",
+  { size: MiB, create: { cluster_size: 4096 }, open: { "discard-no-unref": true } },
+  (m) => {
+    m.discard(0, 32 * KiB);
+    m.write(2 * KiB, 512);
+    m.flush();
+    m.write(512 * KiB, 16 * KiB);
+    m.zero(512 * KiB, 8 * KiB, true);
+    m.flush();
+  },
+  (m) => fill(m, 0, 64 * KiB),
+);
+scenario(
+  "discards passed to a plain medium",
+  { size: 256 * KiB, plain: true, create: { cluster_size: 1024 } },
+  (m) => {
+    m.discard(0, 16 * KiB);
+    m.flush();
+    m.write(64 * KiB, 16 * KiB);
+    m.flush();
+  },
+  (m) => fill(m, 0, 32 * KiB),
+);
+scenario(
+  "version 2 discard",
+  { size: 256 * KiB, create: { cluster_size: 4096, compat: "0.10" } },
+  (m) => {
+    m.discard(0, 16 * KiB);
+    m.write(64 * KiB, 16 * KiB);
+    m.flush();
+    m.write(0, 4096);
+    m.flush();
+  },
+  (m) => fill(m, 0, 32 * KiB),
+);
 
 // ---- resize and preallocation ---------------------------------------------------------------------------------------
 
-scenario("grow within a cluster", { size: 100 * KiB, create: { cluster_size: 65536 } }, (m) => {
-  m.resize(120 * KiB);
-  m.write(110 * KiB, 1024);
-  m.flush();
-}, (m) => m.write(64 * KiB, 36 * KiB));
+scenario(
+  "grow within a cluster",
+  { size: 100 * KiB, create: { cluster_size: 65536 } },
+  (m) => {
+    m.resize(120 * KiB);
+    m.write(110 * KiB, 1024);
+    m.flush();
+  },
+  (m) => m.write(64 * KiB, 36 * KiB),
+);
 scenario("grow over a longer backing file", { size: 64 * KiB, backing: 256 * KiB, create: { cluster_size: 4096 } }, (m) => {
   m.write(60 * KiB, 1024);
   m.resize(200 * KiB);
   m.write(190 * KiB, 1024);
   m.flush();
 });
-scenario("shrink", { size: MiB, create: { cluster_size: 4096 } }, (m) => {
-  m.write(900 * KiB, 8 * KiB);
-  m.resize(300 * KiB);
-  m.write(290 * KiB, 4 * KiB);
-  m.flush();
-  m.resize(150 * KiB - 512);
-}, (m) => {
-  fill(m, 0, 64 * KiB);
-  fill(m, 280 * KiB, 64 * KiB);
-});
-scenario("shrink and grow again", { size: 512 * KiB, create: { cluster_size: 512 } }, (m) => {
-  m.resize(100 * KiB + 512);
-  m.resize(400 * KiB);
-  m.write(200 * KiB, 4 * KiB);
-  m.flush();
-}, (m) => fill(m, 64 * KiB, 128 * KiB));
-for (const mode of ["metadata", "falloc", "full"] as const) {
-  scenario(`grow, preallocation ${mode}`, { size: 64 * KiB, create: { cluster_size: 4096 } }, (m) => {
-    m.resize(256 * KiB, mode);
-    m.write(128 * KiB, 1024);
+scenario(
+  "shrink",
+  { size: MiB, create: { cluster_size: 4096 } },
+  (m) => {
+    m.write(900 * KiB, 8 * KiB);
+    m.resize(300 * KiB);
+    m.write(290 * KiB, 4 * KiB);
     m.flush();
-  }, (m) => fill(m, 0, 32 * KiB));
+    m.resize(150 * KiB - 512);
+  },
+  (m) => {
+    fill(m, 0, 64 * KiB);
+    fill(m, 280 * KiB, 64 * KiB);
+  },
+);
+scenario(
+  "shrink and grow again",
+  { size: 512 * KiB, create: { cluster_size: 512 } },
+  (m) => {
+    m.resize(100 * KiB + 512);
+    m.resize(400 * KiB);
+    m.write(200 * KiB, 4 * KiB);
+    m.flush();
+  },
+  (m) => fill(m, 64 * KiB, 128 * KiB),
+);
+for (const mode of ["metadata", "falloc", "full"] as const) {
+  scenario(
+    `grow, preallocation ${mode}`,
+    { size: 64 * KiB, create: { cluster_size: 4096 } },
+    (m) => {
+      m.resize(256 * KiB, mode);
+      m.write(128 * KiB, 1024);
+      m.flush();
+    },
+    (m) => fill(m, 0, 32 * KiB),
+  );
 }
 scenario("preallocated metadata", { size: 256 * KiB, create: { cluster_size: 4096, preallocation: "metadata" } }, (m) => {
   m.write(1024, 512);
@@ -308,11 +413,15 @@ scenario("preallocated metadata", { size: 256 * KiB, create: { cluster_size: 409
   m.zero(128 * KiB, 4 * KiB, true);
   m.flush();
 });
-scenario("preallocated, extended L2", { size: 256 * KiB, create: { cluster_size: 16384, extended_l2: true, preallocation: "metadata" } }, (m) => {
-  m.write(1024, 512);
-  m.write(64 * KiB, 8 * KiB);
-  m.flush();
-});
+scenario(
+  "preallocated, extended L2",
+  { size: 256 * KiB, create: { cluster_size: 16384, extended_l2: true, preallocation: "metadata" } },
+  (m) => {
+    m.write(1024, 512);
+    m.write(64 * KiB, 8 * KiB);
+    m.flush();
+  },
+);
 
 // ---- requests in flight together ------------------------------------------------------------------------------------
 
@@ -321,14 +430,31 @@ scenario("writes together", { size: MiB, create: { cluster_size: 4096 } }, (m) =
   m.together(...[0, 1, 2, 3].map((i) => m.writing(512 * KiB + i * 1024, 1024)), m.discarding(0, 8 * KiB), m.flushing());
   m.flush();
 });
-scenario("writes together, small caches", { size: MiB, create: { cluster_size: 512 }, open: { "l2-cache-size": 1024, "l2-cache-entry-size": 512, "refcount-cache-size": 1024 } }, (m) => {
-  for (let round = 0; round < 3; round++) {
-    m.together(...Array.from({ length: 8 }, (_, i) => m.writing(((i * 5 + round) % 30) * 33 * KiB, 2048)), m.flushing(), m.zeroing(round * 33 * KiB + 8 * KiB, 4 * KiB, true));
-  }
-});
+scenario(
+  "writes together, small caches",
+  {
+    size: MiB,
+    create: { cluster_size: 512 },
+    open: { "l2-cache-size": 1024, "l2-cache-entry-size": 512, "refcount-cache-size": 1024 },
+  },
+  (m) => {
+    for (let round = 0; round < 3; round++) {
+      m.together(
+        ...Array.from({ length: 8 }, (_, i) => m.writing(((i * 5 + round) % 30) * 33 * KiB, 2048)),
+        m.flushing(),
+        m.zeroing(round * 33 * KiB + 8 * KiB, 4 * KiB, true),
+      );
+    }
+  },
+);
 scenario("compressed together", { size: MiB, create: { cluster_size: 4096 } }, (m) => {
   m.together(m.writing(0, 32 * KiB, { compressed: true }), m.writing(64 * KiB, 16 * KiB, { compressed: true }), m.flushing());
-  m.together(m.writing(1024, 512), m.discarding(8 * KiB, 4 * KiB), m.writing(96 * KiB, 8 * KiB, { compressed: true }), m.flushing());
+  m.together(
+    m.writing(1024, 512),
+    m.discarding(8 * KiB, 4 * KiB),
+    m.writing(96 * KiB, 8 * KiB, { compressed: true }),
+    m.flushing(),
+  );
 });
 
 // ---- snapshots ------------------------------------------------------------------------------------------------------
@@ -343,118 +469,172 @@ for (const [label, create] of [
 ] as const) {
   const size = label === "512" ? 128 * KiB : 512 * KiB;
   const unit = create.cluster_size;
-  scenario(`snapshot create, ${label}`, { size, create }, (m) => {
-    m.write(0, 1024);
-    m.createSnapshot("one");
-    m.write(512, 512);
-    m.write(2 * unit, unit);
-    m.flush();
-    m.createSnapshot("two");
-    m.write(0, 512);
-  }, (m) => fill(m, 0, Math.min(size / 2, 8 * unit)));
-  scenario(`snapshot apply, ${label}`, { size, create }, (m) => {
-    m.write(unit, 512);
-    m.applySnapshot("one");
-    m.write(0, 512);
-    m.flush();
-  }, (m) => {
-    fill(m, 0, Math.min(size / 2, 8 * unit));
-    m.createSnapshot("one");
-    m.write(0, 1024);
-    m.write(3 * unit, unit);
-  });
-  scenario(`snapshot delete, ${label}`, { size, create }, (m) => {
-    m.write(unit, 512);
-    m.removeSnapshot("one");
-    m.write(0, 512);
-    m.flush();
-    m.removeSnapshot("two");
-    m.write(2 * unit, 1024);
-    m.flush();
-  }, (m) => {
-    fill(m, 0, Math.min(size / 2, 8 * unit));
-    m.createSnapshot("one");
-    m.write(0, 1024);
-    m.write(3 * unit, unit);
-    m.createSnapshot("two");
-    m.write(5 * unit, 512);
-  });
+  scenario(
+    `snapshot create, ${label}`,
+    { size, create },
+    (m) => {
+      m.write(0, 1024);
+      m.createSnapshot("one");
+      m.write(512, 512);
+      m.write(2 * unit, unit);
+      m.flush();
+      m.createSnapshot("two");
+      m.write(0, 512);
+    },
+    (m) => fill(m, 0, Math.min(size / 2, 8 * unit)),
+  );
+  scenario(
+    `snapshot apply, ${label}`,
+    { size, create },
+    (m) => {
+      m.write(unit, 512);
+      m.applySnapshot("one");
+      m.write(0, 512);
+      m.flush();
+    },
+    (m) => {
+      fill(m, 0, Math.min(size / 2, 8 * unit));
+      m.createSnapshot("one");
+      m.write(0, 1024);
+      m.write(3 * unit, unit);
+    },
+  );
+  scenario(
+    `snapshot delete, ${label}`,
+    { size, create },
+    (m) => {
+      m.write(unit, 512);
+      m.removeSnapshot("one");
+      m.write(0, 512);
+      m.flush();
+      m.removeSnapshot("two");
+      m.write(2 * unit, 1024);
+      m.flush();
+    },
+    (m) => {
+      fill(m, 0, Math.min(size / 2, 8 * unit));
+      m.createSnapshot("one");
+      m.write(0, 1024);
+      m.write(3 * unit, unit);
+      m.createSnapshot("two");
+      m.write(5 * unit, 512);
+    },
+  );
 }
-scenario("snapshots with compressed clusters", { size: 256 * KiB, create: { cluster_size: 4096 } }, (m) => {
-  m.createSnapshot("one");
-  m.compress(0, 8192);
-  m.write(9 * KiB, 512);
-  m.flush();
-  m.createSnapshot("two");
-  m.removeSnapshot("one");
-  m.compress(32 * KiB, 4096);
-  m.flush();
-}, (m) => m.compress(0, 32 * KiB));
-scenario("snapshot of another size applied", { size: 256 * KiB, create: { cluster_size: 512 } }, (m) => {
-  m.resize(512 * KiB);
-  m.write(400 * KiB, 4 * KiB);
-  m.flush();
-  m.applySnapshot("small");
-  m.write(100 * KiB, 1024);
-  m.flush();
-}, (m) => {
-  fill(m, 0, 16 * KiB);
-  m.createSnapshot("small");
-  m.write(0, 2048);
-});
-scenario("snapshots over a backing file", { size: 256 * KiB, backing: 256 * KiB, create: { cluster_size: 4096 } }, (m) => {
-  m.createSnapshot("one");
-  m.write(0, 8 * KiB);
-  m.zero(32 * KiB, 8 * KiB, true);
-  m.flush();
-  m.applySnapshot("one");
-  m.write(1024, 512);
-  m.flush();
-  m.removeSnapshot("one");
-}, (m) => m.write(2048, 8 * KiB));
-scenario("a full snapshot table", { size: 64 * KiB, create: { cluster_size: 512 } }, (m) => {
-  for (let i = 0; i < 4; i++) {
-    m.write(i * 512, 512);
-    m.createSnapshot(`a rather long name of a snapshot ${i}`);
-  }
-  m.removeSnapshot("before 3");
-  m.removeSnapshot("a rather long name of a snapshot 1");
-}, (m) => {
-  for (let i = 0; i < 6; i++) {
-    m.write(i * 1024, 1024);
-    m.createSnapshot(`before ${i}`);
-  }
-});
+scenario(
+  "snapshots with compressed clusters",
+  { size: 256 * KiB, create: { cluster_size: 4096 } },
+  (m) => {
+    m.createSnapshot("one");
+    m.compress(0, 8192);
+    m.write(9 * KiB, 512);
+    m.flush();
+    m.createSnapshot("two");
+    m.removeSnapshot("one");
+    m.compress(32 * KiB, 4096);
+    m.flush();
+  },
+  (m) => m.compress(0, 32 * KiB),
+);
+scenario(
+  "snapshot of another size applied",
+  { size: 256 * KiB, create: { cluster_size: 512 } },
+  (m) => {
+    m.resize(512 * KiB);
+    m.write(400 * KiB, 4 * KiB);
+    m.flush();
+    m.applySnapshot("small");
+    m.write(100 * KiB, 1024);
+    m.flush();
+  },
+  (m) => {
+    fill(m, 0, 16 * KiB);
+    m.createSnapshot("small");
+    m.write(0, 2048);
+  },
+);
+scenario(
+  "snapshots over a backing file",
+  { size: 256 * KiB, backing: 256 * KiB, create: { cluster_size: 4096 } },
+  (m) => {
+    m.createSnapshot("one");
+    m.write(0, 8 * KiB);
+    m.zero(32 * KiB, 8 * KiB, true);
+    m.flush();
+    m.applySnapshot("one");
+    m.write(1024, 512);
+    m.flush();
+    m.removeSnapshot("one");
+  },
+  (m) => m.write(2048, 8 * KiB),
+);
+scenario(
+  "a full snapshot table",
+  { size: 64 * KiB, create: { cluster_size: 512 } },
+  (m) => {
+    for (let i = 0; i < 4; i++) {
+      m.write(i * 512, 512);
+      m.createSnapshot(`a rather long name of a snapshot ${i}`);
+    }
+    m.removeSnapshot("before 3");
+    m.removeSnapshot("a rather long name of a snapshot 1");
+  },
+  (m) => {
+    for (let i = 0; i < 6; i++) {
+      m.write(i * 1024, 1024);
+      m.createSnapshot(`before ${i}`);
+    }
+  },
+);
 
 // ---- the image as a whole ------------------------------------------------------------------------------------------
 
-for (const [label, create] of [["64k", { cluster_size: 65536 }], ["4k", { cluster_size: 4096 }], ["version 2", { cluster_size: 4096, compat: "0.10" }]] as const) {
-  scenario(`another backing file name, ${label}`, { size: 256 * KiB, backing: 256 * KiB, create }, (m) => {
-    m.perform(m.impl.changeBackingFile!(BACKING_NAMES[2]!, "raw"));
-    m.write(1024, 512);
-    m.flush();
-    m.perform(m.impl.changeBackingFile!("b", null));
-    m.perform(m.impl.changeBackingFile!(BACKING_NAMES[2]!, null));
-    m.perform(m.impl.changeBackingFile!(BACKING_NAMES[0]!, "raw"));
-  }, (m) => m.write(2048, 8 * KiB));
+for (const [label, create] of [
+  ["64k", { cluster_size: 65536 }],
+  ["4k", { cluster_size: 4096 }],
+  ["version 2", { cluster_size: 4096, compat: "0.10" }],
+] as const) {
+  scenario(
+    `another backing file name, ${label}`,
+    { size: 256 * KiB, backing: 256 * KiB, create },
+    (m) => {
+      m.perform(m.impl.changeBackingFile!(BACKING_NAMES[2]!, "raw"));
+      m.write(1024, 512);
+      m.flush();
+      m.perform(m.impl.changeBackingFile!("b", null));
+      m.perform(m.impl.changeBackingFile!(BACKING_NAMES[2]!, null));
+      m.perform(m.impl.changeBackingFile!(BACKING_NAMES[0]!, "raw"));
+    },
+    (m) => m.write(2048, 8 * KiB),
+  );
 }
 for (const backing of [undefined, 256 * KiB]) {
-  scenario(`emptied after a commit${backing === undefined ? "" : ", with a backing file"}`, { size: 256 * KiB, ...(backing === undefined ? {} : { backing }), create: { cluster_size: 4096 } }, (m) => {
-    m.write(200 * KiB, 4096);
+  scenario(
+    `emptied after a commit${backing === undefined ? "" : ", with a backing file"}`,
+    { size: 256 * KiB, ...(backing === undefined ? {} : { backing }), create: { cluster_size: 4096 } },
+    (m) => {
+      m.write(200 * KiB, 4096);
+      m.empty();
+      m.write(1024, 8 * KiB);
+      m.flush();
+    },
+    (m) => fill(m, 0, 64 * KiB),
+  );
+}
+scenario(
+  "emptied beside a snapshot",
+  { size: 128 * KiB, create: { cluster_size: 512 } },
+  (m) => {
     m.empty();
     m.write(1024, 8 * KiB);
     m.flush();
-  }, (m) => fill(m, 0, 64 * KiB));
-}
-scenario("emptied beside a snapshot", { size: 128 * KiB, create: { cluster_size: 512 } }, (m) => {
-  m.empty();
-  m.write(1024, 8 * KiB);
-  m.flush();
-}, (m) => {
-  fill(m, 0, 32 * KiB);
-  m.createSnapshot("kept");
-  m.write(0, 4096);
-});
+  },
+  (m) => {
+    fill(m, 0, 32 * KiB);
+    m.createSnapshot("kept");
+    m.write(0, 4096);
+  },
+);
 for (const [label, create, options] of [
   ["wider refcounts", { cluster_size: 4096 }, { refcount_bits: 64 }],
   ["narrower refcounts", { cluster_size: 512 }, { refcount_bits: 1 }],
@@ -463,44 +643,59 @@ for (const [label, create, options] of [
   ["lazy refcounts", { cluster_size: 4096 }, { lazy_refcounts: true }],
   ["no lazy refcounts", { cluster_size: 4096, lazy_refcounts: true }, { lazy_refcounts: false }],
 ] as const) {
-  scenario(`amend, ${label}`, { size: 128 * KiB, create }, (m) => {
-    m.write(100 * KiB, 4096);
-    m.perform(m.impl.amend!(options, () => {}, false));
-    m.write(1024, 2048);
-    m.flush();
-  }, (m) => {
-    fill(m, 0, 32 * KiB);
-    if (!("compat" in create)) m.zero(4096, 8192);
-  });
+  scenario(
+    `amend, ${label}`,
+    { size: 128 * KiB, create },
+    (m) => {
+      m.write(100 * KiB, 4096);
+      m.perform(m.impl.amend!(options, () => {}, false));
+      m.write(1024, 2048);
+      m.flush();
+    },
+    (m) => {
+      fill(m, 0, 32 * KiB);
+      if (!("compat" in create)) m.zero(4096, 8192);
+    },
+  );
 }
-scenario("amend between snapshots", { size: 128 * KiB, create: { cluster_size: 4096, compat: "0.10" } }, (m) => {
-  m.perform(m.impl.amend!({ compat: "1.1" }, () => {}, false));
-  m.perform(m.impl.amend!({ refcount_bits: 8 }, () => {}, false));
-  m.createSnapshot("two");
-  m.write(1024, 2048);
-  m.removeSnapshot("one");
-}, (m) => {
-  fill(m, 0, 32 * KiB);
-  m.createSnapshot("one");
-  m.write(0, 4096);
-});
+scenario(
+  "amend between snapshots",
+  { size: 128 * KiB, create: { cluster_size: 4096, compat: "0.10" } },
+  (m) => {
+    m.perform(m.impl.amend!({ compat: "1.1" }, () => {}, false));
+    m.perform(m.impl.amend!({ refcount_bits: 8 }, () => {}, false));
+    m.createSnapshot("two");
+    m.write(1024, 2048);
+    m.removeSnapshot("one");
+  },
+  (m) => {
+    fill(m, 0, 32 * KiB);
+    m.createSnapshot("one");
+    m.write(0, 4096);
+  },
+);
 for (const cluster of [512, 4096]) {
-  scenario(`persistent bitmaps, ${cluster} bytes`, { size: 256 * KiB, create: { cluster_size: cluster } }, async (m) => {
-    m.write(64 * KiB, 4096);
-    m.flush();
-    addBitmap(m.node, { name: "second", granularity: 4096, persistent: true });
-    m.write(0, 2048);
-    await m.close();
-    await m.open();
-    m.write(128 * KiB, 2048);
-    m.flush();
-    await m.close();
-    await m.open();
-    m.perform(removeBitmap(m.node, "first"));
-  }, (m) => {
-    fill(m, 0, 16 * KiB);
-    addBitmap(m.node, { name: "first", granularity: 4096, persistent: true });
-  });
+  scenario(
+    `persistent bitmaps, ${cluster} bytes`,
+    { size: 256 * KiB, create: { cluster_size: cluster } },
+    async (m) => {
+      m.write(64 * KiB, 4096);
+      m.flush();
+      addBitmap(m.node, { name: "second", granularity: 4096, persistent: true });
+      m.write(0, 2048);
+      await m.close();
+      await m.open();
+      m.write(128 * KiB, 2048);
+      m.flush();
+      await m.close();
+      await m.open();
+      m.perform(removeBitmap(m.node, "first"));
+    },
+    (m) => {
+      fill(m, 0, 16 * KiB);
+      addBitmap(m.node, { name: "first", granularity: 4096, persistent: true });
+    },
+  );
 }
 
 export const SCENARIOS: readonly Scenario[] = list;

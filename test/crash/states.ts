@@ -27,7 +27,11 @@ const SECTOR = 512;
 type Choice = [index: number, mask: ((sector: number) => boolean) | null];
 
 /** Walks the log; `base` is the medium at its beginning and ends as it is at the log's end. */
-export function visitStates(medium: Buffer, lines: readonly LogLine[], options: StateOptions): { epochs: number; distinct: number } {
+export function visitStates(
+  medium: Buffer,
+  lines: readonly LogLine[],
+  options: StateOptions,
+): { epochs: number; distinct: number } {
   const walker = new Walker(medium, options);
   for (const line of lines) walker.line(line);
   walker.enumerate("end");
@@ -53,7 +57,10 @@ class Walker {
   line(line: LogLine): void {
     switch (line.op) {
       case "w":
-        this.#pending.push({ offset: line.o, data: "b64" in line ? Buffer.from(line.b64, "base64") : Buffer.alloc(line.n, line.fill) });
+        this.#pending.push({
+          offset: line.o,
+          data: "b64" in line ? Buffer.from(line.b64, "base64") : Buffer.alloc(line.n, line.fill),
+        });
         return;
       case "z":
       case "d":
@@ -94,17 +101,33 @@ class Walker {
     const left = (): boolean => this.distinct - start < perEpoch;
     const label = `${where} ${this.epochs}`;
     const all = Array.from({ length: n }, (_, i) => i);
-    const whole = (indexes: number[], how: string): void => this.#trial(indexes.map((i) => [i, null]), `${label}: ${how}`);
+    const whole = (indexes: number[], how: string): void =>
+      this.#trial(
+        indexes.map((i) => [i, null]),
+        `${label}: ${how}`,
+      );
     whole([], "none");
     if (n === 0) return;
     whole(all, "all");
     if (n <= 12 && 2 ** n <= perEpoch) {
-      for (let bits = 1; bits < 2 ** n - 1; bits++) whole(all.filter((i) => (bits >> i) & 1), "subset");
+      for (let bits = 1; bits < 2 ** n - 1; bits++)
+        whole(
+          all.filter((i) => (bits >> i) & 1),
+          "subset",
+        );
     } else {
       for (let k = 1; k < n && left(); k++) whole(all.slice(0, k), "prefix");
       for (let i = 0; i < n && left(); i++) whole([i], "single");
-      for (let i = 0; i < n && left(); i++) whole(all.filter((x) => x !== i), "all but one");
-      for (let t = 0; t < perEpoch / 4 && left(); t++) whole(all.filter(() => this.#random.chance(0.5)), "random");
+      for (let i = 0; i < n && left(); i++)
+        whole(
+          all.filter((x) => x !== i),
+          "all but one",
+        );
+      for (let t = 0; t < perEpoch / 4 && left(); t++)
+        whole(
+          all.filter(() => this.#random.chance(0.5)),
+          "random",
+        );
     }
     for (const i of all) {
       if (!left()) break;
@@ -113,7 +136,10 @@ class Walker {
     for (let t = 0; t < Math.min(100, perEpoch / 8) && left(); t++) {
       const seed = this.#random.int(1e9);
       const chosen = all.filter(() => this.#random.chance(0.7));
-      this.#trial(chosen.map((i) => [i, (sector) => (((Math.imul(sector, 0x9e3779b1) + i * 40503 + seed) >>> 7) & 1) !== 0]), `${label}: torn at random`);
+      this.#trial(
+        chosen.map((i) => [i, (sector) => (((Math.imul(sector, 0x9e3779b1) + i * 40503 + seed) >>> 7) & 1) !== 0]),
+        `${label}: torn at random`,
+      );
     }
   }
 
@@ -124,7 +150,10 @@ class Walker {
     for (const others of [[], all.filter((x) => x < index), all.filter((x) => x !== index)]) {
       const torn = (mask: (sector: number) => boolean): void => {
         const choices: Choice[] = [...others.map((x): Choice => [x, null]), [index, mask]];
-        this.#trial(choices.sort((a, b) => a[0] - b[0]), `${label}: write ${index} torn`);
+        this.#trial(
+          choices.sort((a, b) => a[0] - b[0]),
+          `${label}: write ${index} torn`,
+        );
       };
       for (let at = step; at < sectors && left(); at += step) {
         torn((sector) => sector < at);
@@ -163,7 +192,10 @@ class Walker {
     if (!this.#seen.has(key)) {
       this.#seen.add(key);
       this.distinct++;
-      this.#options.visit(medium, `${label} [${choices.map(([i, mask]) => `${i}${mask === null ? "" : "*"}`).join(" ")}] of ${this.#pending.length}`);
+      this.#options.visit(
+        medium,
+        `${label} [${choices.map(([i, mask]) => `${i}${mask === null ? "" : "*"}`).join(" ")}] of ${this.#pending.length}`,
+      );
     }
     for (const [at, bytes] of before) bytes.copy(medium, at);
   }

@@ -75,7 +75,12 @@ const COMMAND: Record<Runtime, string[]> = {
 };
 
 /** Bundles `file` for `runtime`, runs it there and returns what its tests said. */
-export async function runIn(runtime: Runtime, file: string, limitMs = 60_000, bodies: ReadonlyMap<string, Body> = new Map()): Promise<PortableResult[]> {
+export async function runIn(
+  runtime: Runtime,
+  file: string,
+  limitMs = 60_000,
+  bodies: ReadonlyMap<string, Body> = new Map(),
+): Promise<PortableResult[]> {
   const program = runtimeProgram(runtime);
   if (!existsSync("build/kernel.wasm")) throw new Error("build/kernel.wasm is missing: run `npm run build`");
   return inTemporary(async (dir) => {

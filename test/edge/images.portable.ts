@@ -6,7 +6,11 @@ import { place } from "../support/portable.js";
 
 /** As images.test.ts made them. */
 const SIZE = 256 * MiB;
-const DATA: [offset: number, length: number][] = [[0, 1 * MiB], [100 * MiB + 12_345, 6 * MiB], [255 * MiB, 1 * MiB]];
+const DATA: [offset: number, length: number][] = [
+  [0, 1 * MiB],
+  [100 * MiB + 12_345, 6 * MiB],
+  [255 * MiB, 1 * MiB],
+];
 const byteAt = (offset: number): number => 1 + ((offset >> 9) % 250);
 const inData = (offset: number): boolean => DATA.some(([start, length]) => offset >= start && offset < start + length);
 
@@ -59,7 +63,10 @@ images("info, map and a read cost what they need, not the image", async () => {
     assert.is(end, SIZE);
     assert.ok(data >= 8 * MiB && data < 9 * MiB, `${data} bytes of data`);
     const part = await image.read(100 * MiB + 20_000, 4096);
-    assert.is(part.findIndex((byte, i) => byte !== byteAt(100 * MiB + 20_000 + i)), -1);
+    assert.is(
+      part.findIndex((byte, i) => byte !== byteAt(100 * MiB + 20_000 + i)),
+      -1,
+    );
     assert.ok((await image.read(50 * MiB, 4096)).every((byte) => byte === 0));
   });
   const after = await served("/plain.qcow2");
@@ -92,7 +99,10 @@ images("an image becomes the body of a response", async () => {
     const response = new Response(image.stream({ start: 99 * MiB, end: 108 * MiB }));
     const bytes = new Uint8Array(await response.arrayBuffer());
     assert.is(bytes.length, 9 * MiB);
-    assert.is(bytes.findIndex((byte, i) => byte !== (inData(99 * MiB + i) ? byteAt(99 * MiB + i) : 0)), -1);
+    assert.is(
+      bytes.findIndex((byte, i) => byte !== (inData(99 * MiB + i) ? byteAt(99 * MiB + i) : 0)),
+      -1,
+    );
   });
 });
 

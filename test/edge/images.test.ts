@@ -9,8 +9,15 @@ const byteAt = (offset: number): number => 1 + ((offset >> 9) % 250);
 const plain = memoryStorage(0);
 await create(plain, { format: "qcow2", size: SIZE });
 const image = await open(plain, { format: "qcow2", writable: true });
-for (const [start, length] of [[0, MiB], [100 * MiB + 12_345, 6 * MiB], [255 * MiB, MiB]] as const) {
-  await image.write(Uint8Array.from({ length }, (_, i) => byteAt(start + i)), start);
+for (const [start, length] of [
+  [0, MiB],
+  [100 * MiB + 12_345, 6 * MiB],
+  [255 * MiB, MiB],
+] as const) {
+  await image.write(
+    Uint8Array.from({ length }, (_, i) => byteAt(start + i)),
+    start,
+  );
 }
 const compressed = memoryStorage(0);
 await convert(image, compressed, { format: "qcow2", compress: true });
@@ -19,7 +26,13 @@ await image.close();
 const type = "application/octet-stream";
 const block = new Uint8Array(8 * MiB).fill(7);
 /** Larger than any memory here: made as it is asked for. */
-const huge: Body = { type, content: { size: 64 * 1024 * MiB, range: (_, length) => (length <= block.length ? block.subarray(0, length) : new Uint8Array(length).fill(7)) } };
+const huge: Body = {
+  type,
+  content: {
+    size: 64 * 1024 * MiB,
+    range: (_, length) => (length <= block.length ? block.subarray(0, length) : new Uint8Array(length).fill(7)),
+  },
+};
 const bodies = new Map<string, Body>([
   ["/plain.qcow2", { type, content: plain.toBytes() }],
   ["/compressed.qcow2", { type, content: compressed.toBytes() }],

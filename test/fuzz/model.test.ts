@@ -40,7 +40,9 @@ function judge(result: SequenceResult): void {
       execFileSync("qemu-img", args, { cwd: folder, stdio: "pipe" });
     } catch (error) {
       const { stdout, stderr } = error as { stdout: Buffer; stderr: Buffer };
-      throw new Error(`seed ${result.seed}: qemu-img ${args.join(" ")}: ${stdout}${stderr}\n${result.description}`, { cause: error });
+      throw new Error(`seed ${result.seed}: qemu-img ${args.join(" ")}: ${stdout}${stderr}\n${result.description}`, {
+        cause: error,
+      });
     }
   };
   if (result.format !== "raw") run("check", "-q", "-f", result.format, "top");

@@ -88,7 +88,14 @@ class Sequence {
       await this.#world.close(node);
     }
     await isClean(this.#world, this.#layer.format, NAME);
-    return { seed: this.#seed, world: this.#world, format: this.#layer.format, model: this.#model, steps, description: this.#description };
+    return {
+      seed: this.#seed,
+      world: this.#world,
+      format: this.#layer.format,
+      model: this.#model,
+      steps,
+      description: this.#description,
+    };
   }
 
   // ---- the image --------------------------------------------------------------------------------------------------
@@ -130,7 +137,8 @@ class Sequence {
     const depth = random.chance(0.45) ? (random.chance(0.3) ? 2 : 1) : 0;
     for (let level = depth; level >= 0; level--) {
       const layer = this.#chooseLayer(level === 0 ? NAME : `base${level}`, depth === 0);
-      if (below !== null && layer.format === "raw") Object.assign(layer, { format: "qcow2", clusterSize: 65536, version: 3, options: {} });
+      if (below !== null && layer.format === "raw")
+        Object.assign(layer, { format: "qcow2", clusterSize: 65536, version: 3, options: {} });
       const preallocated = layer.options["preallocation"];
       if (below !== null && preallocated !== undefined) delete layer.options["preallocation"];
       const size = this.#chooseSize(layer);
@@ -159,7 +167,8 @@ class Sequence {
     if (this.#layer.format === "qcow2" && random.chance(0.5)) {
       this.#runtime = { "l2-cache-entry-size": 512, "l2-cache-size": 1024, "refcount-cache-size": 1024 };
     }
-    if (this.#layer.format === "qcow2" && this.#layer.version === 3 && random.chance(0.1)) this.#runtime["discard-no-unref"] = true;
+    if (this.#layer.format === "qcow2" && this.#layer.version === 3 && random.chance(0.1))
+      this.#runtime["discard-no-unref"] = true;
     this.#unmap = !random.chance(0.1);
     this.#description += ` | ${this.#plain ? "plain storage, " : ""}unmap ${this.#unmap}, ${JSON.stringify(this.#runtime)}`;
   }
@@ -208,7 +217,16 @@ class Sequence {
   // ---- steps ------------------------------------------------------------------------------------------------------
 
   async #step(): Promise<void> {
-    const kind = weighted(this.#random, { one: 30, together: 14, read: 10, flush: 4, reopen: 4, resize: 4, compressed: 6, status: 2 });
+    const kind = weighted(this.#random, {
+      one: 30,
+      together: 14,
+      read: 10,
+      flush: 4,
+      reopen: 4,
+      resize: 4,
+      compressed: 6,
+      status: 2,
+    });
     switch (kind) {
       case "one":
         return await this.#perform([this.#change(this.#range(this.#model.length, this.#layer.clusterSize))]);
@@ -217,7 +235,11 @@ class Sequence {
       case "read": {
         const { offset, length } = this.#range(this.#model.length, this.#layer.clusterSize);
         this.#note(`read ${offset} +${length}`);
-        assertBytes(await range(this.#world, this.#node, offset, length), this.#model.subarray(offset, offset + length), `read at ${offset}`);
+        assertBytes(
+          await range(this.#world, this.#node, offset, length),
+          this.#model.subarray(offset, offset + length),
+          `read at ${offset}`,
+        );
         return;
       }
       case "flush":
@@ -245,12 +267,18 @@ class Sequence {
       case "write": {
         const bytes = this.#bytes(length);
         this.#note(`write ${offset} +${length}`);
-        return { op: write(this.#node, bytes, offset, random.chance(0.1) ? { fua: true } : {}), apply: () => model.set(bytes, offset) };
+        return {
+          op: write(this.#node, bytes, offset, random.chance(0.1) ? { fua: true } : {}),
+          apply: () => model.set(bytes, offset),
+        };
       }
       case "zeroes": {
         const mayUnmap = random.chance(0.5);
         this.#note(`zeroes ${offset} +${length}${mayUnmap ? " unmap" : ""}`);
-        return { op: writeZeroes(this.#node, offset, length, { mayUnmap }), apply: () => void model.fill(0, offset, offset + length) };
+        return {
+          op: writeZeroes(this.#node, offset, length, { mayUnmap }),
+          apply: () => void model.fill(0, offset, offset + length),
+        };
       }
       case "discard": {
         this.#note(`discard ${offset} +${length}`);
@@ -281,7 +309,7 @@ class Sequence {
     const changes: { op: Op<void>; apply: () => void }[] = [];
     const checks: (() => void)[] = [];
     this.#note("together {");
-    for (let at = window.offset; at < window.offset + window.length && changes.length < 8; ) {
+    for (let at = window.offset; at < window.offset + window.length && changes.length < 8;) {
       const left = window.offset + window.length - at;
       const length = 1 + random.int(Math.min(left, random.chance(0.5) ? 600 : 3 * Math.max(512, this.#layer.clusterSize)));
       const offset = at;
@@ -300,7 +328,11 @@ class Sequence {
     this.#note("}");
     await this.#perform(changes);
     for (const check of checks) check();
-    assertBytes(await range(this.#world, this.#node, window.offset, window.length), this.#model.subarray(window.offset, window.offset + window.length), "after requests at once");
+    assertBytes(
+      await range(this.#world, this.#node, window.offset, window.length),
+      this.#model.subarray(window.offset, window.offset + window.length),
+      "after requests at once",
+    );
   }
 
   async #resize(): Promise<void> {
@@ -333,16 +365,20 @@ class Sequence {
     const offset = first * unit;
     const bytes = this.#bytes(Math.min(count * unit, this.#model.length - offset));
     this.#note(`write -c ${offset} +${bytes.length}`);
-    await this.#perform([{ op: write(this.#node, bytes, offset, { compressed: true }), apply: () => this.#model.set(bytes, offset) }]);
+    await this.#perform([
+      { op: write(this.#node, bytes, offset, { compressed: true }), apply: () => this.#model.set(bytes, offset) },
+    ]);
   }
 
   async #status(): Promise<void> {
     this.#note("status");
     const size = this.#model.length;
-    for (let at = 0; at < size; ) {
+    for (let at = 0; at < size;) {
       const status = await this.#world.run(blockStatus(this.#node, at, size - at));
-      if (status.start !== at || status.length < 1 || status.length > size - at) throw new Error(`status at ${at}: [${status.start}, +${status.length})`);
-      if (status.zero) assertBytes(this.#model.subarray(at, at + status.length), new Uint8Array(status.length), `said to be zero at ${at}`);
+      if (status.start !== at || status.length < 1 || status.length > size - at)
+        throw new Error(`status at ${at}: [${status.start}, +${status.length})`);
+      if (status.zero)
+        assertBytes(this.#model.subarray(at, at + status.length), new Uint8Array(status.length), `said to be zero at ${at}`);
       at += status.length;
     }
   }

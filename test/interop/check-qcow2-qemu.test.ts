@@ -40,7 +40,18 @@ const SHAPES: readonly string[] = [
 function base(shape: string): Buffer {
   const path = join(dir, "base.qcow2");
   run("qemu-img", "create", "-q", "-f", "qcow2", "-o", shape, path, "6M");
-  run("qemu-io", "-c", "write -P 1 0 700k", "-c", "write -P 2 2M 300k", "-c", "write -z 3M 200k", "-c", "discard 2100k 64k", path);
+  run(
+    "qemu-io",
+    "-c",
+    "write -P 1 0 700k",
+    "-c",
+    "write -P 2 2M 300k",
+    "-c",
+    "write -z 3M 200k",
+    "-c",
+    "discard 2100k 64k",
+    path,
+  );
   if (!shape.includes("extended") && !shape.includes("refcount_bits=1")) run("qemu-img", "snapshot", "-c", "one", path);
   run("qemu-io", "-c", "write -P 3 256k 128k", path);
   return readFileSync(path);
@@ -63,10 +74,16 @@ function damage(image: Buffer, chance: ReturnType<typeof random>): void {
         image[l2 + chance.int(Math.min(size, 2048))] = chance.int(256);
         break;
       case 2:
-        image.writeBigUInt64BE((chance.chance(0.5) ? 1n << 63n : 0n) | BigInt(chance.int(clusters + 1) * size), l2 + chance.int(Math.min(size / 8, 96)) * 8);
+        image.writeBigUInt64BE(
+          (chance.chance(0.5) ? 1n << 63n : 0n) | BigInt(chance.int(clusters + 1) * size),
+          l2 + chance.int(Math.min(size / 8, 96)) * 8,
+        );
         break;
       case 3:
-        image.writeBigUInt64BE((1n << 62n) | BigInt(chance.int(clusters) * size + chance.int(64) * 8), l2 + chance.int(Math.min(size / 8, 96)) * 8);
+        image.writeBigUInt64BE(
+          (1n << 62n) | BigInt(chance.int(clusters) * size + chance.int(64) * 8),
+          l2 + chance.int(Math.min(size / 8, 96)) * 8,
+        );
         break;
       default:
         image[l1 + chance.int(2)] = chance.pick([0x80, 0x00, 0x81, 0xc0]);
@@ -89,7 +106,10 @@ async function ours(world: World): Promise<{ found: ImageCheck | null; texts: st
 
 /** Refcounts from 2^53 on are no exact numbers for us. */
 const sorted = (lines: readonly string[]): string[] =>
-  lines.filter((line) => /^(ERROR|Leaked|Repairing)/.test(line)).map((line) => line.replace(/refcount=(\d{16,}|> 2\^53)/, "refcount=huge")).sort();
+  lines
+    .filter((line) => /^(ERROR|Leaked|Repairing)/.test(line))
+    .map((line) => line.replace(/refcount=(\d{16,}|> 2\^53)/, "refcount=huge"))
+    .sort();
 
 test("random damage", async () => {
   if (!available) return skip("qemu-img is not installed");

@@ -91,14 +91,21 @@ async function ourImg(...argv: string[]): Promise<void> {
     on: () => undefined,
   };
   const output = new Output({ program: "qemu-img", stdout: stream, stderr: stream });
-  const code = await imgMain(argv, { program: "qemu-img", version: "test", friendly: false, output, signal: new AbortController().signal });
+  const code = await imgMain(argv, {
+    program: "qemu-img",
+    version: "test",
+    friendly: false,
+    output,
+    signal: new AbortController().signal,
+  });
   if (code !== 0 || text !== "") throw new Error(`qemu-img ${argv.join(" ")}: exit ${code}, ${text}`);
 }
 
 function realImg(...argv: string[]): string {
   let run = spawnSync("qemu-img", argv, { encoding: "utf8" });
   // Its benchmark of the key derivation gives up on busy machines.
-  for (let again = 0; again < 5 && run.stderr.includes("accurate CPU usage"); again++) run = spawnSync("qemu-img", argv, { encoding: "utf8" });
+  for (let again = 0; again < 5 && run.stderr.includes("accurate CPU usage"); again++)
+    run = spawnSync("qemu-img", argv, { encoding: "utf8" });
   if (run.status !== 0) throw new Error(`qemu-img ${argv.join(" ")}: ${run.stdout}${run.stderr}`);
   return run.stdout;
 }
@@ -112,7 +119,9 @@ function convertArguments(from: Kind, source: string, to: Kind, target: string):
 }
 
 async function guestBytes({ driver, encrypted }: Kind, filename: string): Promise<Uint8Array> {
-  const node = await runAsync(openNode(environment, { driver, filename, ...(encrypted === true ? { options: { "key-secret": "sec0" } } : {}) }));
+  const node = await runAsync(
+    openNode(environment, { driver, filename, ...(encrypted === true ? { options: { "key-secret": "sec0" } } : {}) }),
+  );
   try {
     const bytes = new Uint8Array(node.size);
     await runAsync(read(node, bytes, 0));
@@ -124,10 +133,13 @@ async function guestBytes({ driver, encrypted }: Kind, filename: string): Promis
 
 function judge(kind: Kind, image: string, model: string): void {
   realImg("compare", "-q", "--object", SECRET, "--image-opts", imageOpts(kind, image), imageOpts(kinds[0]!, model));
-  if (["qcow2", "qed", "vdi", "vhdx", "vmdk", "parallels"].includes(kind.driver)) realImg("check", "-q", "-f", kind.driver, image);
+  if (["qcow2", "qed", "vdi", "vhdx", "vmdk", "parallels"].includes(kind.driver))
+    realImg("check", "-q", "-f", kind.driver, image);
 }
 function realSize(kind: Kind, image: string): number {
-  const info = JSON.parse(realImg("info", "--output=json", "--object", SECRET, "--image-opts", imageOpts(kind, image))) as { "virtual-size": number };
+  const info = JSON.parse(realImg("info", "--output=json", "--object", SECRET, "--image-opts", imageOpts(kind, image))) as {
+    "virtual-size": number;
+  };
   return info["virtual-size"];
 }
 
@@ -157,7 +169,8 @@ for (const [at, from] of kinds.entries()) {
       const target = tempPath(`target-${to.name}`);
       await ourImg(...convertArguments(from, source, to, target));
       const bytes = await guestBytes(to, target);
-      if (from.roundsUp === true || to.roundsUp === true) assert.ok(bytes.length >= sectors && bytes.length < sectors + MiB, `size ${bytes.length}`);
+      if (from.roundsUp === true || to.roundsUp === true)
+        assert.ok(bytes.length >= sectors && bytes.length < sectors + MiB, `size ${bytes.length}`);
       else assert.is(bytes.length, sectors);
       assert.is(Buffer.compare(bytes, padded(content, bytes.length)), 0, "the content");
       if (to.sparse === true) assert.ok(statSync(target).size < 7 * MiB, `the zeros were stored: ${statSync(target).size} bytes`);

@@ -46,7 +46,7 @@ function openOptions(entry: ManifestEntry, nested: boolean): BlockdevOptions {
 
 async function digest(world: World, node: Node, start: number, length: number): Promise<string> {
   const hash = createHash("sha256");
-  for (let at = start; at < start + length; ) {
+  for (let at = start; at < start + length;) {
     const part = new Uint8Array(Math.min(1 << 20, start + length - at));
     await world.run(read(node, part, at));
     hash.update(part);
@@ -72,7 +72,8 @@ for (const entry of valid?.entries ?? []) {
       const node = await world.open(entry.format, entry.file, {}, openOptions(entry, mode === "sync"));
       assert.is(node.size, entry.virtual_size);
       if (entry.sha256 !== undefined) assert.is(await digest(world, node, 0, node.size), entry.sha256);
-      for (const [start, length, sha256] of entry.extents) assert.is(await digest(world, node, start, length), sha256, `extent at ${start}`);
+      for (const [start, length, sha256] of entry.extents)
+        assert.is(await digest(world, node, start, length), sha256, `extent at ${start}`);
       // At odd places too.
       const whole = new Uint8Array(3000);
       await world.run(read(node, whole, 0));
@@ -88,7 +89,8 @@ for (const entry of valid?.entries ?? []) {
     const info = (await world.run(imageInfo(closed))) as unknown as Record<string, unknown>;
     delete info["actual-size"];
     assert.equal(info, { ...entry.info, filename: entry.file });
-    if (entry.secret !== undefined) assert.is((await refusal(world.run(read(closed, new Uint8Array(512), 0)))).code, "ERR_ENCRYPTED");
+    if (entry.secret !== undefined)
+      assert.is((await refusal(world.run(read(closed, new Uint8Array(512), 0)))).code, "ERR_ENCRYPTED");
     await world.close(closed);
     const node = await world.open(entry.format, entry.file, {}, openOptions(entry, true));
     const map: MapEntry[] = [];

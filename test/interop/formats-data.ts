@@ -32,7 +32,10 @@ export function unpackValid(wanted: readonly string[] = FORMATS): { dir: string;
   const run = spawnSync("tar", ["-I", "zstd", "-xf", archive, "-C", dir, "--wildcards", ...patterns], { stdio: "pipe" });
   if (run.status !== 0) return null;
   const manifest = JSON.parse(readFileSync(join(dir, "valid/manifest.json"), "utf8")) as { images: ManifestEntry[] };
-  return { dir: join(dir, "valid"), entries: manifest.images.filter((entry) => wanted.some((name) => entry.id.startsWith(`${name}-`))) };
+  return {
+    dir: join(dir, "valid"),
+    entries: manifest.images.filter((entry) => wanted.some((name) => entry.id.startsWith(`${name}-`))),
+  };
 }
 
 /** The content of a bzip2-compressed sample; null when it or bunzip2 is not there. */

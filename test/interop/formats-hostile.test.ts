@@ -32,7 +32,14 @@ interface Case {
   format: string;
   files: Map<string, Buffer>;
   main: string;
-  expect: { open?: string; read?: string; check_rc?: number; repair_then_check_rc?: number; content_sha256?: string; max_cpu_s: number };
+  expect: {
+    open?: string;
+    read?: string;
+    check_rc?: number;
+    repair_then_check_rc?: number;
+    content_sha256?: string;
+    max_cpu_s: number;
+  };
 }
 
 function worldOf(hostile: Case): World {
@@ -96,7 +103,8 @@ async function judge(hostile: Case): Promise<void> {
   if (expect.check_rc !== undefined) assert.is(await checkCode(worldOf(hostile), hostile, "none"), expect.check_rc, "check");
   const repaired = worldOf(hostile);
   await checkCode(repaired, hostile, "all");
-  if (expect.repair_then_check_rc !== undefined) assert.is(await checkCode(repaired, hostile, "none"), expect.repair_then_check_rc, "check after repair");
+  if (expect.repair_then_check_rc !== undefined)
+    assert.is(await checkCode(repaired, hostile, "none"), expect.repair_then_check_rc, "check after repair");
   // Writing into it: refused or done, never anything else; what is written can be read.
   const writing = worldOf(hostile);
   const target = await open(writing, hostile, { write: true });

@@ -34,7 +34,7 @@ export function worldWith(name: string, bytes: Uint8Array, mode: Mode = "sync"):
 
 async function digest(world: World, node: Node, start: number, length: number): Promise<string> {
   const hash = createHash("sha256");
-  for (let at = start; at < start + length; ) {
+  for (let at = start; at < start + length;) {
     const part = new Uint8Array(Math.min(4 << 20, start + length - at));
     await world.run(read(node, part, at));
     hash.update(part);
@@ -56,7 +56,8 @@ else {
         const node = await world.open(entry.format, entry.file, {});
         assert.is(node.size, entry.virtual_size);
         if (entry.sha256 !== undefined) assert.is(await digest(world, node, 0, node.size), entry.sha256);
-        for (const [start, length, sha256] of entry.extents) assert.is(await digest(world, node, start, length), sha256, `extent at ${start}`);
+        for (const [start, length, sha256] of entry.extents)
+          assert.is(await digest(world, node, start, length), sha256, `extent at ${start}`);
         assert.equal(world.warnings, []);
         await world.close(node);
       });
@@ -68,8 +69,13 @@ else {
       delete info["actual-size"];
       assert.equal(info, entry.info);
       const map: MapEntry[] = [];
-      await world.run(mapImage(node, ({ start, length, depth, present, zero, data, offset }) =>
-        void map.push({ start, length, depth, present, zero, data, ...(offset === undefined ? {} : { offset }) })));
+      await world.run(
+        mapImage(
+          node,
+          ({ start, length, depth, present, zero, data, offset }) =>
+            void map.push({ start, length, depth, present, zero, data, ...(offset === undefined ? {} : { offset }) }),
+        ),
+      );
       // Which parts of a preallocated file are holes depends on the file system.
       if (!entry.id.endsWith("static") && !entry.id.endsWith("fixed")) assert.equal(map, entry.map);
       if (entry.check.json === null) {
@@ -99,11 +105,36 @@ interface Sample {
   error?: RegExp;
 }
 const samples: Sample[] = [
-  { name: "empty.bochs", driver: "bochs", size: 1032192, sha256: "85e614bc2ef17bec493b849dbeea34687ba52d7b1fedc4e5fc3729b0fb059aad" },
-  { name: "simple-pattern.cloop", driver: "cloop", size: 1048576, sha256: "7c77af2771e0f86b7ec9707374c7416037fedae45cb0e6e27fbdf55688a5dd12" },
-  { name: "simple-dmg.dmg", driver: "dmg", size: 1799168, sha256: "20647e0a98a830a6a250b91e0e6d7200a872caea07b87a3c19611f3dd031c9df" },
-  { name: "parallels-v1", driver: "parallels", size: 2097152, sha256: "15faf41ebc93b5f734341cb7a2d909001e3f7306960f9d8bc63894f2a8e5bc45" },
-  { name: "parallels-v2", driver: "parallels", size: 2097152, sha256: "15faf41ebc93b5f734341cb7a2d909001e3f7306960f9d8bc63894f2a8e5bc45" },
+  {
+    name: "empty.bochs",
+    driver: "bochs",
+    size: 1032192,
+    sha256: "85e614bc2ef17bec493b849dbeea34687ba52d7b1fedc4e5fc3729b0fb059aad",
+  },
+  {
+    name: "simple-pattern.cloop",
+    driver: "cloop",
+    size: 1048576,
+    sha256: "7c77af2771e0f86b7ec9707374c7416037fedae45cb0e6e27fbdf55688a5dd12",
+  },
+  {
+    name: "simple-dmg.dmg",
+    driver: "dmg",
+    size: 1799168,
+    sha256: "20647e0a98a830a6a250b91e0e6d7200a872caea07b87a3c19611f3dd031c9df",
+  },
+  {
+    name: "parallels-v1",
+    driver: "parallels",
+    size: 2097152,
+    sha256: "15faf41ebc93b5f734341cb7a2d909001e3f7306960f9d8bc63894f2a8e5bc45",
+  },
+  {
+    name: "parallels-v2",
+    driver: "parallels",
+    size: 2097152,
+    sha256: "15faf41ebc93b5f734341cb7a2d909001e3f7306960f9d8bc63894f2a8e5bc45",
+  },
   { name: "parallels-with-bitmap", driver: "parallels", size: 68719476736 },
   { name: "virtualpc-dynamic.vhd", driver: "vpc", size: 136363130880 },
   { name: "hyperv2012r2-dynamic.vhd", driver: "vpc", size: 136365211648 },
@@ -161,7 +192,11 @@ test("the dirty bitmap of a Parallels image can be read", async () => {
   // What QEMU's own test reads from it over NBD.
   assert.is(bitmap.name, "e4f2eed0-37fe-4539-b50b-85d2e7fd235f");
   assert.is(bitmap.granularity, 65536);
-  assert.equal(dirty, [[327680, 131072], [655360, 196608], [1966080, 65536]]);
+  assert.equal(dirty, [
+    [327680, 131072],
+    [655360, 196608],
+    [1966080, 65536],
+  ]);
   await world.close(node);
   // A writer ignores the extension, but not the space it takes.
   const writing = await world.open("parallels", "image");

@@ -39,7 +39,9 @@ function create(driver: string, filename: string, size: number, options: Record<
 }
 /** Options as `-o` wants them. */
 function optionText(options: Record<string, unknown>): string[] {
-  const text = Object.entries(options).map(([name, value]) => `${name}=${value === true ? "on" : value === false ? "off" : String(value)}`);
+  const text = Object.entries(options).map(
+    ([name, value]) => `${name}=${value === true ? "on" : value === false ? "off" : String(value)}`,
+  );
   return text.length === 0 ? [] : ["-o", text.join(",")];
 }
 
@@ -93,7 +95,8 @@ for (const { driver, options } of kinds) {
       const mine = JSON.parse(qemu("qemu-img", "info", "-f", driver, "--output=json", ours)) as Record<string, unknown>;
       const other = JSON.parse(qemu("qemu-img", "info", "-f", driver, "--output=json", theirs)) as Record<string, unknown>;
       assert.is(mine["virtual-size"], other["virtual-size"]);
-      if (size > 64 * MiB && (options["static"] === true || options["subformat"] === "fixed")) assert.is(statSync(ours).size, statSync(theirs).size);
+      if (size > 64 * MiB && (options["static"] === true || options["subformat"] === "fixed"))
+        assert.is(statSync(ours).size, statSync(theirs).size);
       else assert.ok(blank(driver, readFileSync(ours)).equals(blank(driver, readFileSync(theirs))), "the files differ");
     });
   }
@@ -177,7 +180,10 @@ test("an image that qemu-img converted reads as its source, and the reverse", ()
     const bytes = new Uint8Array(node.size);
     go(read(node, bytes, 0));
     assert.is(Buffer.compare(bytes.subarray(0, content.length), content), 0, driver);
-    assert.ok(bytes.subarray(content.length).every((byte) => byte === 0), `${driver}: zeros behind the source`);
+    assert.ok(
+      bytes.subarray(content.length).every((byte) => byte === 0),
+      `${driver}: zeros behind the source`,
+    );
     go(node.unref());
   }
 });

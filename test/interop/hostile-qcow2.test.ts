@@ -76,7 +76,8 @@ interface Case {
 
 function worldOf(hostile: Case): World {
   const world = makeWorld({ mode: "sync", drivers: [raw, qcow2] });
-  for (const [name, bytes] of hostile.files) if (Buffer.isBuffer(bytes)) world.files.set(name, memoryStorage(new Uint8Array(bytes), { name }));
+  for (const [name, bytes] of hostile.files)
+    if (Buffer.isBuffer(bytes)) world.files.set(name, memoryStorage(new Uint8Array(bytes), { name }));
   return world;
 }
 
@@ -131,7 +132,11 @@ async function judge(hostile: Case): Promise<void> {
   const world = worldOf(hostile);
   if (expect.default === "refuse") {
     const careful = { ...world.environment, gate: () => done<GateDecision>(false) };
-    assert.instance(await attempt(world.run(openNode(careful, { filename: hostile.main, driver: "qcow2" }))), BlockError, "opened what the image names");
+    assert.instance(
+      await attempt(world.run(openNode(careful, { filename: hostile.main, driver: "qcow2" }))),
+      BlockError,
+      "opened what the image names",
+    );
   }
   const node = await open(world, hostile);
   if (expect.open === "error") assert.ok(node instanceof BlockError, "it opens");
@@ -155,14 +160,22 @@ async function judge(hostile: Case): Promise<void> {
   }
   const checked = await check(worldOf(hostile), hostile, "none");
   if (expect.check_rc !== undefined) {
-    assert.is(checked.code, expect.check_rc, `check: ${checked.found instanceof BlockError ? checked.found.message : JSON.stringify(checked.found)}`);
+    assert.is(
+      checked.code,
+      expect.check_rc,
+      `check: ${checked.found instanceof BlockError ? checked.found.message : JSON.stringify(checked.found)}`,
+    );
     compareCounts(hostile, checked);
   }
   const repaired = worldOf(hostile);
   await check(repaired, hostile, "all");
   if (expect.repair_then_check_rc !== undefined) {
     const after = await check(repaired, hostile, "none");
-    assert.is(after.code, expect.repair_then_check_rc, `check after repair: ${after.problems.map(({ text }) => text).join("; ")}`);
+    assert.is(
+      after.code,
+      expect.repair_then_check_rc,
+      `check after repair: ${after.problems.map(({ text }) => text).join("; ")}`,
+    );
   }
   // The guest's data survives a repair, unless tables were guest data too.
   if (expect.read === "ok" && expect.content_sha256 !== undefined && hostile.qemu.repair?.content_same_as_base === true) {
@@ -175,7 +188,10 @@ async function judge(hostile: Case): Promise<void> {
   await writeInto(hostile, checked.code === 0 || checked.code === 3);
   const used = process.cpuUsage(began);
   assert.ok((used.user + used.system) / 1e6 < expect.max_cpu_s, `took ${(used.user + used.system) / 1e6} s of CPU`);
-  assert.ok(process.memoryUsage().rss - memory < expect.max_rss_extra_mb * MiB, `took ${(process.memoryUsage().rss - memory) / MiB} MiB`);
+  assert.ok(
+    process.memoryUsage().rss - memory < expect.max_rss_extra_mb * MiB,
+    `took ${(process.memoryUsage().rss - memory) / MiB} MiB`,
+  );
 }
 
 /** The numbers of the real qemu-img check, where it ran to its end. */
@@ -199,7 +215,8 @@ async function writeInto(hostile: Case, sound: boolean): Promise<void> {
     const back = new Uint8Array(length);
     const again = await attempt(world.run(read(node, back, at)));
     // Where clusters in use count as free, one write may land in another one's place.
-    if (sound && !(again instanceof BlockError)) assert.ok(Buffer.compare(back, bytes) === 0, "reads back something else than was written");
+    if (sound && !(again instanceof BlockError))
+      assert.ok(Buffer.compare(back, bytes) === 0, "reads back something else than was written");
   }
   await attempt(world.run(flush(node)));
   await attempt(world.close(node));
@@ -211,7 +228,11 @@ function unpack(): string | null {
   mkdirSync("build", { recursive: true });
   const root = mkdtempSync(join(existsSync("build") ? "build" : tmpdir(), "hostile-qcow2-"));
   process.on("exit", () => rmSync(root, { recursive: true, force: true }));
-  const run = spawnSync("tar", ["-I", "zstd", "-xf", archive, "-C", root, "--wildcards", "valid/manifest.json", "valid/qcow2-*"], { stdio: "pipe" });
+  const run = spawnSync(
+    "tar",
+    ["-I", "zstd", "-xf", archive, "-C", root, "--wildcards", "valid/manifest.json", "valid/qcow2-*"],
+    { stdio: "pipe" },
+  );
   if (run.status !== 0) return null;
   mkdirSync(join(root, "corrupt"));
   for (const name of ["cases.json.gz", "expect.json.gz"]) copyFileSync(`${DATA}/hostile/${name}`, join(root, "corrupt", name));
@@ -222,7 +243,10 @@ const root = unpack();
 if (root === null) test("hostile qcow2 images", () => skip("the outside images are not there"));
 else {
   const module = (await import(pathToFileURL(resolve(DATA, "hostile/cases.mjs")).href)) as {
-    loadCorrupt(dir: string, options: { filter: (entry: { id: string; format: string; base: string }) => boolean }): Iterable<Case>;
+    loadCorrupt(
+      dir: string,
+      options: { filter: (entry: { id: string; format: string; base: string }) => boolean },
+    ): Iterable<Case>;
   };
   const only = process.env["ONLY"] ?? "";
   const filter = (entry: { id: string; format: string; base: string }): boolean =>

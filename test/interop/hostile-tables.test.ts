@@ -32,7 +32,14 @@ interface Case {
   main: string;
   secret?: string;
   openOpts?: Record<string, unknown>;
-  expect: { open?: string; read?: string; check_rc?: number; repair_then_check_rc?: number; content_sha256?: string; max_cpu_s: number };
+  expect: {
+    open?: string;
+    read?: string;
+    check_rc?: number;
+    repair_then_check_rc?: number;
+    content_sha256?: string;
+    max_cpu_s: number;
+  };
 }
 
 function worldOf(hostile: Case): World {
@@ -88,7 +95,8 @@ async function judge(hostile: Case): Promise<void> {
   if (expect.open === "error") assert.instance(node, BlockError, "it opens");
   // What opens for its metadata may still have no key.
   if (node instanceof BlockError) {
-    if (expect.read === "ok" || (expect.open === "ok" && node.code !== "ERR_ENCRYPTED" && node.code !== "ERR_TOO_LARGE")) assert.unreachable(`it does not open: ${node.message}`);
+    if (expect.read === "ok" || (expect.open === "ok" && node.code !== "ERR_ENCRYPTED" && node.code !== "ERR_TOO_LARGE"))
+      assert.unreachable(`it does not open: ${node.message}`);
     return;
   }
   const whole = node.size <= WHOLE;
@@ -102,7 +110,8 @@ async function judge(hostile: Case): Promise<void> {
   if (expect.check_rc !== undefined) assert.is(await checkCode(worldOf(hostile), hostile, "none"), expect.check_rc, "check");
   const repaired = worldOf(hostile);
   await checkCode(repaired, hostile, "all");
-  if (expect.repair_then_check_rc !== undefined) assert.is(await checkCode(repaired, hostile, "none"), expect.repair_then_check_rc, "check after repair");
+  if (expect.repair_then_check_rc !== undefined)
+    assert.is(await checkCode(repaired, hostile, "none"), expect.repair_then_check_rc, "check after repair");
   // Writing into it: refused or done, never anything else; what is written can be read.
   const writing = worldOf(hostile);
   const target = await open(writing, hostile, { write: true });
@@ -132,7 +141,9 @@ const BETTER: Record<string, Partial<Case["expect"]>> = {
   "qcow-l1/e0=odd": { read: "error" },
 };
 
-const valid = existsSync(`${DATA}/hostile/cases.mjs`) ? unpackValid(["luks", "qed", "qcow", "qcow2-luks", "qcow2-v2", "qcow2-v3"]) : null;
+const valid = existsSync(`${DATA}/hostile/cases.mjs`)
+  ? unpackValid(["luks", "qed", "qcow", "qcow2-luks", "qcow2-v2", "qcow2-v3"])
+  : null;
 if (valid === null) test("hostile images", () => skip("the outside images are not there"));
 else {
   const root = dirname(valid.dir);
@@ -142,7 +153,9 @@ else {
     loadCorrupt(dir: string, options: { filter: (entry: { id: string; format: string }) => boolean }): Iterable<Case>;
   };
   const formats = new Set(["luks", "qed", "qcow"]);
-  for (const hostile of module.loadCorrupt(root, { filter: (entry) => formats.has(entry.format) || /^qcow2.*(luks|crypt)/.test(entry.id) })) {
+  for (const hostile of module.loadCorrupt(root, {
+    filter: (entry) => formats.has(entry.format) || /^qcow2.*(luks|crypt)/.test(entry.id),
+  })) {
     const better = BETTER[hostile.id];
     test(hostile.id, () => judge(better === undefined ? hostile : { ...hostile, expect: { ...hostile.expect, ...better } }));
   }

@@ -40,7 +40,8 @@ for (const { name, commands } of COMMANDS) {
         const expected = perform("qemu-img", command, theirs);
         const got = perform(OURS, command, ours);
         if (EXEMPT.has(command) || PENDING.has(command)) continue;
-        if (JSON.stringify(got) !== JSON.stringify(expected)) different.push(`${command}\n  real: ${JSON.stringify(expected)}\n  ours: ${JSON.stringify(got)}`);
+        if (JSON.stringify(got) !== JSON.stringify(expected))
+          different.push(`${command}\n  real: ${JSON.stringify(expected)}\n  ours: ${JSON.stringify(got)}`);
       }
     } finally {
       rmSync(theirs, { recursive: true, force: true });

@@ -71,7 +71,7 @@ export const COMMANDS: readonly CommandGroup[] = [
       "create -f qcow2 -o cluster_size=foo x.qcow2 1M",
       "create -f qcow2 x.qcow2 1M -o",
       "create -f qcow2 -b x.qcow2 -F qcow2 x.qcow2",
-      "create -f qcow2 -u -b 'json:{\"driver\":\"null-co\"}' -F raw j.qcow2 1M",
+      'create -f qcow2 -u -b \'json:{"driver":"null-co"}\' -F raw j.qcow2 1M',
       "create -F qcow2 -f qcow2 x.qcow2 1M",
       "create -f qcow2 -o ,size=3 x.qcow2 1M",
       "create -f qcow2 big.qcow2 8E",
@@ -95,7 +95,7 @@ export const COMMANDS: readonly CommandGroup[] = [
       "info --backing-chain --output=json b.qcow2",
       "info --output=json a3.qcow2",
       "info r2.raw",
-      "info 'json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"a.qcow2\"}}'",
+      'info \'json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}}\'',
       "info a2.qcow2",
       "info j.qcow2",
       "info --output=json j.qcow2",
@@ -107,7 +107,7 @@ export const COMMANDS: readonly CommandGroup[] = [
   {
     name: "looking at and resizing",
     commands: [
-      "!qemu-img create -q -f qcow2 a.qcow2 64M; qemu-io -c \"write -P 1 0 200k\" -c \"write -c -P 2 1M 64k\" -c \"write -z 2M 1M\" -c \"write -P 3 4M 64k\" a.qcow2 >/dev/null; qemu-img snapshot -c snap1 a.qcow2; qemu-img snapshot -c snaptwo a.qcow2; qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2 128M;qemu-img create -q -f raw r.raw 10M; qemu-io -f raw -c \"write 1M 1M\" r.raw > /dev/null",
+      '!qemu-img create -q -f qcow2 a.qcow2 64M; qemu-io -c "write -P 1 0 200k" -c "write -c -P 2 1M 64k" -c "write -z 2M 1M" -c "write -P 3 4M 64k" a.qcow2 >/dev/null; qemu-img snapshot -c snap1 a.qcow2; qemu-img snapshot -c snaptwo a.qcow2; qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2 128M;qemu-img create -q -f raw r.raw 10M; qemu-io -f raw -c "write 1M 1M" r.raw > /dev/null',
       "info a.qcow2",
       "info --output=json a.qcow2",
       "check a.qcow2",
@@ -177,7 +177,7 @@ export const COMMANDS: readonly CommandGroup[] = [
   {
     name: "converting",
     commands: [
-      "!qemu-img create -q -f qcow2 a.qcow2 64M; qemu-io -c \"write -P 1 0 200k\" -c \"write -c -P 2 1M 64k\" -c \"write -z 2M 1M\" -c \"write -P 3 4M 64k\" a.qcow2 >/dev/null; qemu-img snapshot -c snap1 a.qcow2; qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2;qemu-img create -q -f raw r.raw 10M; qemu-img create -q -f raw -o preallocation=full r2.raw 5M",
+      '!qemu-img create -q -f qcow2 a.qcow2 64M; qemu-io -c "write -P 1 0 200k" -c "write -c -P 2 1M 64k" -c "write -z 2M 1M" -c "write -P 3 4M 64k" a.qcow2 >/dev/null; qemu-img snapshot -c snap1 a.qcow2; qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2;qemu-img create -q -f raw r.raw 10M; qemu-img create -q -f raw -o preallocation=full r2.raw 5M',
       "convert",
       "convert a.qcow2",
       "convert nope o.raw",

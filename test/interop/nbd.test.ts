@@ -47,11 +47,31 @@ test("nbdinfo, nbdcopy both ways, qemu-img and qemu-io against our server", asyn
   if (!have("nbdinfo", "nbdcopy", "qemu-img", "qemu-io")) return skip("libnbd-bin or qemu-utils is not installed");
   run("qemu-img", "create", "-q", "-f", "qcow2", "a.qcow2", "32M");
   run("qemu-io", "-c", "write -q -P 5 1M 3M", "-c", "write -q -P 6 20M 64k", "a.qcow2");
-  const server = await start("a.sock", `${OURS}/qemu-nbd`, "-f", "qcow2", "-k", "a.sock", "-t", "-e", "8", "-x", "disk", "-D", "words", "-A", "a.qcow2");
+  const server = await start(
+    "a.sock",
+    `${OURS}/qemu-nbd`,
+    "-f",
+    "qcow2",
+    "-k",
+    "a.sock",
+    "-t",
+    "-e",
+    "8",
+    "-x",
+    "disk",
+    "-D",
+    "words",
+    "-A",
+    "a.qcow2",
+  );
   const info = JSON.parse(run("nbdinfo", "--json", uri("a.sock", "disk"))) as { exports: Record<string, unknown>[] };
   assert.is(info.exports[0]!["export-size"], 32 << 20);
   assert.is(info.exports[0]!["is_read_only"], false);
-  const map = JSON.parse(run("nbdinfo", "--map", "--json", uri("a.sock", "disk"))) as { offset: number; length: number; type: number }[];
+  const map = JSON.parse(run("nbdinfo", "--map", "--json", uri("a.sock", "disk"))) as {
+    offset: number;
+    length: number;
+    type: number;
+  }[];
   assert.equal(
     map.map(({ offset, length, type }) => [offset, length, type]),
     [
@@ -64,7 +84,22 @@ test("nbdinfo, nbdcopy both ways, qemu-img and qemu-io against our server", asyn
   );
   run("nbdcopy", uri("a.sock", "disk"), join(dir, "out.raw"));
   run("qemu-img", "compare", "-U", "-f", "qcow2", "-F", "raw", "a.qcow2", "out.raw");
-  run("qemu-io", "-f", "raw", "-c", "write -q -P 9 10M 1M", "-c", "write -q -z 1M 64k", "-c", "discard -q 2M 64k", "-c", "read -q -P 9 10M 1M", "-c", "flush", uri("a.sock", "disk"));
+  run(
+    "qemu-io",
+    "-f",
+    "raw",
+    "-c",
+    "write -q -P 9 10M 1M",
+    "-c",
+    "write -q -z 1M 64k",
+    "-c",
+    "discard -q 2M 64k",
+    "-c",
+    "read -q -P 9 10M 1M",
+    "-c",
+    "flush",
+    uri("a.sock", "disk"),
+  );
   run("qemu-img", "create", "-q", "-f", "raw", "in.raw", "32M");
   run("qemu-io", "-f", "raw", "-c", "write -q -P 3 0 5M", "in.raw");
   run("nbdcopy", join(dir, "in.raw"), uri("a.sock", "disk"));
@@ -88,14 +123,41 @@ test("our client against qemu-nbd and nbdkit", async () => {
   if (!have("qemu-nbd", "nbdkit", "qemu-img", "qemu-io")) return skip("qemu-utils or nbdkit is not installed");
   run("qemu-img", "create", "-q", "-f", "qcow2", "b.qcow2", "16M");
   const theirs = await start("b.sock", "qemu-nbd", "-f", "qcow2", "-k", join(dir, "b.sock"), "-t", "-e", "4", "b.qcow2");
-  run(`${OURS}/qemu-io`, "-f", "raw", "-c", "write -q -P 77 3M 2M", "-c", "write -q -z 3M 64k", "-c", "read -q -P 77 4M 1M", "-c", "flush", uri("b.sock"));
+  run(
+    `${OURS}/qemu-io`,
+    "-f",
+    "raw",
+    "-c",
+    "write -q -P 77 3M 2M",
+    "-c",
+    "write -q -z 3M 64k",
+    "-c",
+    "read -q -P 77 4M 1M",
+    "-c",
+    "flush",
+    uri("b.sock"),
+  );
   run(`${OURS}/qemu-img`, "convert", "-f", "raw", "-O", "raw", uri("b.sock"), "b.raw");
   await stop(theirs);
   run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", "b.qcow2", "b.raw");
   run("qemu-io", "-c", "read -q -P 77 4M 1M", "b.qcow2");
   const kit = await start("k.sock", "nbdkit", "-f", "-U", join(dir, "k.sock"), "memory", "10M");
-  run(`${OURS}/qemu-io`, "-f", "raw", "-c", "write -q -P 3 0 1M", "-c", "read -q -P 3 0 1M", "-c", "read -q -P 0 5M 1M", uri("k.sock"));
-  const map = JSON.parse(run(`${OURS}/qemu-img`, "map", "--output=json", "-f", "raw", uri("k.sock"))) as { length: number; zero: boolean }[];
+  run(
+    `${OURS}/qemu-io`,
+    "-f",
+    "raw",
+    "-c",
+    "write -q -P 3 0 1M",
+    "-c",
+    "read -q -P 3 0 1M",
+    "-c",
+    "read -q -P 0 5M 1M",
+    uri("k.sock"),
+  );
+  const map = JSON.parse(run(`${OURS}/qemu-img`, "map", "--output=json", "-f", "raw", uri("k.sock"))) as {
+    length: number;
+    zero: boolean;
+  }[];
   assert.equal(
     map.map(({ length, zero }) => [length, zero]),
     [

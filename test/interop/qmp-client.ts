@@ -33,9 +33,14 @@ export class QmpClient {
   /** Starts `command` in `cwd` with a QMP socket there. */
   static async start(command: readonly string[], cwd: string, more: readonly string[] = []): Promise<QmpClient> {
     const path = join(cwd, "qmp.sock");
-    const process = spawn(command[0]!, [...command.slice(1), "--chardev", `socket,id=qmp,path=${path},server=on,wait=off`, "--monitor", "chardev=qmp", ...more], {
-      cwd, stdio: ["ignore", "ignore", "pipe"],
-    });
+    const process = spawn(
+      command[0]!,
+      [...command.slice(1), "--chardev", `socket,id=qmp,path=${path},server=on,wait=off`, "--monitor", "chardev=qmp", ...more],
+      {
+        cwd,
+        stdio: ["ignore", "ignore", "pipe"],
+      },
+    );
     let errors = "";
     process.stderr!.on("data", (text: Buffer) => (errors = (errors + text.toString()).slice(-4000)));
     process.once("exit", (code, signal) => {
@@ -98,7 +103,7 @@ export class QmpClient {
 
   /** Waits for an event that has come since `from` or comes now. */
   async waitFor(from: number, wanted: (event: Json) => boolean): Promise<void> {
-    for (let at = from; ; ) {
+    for (let at = from; ;) {
       while (at < this.events.length) if (wanted(this.events[at++]!)) return;
       if (this.dead) return;
       await this.#change(4000);
@@ -107,7 +112,9 @@ export class QmpClient {
 
   async quit(): Promise<void> {
     const { exitCode, signalCode } = this.#process;
-    const ended = new Promise<void>((resolve) => (exitCode !== null || signalCode !== null ? resolve() : this.#process.once("exit", () => resolve())));
+    const ended = new Promise<void>((resolve) =>
+      exitCode !== null || signalCode !== null ? resolve() : this.#process.once("exit", () => resolve()),
+    );
     this.#socket.write('{"execute":"quit"}\n');
     const timer = setTimeout(() => this.#process.kill("SIGKILL"), 5000);
     await ended;

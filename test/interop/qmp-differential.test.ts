@@ -14,7 +14,10 @@ const hasQemu = spawnSync("qemu-storage-daemon", ["--version"]).status === 0;
 
 /** Differences that are known: name of the scenario (or its beginning) and why. */
 const KNOWN: readonly [name: string | RegExp, why: string][] = [
-  [/^(blockdev-snapshot|transaction snapshot)$/, "QEMU describes a node whose backing node was changed as json:{…}; ours keeps its file name"],
+  [
+    /^(blockdev-snapshot|transaction snapshot)$/,
+    "QEMU describes a node whose backing node was changed as json:{…}; ours keeps its file name",
+  ],
 ];
 
 interface Transcript {
@@ -28,7 +31,15 @@ const template = join(base, "template");
 async function ourDaemon(): Promise<string[]> {
   const outfile = resolve("build/one", `qmp-daemon-${process.pid}.mjs`);
   await build({
-    entryPoints: ["src/cli/daemon-main.ts"], outfile, bundle: true, platform: "node", format: "esm", target: "node20", packages: "external", loader: { ".wasm": "binary" }, logLevel: "warning",
+    entryPoints: ["src/cli/daemon-main.ts"],
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "node20",
+    packages: "external",
+    loader: { ".wasm": "binary" },
+    logLevel: "warning",
   });
   process.on("exit", () => rmSync(outfile, { force: true }));
   return [process.execPath, outfile];
@@ -38,7 +49,10 @@ function makeTemplate(): void {
   mkdirSync(template, { recursive: true });
   const img = (...args: string[]): void => void execFileSync("qemu-img", args, { cwd: template, stdio: "ignore" });
   const write = (name: string, format: string, ...commands: string[]): void =>
-    void execFileSync("qemu-io", ["-f", format, ...commands.flatMap((command) => ["-c", command]), name], { cwd: template, stdio: "ignore" });
+    void execFileSync("qemu-io", ["-f", format, ...commands.flatMap((command) => ["-c", command]), name], {
+      cwd: template,
+      stdio: "ignore",
+    });
   img("create", "-f", "qcow2", "a.qcow2", "1M");
   write("a.qcow2", "qcow2", "write -P 1 0 64k", "write -P 2 512k 100k");
   img("create", "-f", "qcow2", "-b", "a.qcow2", "-F", "qcow2", "b.qcow2");
@@ -64,7 +78,9 @@ async function play(client: QmpClient, scenario: Scenario): Promise<Transcript> 
       const { wait, id } = step as { wait: string; id: string };
       const isOver = (event: Json): boolean => {
         const data = event["data"] as Json;
-        return event["event"] === "JOB_STATUS_CHANGE" && data["id"] === id && data["status"] === (wait === "over" ? "null" : wait);
+        return (
+          event["event"] === "JOB_STATUS_CHANGE" && data["id"] === id && data["status"] === (wait === "over" ? "null" : wait)
+        );
       };
       await client.waitFor(from, isOver).catch(() => replies.push(`no ${wait} of ${id}`));
       if (wait === "ready") await new Promise((done) => setTimeout(done, 5));
@@ -78,23 +94,35 @@ async function play(client: QmpClient, scenario: Scenario): Promise<Transcript> 
   }
   await new Promise((done) => setTimeout(done, 2));
   for (let round = 0; round < 40; round++) {
-    for (const job of (await client.run({ execute: "query-jobs" }))["return"] as Json[]) if (job["status"] === "concluded") await client.run({ execute: "job-dismiss", arguments: { id: job["id"] } });
+    for (const job of (await client.run({ execute: "query-jobs" }))["return"] as Json[])
+      if (job["status"] === "concluded") await client.run({ execute: "job-dismiss", arguments: { id: job["id"] } });
     const nodes = (await client.run({ execute: "query-named-block-nodes", arguments: { flat: true } }))["return"] as Json[];
     if (nodes.length === 0) break;
     for (const node of nodes) await client.run({ execute: "blockdev-del", arguments: { "node-name": node["node-name"] } });
     if (round > 3) await new Promise((done) => setTimeout(done, 10));
   }
-  return { replies: replies.map((reply) => mask(reply, scenario)), events: mask(client.events.splice(from), scenario) as unknown[] };
+  return {
+    replies: replies.map((reply) => mask(reply, scenario)),
+    events: mask(client.events.splice(from), scenario) as unknown[],
+  };
 }
 
 /** What may differ: times, generated names, bytes on disk, the way a number of bytes was reached. */
 function mask(value: unknown, scenario: Scenario): unknown {
   const masked = JSON.parse(
     JSON.stringify(value, (key, inner: unknown) => {
-      if (key === "timestamp" || key === "actual-size" || key.startsWith("date-") || key.startsWith("vm-clock") || key === "icount") return undefined;
+      if (
+        key === "timestamp" ||
+        key === "actual-size" ||
+        key.startsWith("date-") ||
+        key.startsWith("vm-clock") ||
+        key === "icount"
+      )
+        return undefined;
       if (key.endsWith("_ns") || key === "current-progress" || key === "busy") return undefined;
       // How far a file reaches is the allocator's business.
-      if (typeof inner === "object" && inner !== null && (inner as Json)["format"] === "file") delete (inner as Json)["virtual-size"];
+      if (typeof inner === "object" && inner !== null && (inner as Json)["format"] === "file")
+        delete (inner as Json)["virtual-size"];
       if (scenario.progressDiffers === true && (key === "len" || key === "offset" || key === "total-progress")) return undefined;
       return typeof inner === "string" ? inner.replace(/#block\d+/g, "#block") : inner;
     }),
@@ -103,7 +131,8 @@ function mask(value: unknown, scenario: Scenario): unknown {
   // QEMU pauses a job for a moment whenever the graph below it changes: not to be relied on.
   return (masked as Json[]).filter((event, i, list) => {
     const status = (at: number): unknown => ((list[at]?.["data"] ?? {}) as Json)["status"];
-    const pause = (at: number): boolean => (status(at) === "paused" && status(at + 1) === "running") || (status(at) === "standby" && status(at + 1) === "ready");
+    const pause = (at: number): boolean =>
+      (status(at) === "paused" && status(at + 1) === "running") || (status(at) === "standby" && status(at + 1) === "ready");
     return event["event"] !== "JOB_STATUS_CHANGE" || !(pause(i) || pause(i - 1));
   });
 }
@@ -145,7 +174,10 @@ for (let first = 0; first < list.length; first += BATCH) {
     const folders = ["theirs", "ours"].map((name) => join(base, `${name}-${first}`));
     for (const folder of folders) mkdirSync(folder);
     const [theirs, ours] = folders as [string, string];
-    const clients: [QmpClient, QmpClient] = [await QmpClient.start(["qemu-storage-daemon"], theirs), await QmpClient.start(await daemon, ours)];
+    const clients: [QmpClient, QmpClient] = [
+      await QmpClient.start(["qemu-storage-daemon"], theirs),
+      await QmpClient.start(await daemon, ours),
+    ];
     const problems: string[] = [];
     try {
       for (const scenario of batch) {

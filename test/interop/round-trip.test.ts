@@ -30,7 +30,11 @@ interface Variant {
 
 const MiB = 1024 * 1024;
 const q = (size: number, cluster: number, options: Variant["options"] = {}, backing = false): Variant => ({
-  format: "qcow2", size, cluster, backing, options: cluster === 65536 ? options : { cluster_size: cluster, ...options },
+  format: "qcow2",
+  size,
+  cluster,
+  backing,
+  options: cluster === 65536 ? options : { cluster_size: cluster, ...options },
 });
 const variants: readonly Variant[] = [
   { format: "raw", size: 3 * MiB, options: {}, cluster: 1 },
@@ -53,7 +57,8 @@ const environment = nodeEnvironment({ gate: allowAll, faces: "sync" });
 const environmentAsync = nodeEnvironment({ gate: allowAll });
 
 /** Preallocated clusters are taken already; data files and raw hold no compressed ones. */
-const cannotCompress = ({ format, options }: Variant): boolean => format === "raw" || options["data_file"] !== undefined || options["preallocation"] !== undefined;
+const cannotCompress = ({ format, options }: Variant): boolean =>
+  format === "raw" || options["data_file"] !== undefined || options["preallocation"] !== undefined;
 
 /** A change both sides can make. */
 type Change =
@@ -115,7 +120,16 @@ class RoundTrip {
       runSync(createImage(environment, { driver: environment.drivers.get(format)!, filename: "image", size, options: all }));
     } else {
       const list = Object.entries(all).map(([name, value]) => `${name}=${value === true ? "on" : String(value)}`);
-      this.#real("qemu-img", "create", "-q", "-f", format, ...(list.length > 0 ? ["-o", list.join(",")] : []), "image", String(size));
+      this.#real(
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        format,
+        ...(list.length > 0 ? ["-o", list.join(",")] : []),
+        "image",
+        String(size),
+      );
     }
   }
 
@@ -123,7 +137,8 @@ class RoundTrip {
     const change = this.#draw();
     const { cluster, format } = this.#variant;
     if (format === "raw") return change;
-    for (let at = Math.floor(change.offset / cluster) * cluster; at < change.offset + change.length; at += cluster) this.#touched.add(at);
+    for (let at = Math.floor(change.offset / cluster) * cluster; at < change.offset + change.length; at += cluster)
+      this.#touched.add(at);
     return change;
   }
 
@@ -166,13 +181,20 @@ class RoundTrip {
   async #writeOurs(changes: readonly Change[], sync: boolean): Promise<void> {
     const run = async <T>(op: Op<T>): Promise<T> => (sync ? runSync(op) : await runAsync(op));
     process.chdir(this.#folder);
-    const node: Node = await run(openNode(sync ? environment : environmentAsync, { filename: "image", driver: this.#variant.format, flags: { write: true, unmap: true } }));
+    const node: Node = await run(
+      openNode(sync ? environment : environmentAsync, {
+        filename: "image",
+        driver: this.#variant.format,
+        flags: { write: true, unmap: true },
+      }),
+    );
     try {
       for (const change of changes) {
         const { offset, length } = change;
         if (change.kind === "zeroes") await run(writeZeroes(node, offset, length, { mayUnmap: change.unmap }));
         else if (change.kind === "discard") await run(discard(node, offset, length));
-        else await run(write(node, new Uint8Array(length).fill(change.value), offset, { compressed: change.kind === "compressed" }));
+        else
+          await run(write(node, new Uint8Array(length).fill(change.value), offset, { compressed: change.kind === "compressed" }));
         this.#apply(change);
       }
     } finally {
@@ -187,8 +209,13 @@ class RoundTrip {
   #harmless(changes: readonly Change[]): Change[] {
     const { cluster } = this.#variant;
     const alone = (one: Change): boolean =>
-      changes.every((other) => other === one || other.offset >= one.offset + cluster || other.offset + other.length <= one.offset);
-    return [...changes.filter(({ kind }) => kind !== "compressed"), ...changes.filter((change) => change.kind === "compressed" && alone(change))];
+      changes.every(
+        (other) => other === one || other.offset >= one.offset + cluster || other.offset + other.length <= one.offset,
+      );
+    return [
+      ...changes.filter(({ kind }) => kind !== "compressed"),
+      ...changes.filter((change) => change.kind === "compressed" && alone(change)),
+    ];
   }
 
   #writeReal(planned: readonly Change[]): void {

@@ -54,17 +54,37 @@ interface Kind {
   compress?: boolean;
 }
 const volume = (options: Record<string, string | number>): Kind => ({
-  title: `luks ${JSON.stringify(options)}`, driver: "luks", options: { "key-secret": "s0", "iter-time": 10, ...options }, keys: ",key-secret=s0", open: { "key-secret": "s0" }, check: false,
+  title: `luks ${JSON.stringify(options)}`,
+  driver: "luks",
+  options: { "key-secret": "s0", "iter-time": 10, ...options },
+  keys: ",key-secret=s0",
+  open: { "key-secret": "s0" },
+  check: false,
 });
 const inside = (options: Record<string, string | number>): Kind => ({
-  title: `qcow2 with luks ${JSON.stringify(options)}`, driver: "qcow2", options: { "encrypt.format": "luks", "encrypt.key-secret": "s0", "encrypt.iter-time": 10, ...options },
-  keys: ",encrypt.key-secret=s0", open: { encrypt: { "key-secret": "s0" } }, check: true,
+  title: `qcow2 with luks ${JSON.stringify(options)}`,
+  driver: "qcow2",
+  options: { "encrypt.format": "luks", "encrypt.key-secret": "s0", "encrypt.iter-time": 10, ...options },
+  keys: ",encrypt.key-secret=s0",
+  open: { encrypt: { "key-secret": "s0" } },
+  check: true,
 });
 const legacy = (driver: string): Kind => ({
-  title: `${driver} with aes`, driver, options: { "encrypt.format": "aes", "encrypt.key-secret": "s0" }, keys: ",encrypt.key-secret=s0", open: { encrypt: { "key-secret": "s0" } }, check: driver === "qcow2",
+  title: `${driver} with aes`,
+  driver,
+  options: { "encrypt.format": "aes", "encrypt.key-secret": "s0" },
+  keys: ",encrypt.key-secret=s0",
+  open: { encrypt: { "key-secret": "s0" } },
+  check: driver === "qcow2",
 });
 const plain = (driver: string, options: Record<string, string | number>, more: Partial<Kind> = {}): Kind => ({
-  title: `${driver} ${JSON.stringify(options)}`, driver, options, keys: "", open: {}, check: driver === "qed", ...more,
+  title: `${driver} ${JSON.stringify(options)}`,
+  driver,
+  options,
+  keys: "",
+  open: {},
+  check: driver === "qed",
+  ...more,
 });
 const kinds: Kind[] = [
   volume({}),
@@ -87,17 +107,34 @@ const optionText = (options: Kind["options"]): string[] => {
   return text.length === 0 ? [] : ["-o", text.join(",")];
 };
 const opts = (kind: Kind, path: string): string[] => ["--image-opts", `driver=${kind.driver}${kind.keys},file.filename=${path}`];
-const openOurs = (kind: Kind, filename: string, writable: boolean): Node => go(openNode(environment, { driver: kind.driver, filename, options: kind.open, flags: { write: writable, unmap: writable } }));
+const openOurs = (kind: Kind, filename: string, writable: boolean): Node =>
+  go(openNode(environment, { driver: kind.driver, filename, options: kind.open, flags: { write: writable, unmap: writable } }));
 const createOurs = (kind: Kind, filename: string, size: number, more: Kind["options"] = {}): void =>
-  go(createImage(environment, { driver: environment.drivers.get(kind.driver)!, filename, size, options: { ...kind.options, ...more } }));
-const createTheirs = (kind: Kind, path: string, size: number): void => void qemu("qemu-img", "create", "-q", ...OBJECTS, "-f", kind.driver, ...optionText(kind.options), path, String(size));
+  go(
+    createImage(environment, {
+      driver: environment.drivers.get(kind.driver)!,
+      filename,
+      size,
+      options: { ...kind.options, ...more },
+    }),
+  );
+const createTheirs = (kind: Kind, path: string, size: number): void =>
+  void qemu("qemu-img", "create", "-q", ...OBJECTS, "-f", kind.driver, ...optionText(kind.options), path, String(size));
 
 /** Their reading of an image is the model; their check finds nothing. */
 function judge(kind: Kind, path: string, model: Uint8Array): void {
   const expected = tempPath("model.raw");
   writeFileSync(expected, model);
   if (kind.check) qemu("qemu-img", "check", "-q", ...OBJECTS, ...opts(kind, path));
-  qemu("qemu-img", "compare", "-q", ...OBJECTS, "--image-opts", `driver=${kind.driver}${kind.keys},file.filename=${path}`, `driver=raw,file.filename=${expected}`);
+  qemu(
+    "qemu-img",
+    "compare",
+    "-q",
+    ...OBJECTS,
+    "--image-opts",
+    `driver=${kind.driver}${kind.keys},file.filename=${path}`,
+    `driver=raw,file.filename=${expected}`,
+  );
   rmSync(expected);
 }
 
@@ -181,7 +218,11 @@ for (const driver of ["qed", "qcow"]) {
     if (!hasQemu) return skip("qemu-img is not installed");
     const base = tempPath("base.raw");
     writeFileSync(base, new Uint8Array(64 * KiB));
-    for (const [size, backed] of [[10_240, false], [300 * MiB, false], [64 * KiB, true]] as const) {
+    for (const [size, backed] of [
+      [10_240, false],
+      [300 * MiB, false],
+      [64 * KiB, true],
+    ] as const) {
       const ours = tempPath(`ours.${driver}`);
       const theirs = tempPath(`theirs.${driver}`);
       createOurs(plain(driver, {}), ours, size, backed ? { backing_file: base, backing_fmt: "raw" } : {});
@@ -221,10 +262,26 @@ test("key slots: ours opened by QEMU, QEMU's opened by us", () => {
   if (impl.shape === "mapped") go(impl.amend!({ state: "active", "new-secret": "s1", "iter-time": 10 }, () => {}, false));
   go(node.unref());
   judge(second, path, new Uint8Array(64 * KiB).fill(1));
-  qemu("qemu-img", "amend", ...OBJECTS, "--image-opts", "-o", "state=inactive,keyslot=0", `driver=luks,key-secret=s1,file.filename=${path}`);
+  qemu(
+    "qemu-img",
+    "amend",
+    ...OBJECTS,
+    "--image-opts",
+    "-o",
+    "state=inactive,keyslot=0",
+    `driver=luks,key-secret=s1,file.filename=${path}`,
+  );
   assert.throws(() => openOurs(first!, path, false), /Invalid password, cannot unlock any keyslot/);
   go(openOurs(second, path, false).unref());
-  qemu("qemu-img", "amend", ...OBJECTS, "--image-opts", "-o", "state=active,new-secret=s0,keyslot=4,iter-time=10", `driver=luks,key-secret=s1,file.filename=${path}`);
+  qemu(
+    "qemu-img",
+    "amend",
+    ...OBJECTS,
+    "--image-opts",
+    "-o",
+    "state=active,new-secret=s0,keyslot=4,iter-time=10",
+    `driver=luks,key-secret=s1,file.filename=${path}`,
+  );
   go(openOurs(first!, path, false).unref());
   assert.ok(existsSync(path));
 });

@@ -93,10 +93,22 @@ const hasQemu = program("qemu-img");
 
 const environment = nodeEnvironment({ gate: allowAll });
 
-async function withImage(path: string, image: ManifestImage, flags: Partial<OpenFlags>, body: (node: Node) => Promise<void>): Promise<void> {
+async function withImage(
+  path: string,
+  image: ManifestImage,
+  flags: Partial<OpenFlags>,
+  body: (node: Node) => Promise<void>,
+): Promise<void> {
   // Names in the manifest are relative to the image's folder, as the real program saw them.
   process.chdir(path);
-  const node = await runAsync(openNode(environment, { filename: image.file, driver: image.format, options: { ...image.open_opts }, flags: { forceShare: true, ...flags } }));
+  const node = await runAsync(
+    openNode(environment, {
+      filename: image.file,
+      driver: image.format,
+      options: { ...image.open_opts },
+      flags: { forceShare: true, ...flags },
+    }),
+  );
   try {
     await body(node);
   } finally {
@@ -106,7 +118,8 @@ async function withImage(path: string, image: ManifestImage, flags: Partial<Open
 
 async function sha256(node: Node, offset: number, length: number): Promise<string> {
   const hash = createHash("sha256");
-  for (let at = 0; at < length; at += PIECE) hash.update(await runAsync(readBytes(node, offset + at, Math.min(PIECE, length - at))));
+  for (let at = 0; at < length; at += PIECE)
+    hash.update(await runAsync(readBytes(node, offset + at, Math.min(PIECE, length - at))));
   return hash.digest("hex");
 }
 
@@ -115,13 +128,16 @@ async function checkExtents(node: Node, extents: readonly Extent[]): Promise<voi
   for (const [offset, length, hash] of extents) assert.is(await sha256(node, offset, length), hash, `[${offset}, +${length})`);
   let gap = 0;
   for (const [offset, length] of [...extents, [node.size, 0] as const]) {
-    for (let at = gap; at < offset; ) {
+    for (let at = gap; at < offset;) {
       const status = await runAsync(blockStatus(node, at, offset - at));
       if (!status.zero) {
         const end = at + Math.min(status.length, 64 * PIECE);
         for (let from = at; from < end; from += PIECE) {
           const bytes = await runAsync(readBytes(node, from, Math.min(PIECE, end - from)));
-          assert.ok(bytes.every((byte) => byte === 0), `there are bytes in [${from}, +${bytes.length}) that should be zero`);
+          assert.ok(
+            bytes.every((byte) => byte === 0),
+            `there are bytes in [${from}, +${bytes.length}) that should be zero`,
+          );
         }
         at = end;
       } else at += status.length;
@@ -154,8 +170,14 @@ function withoutHoles(entries: readonly MapEntry[]): MapEntry[] {
     if (entry.offset !== undefined && entry.present) Object.assign(entry, { zero: false, data: true });
     const last = merged.at(-1);
     const follows =
-      last !== undefined && last.depth === entry.depth && last.present === entry.present && last.zero === entry.zero && last.data === entry.data &&
-      (entry.offset === undefined ? last.offset === undefined : last.offset !== undefined && last.offset + last.length === entry.offset);
+      last !== undefined &&
+      last.depth === entry.depth &&
+      last.present === entry.present &&
+      last.zero === entry.zero &&
+      last.data === entry.data &&
+      (entry.offset === undefined
+        ? last.offset === undefined
+        : last.offset !== undefined && last.offset + last.length === entry.offset);
     if (follows) last.length += entry.length;
     else merged.push({ ...entry });
   }
@@ -164,7 +186,8 @@ function withoutHoles(entries: readonly MapEntry[]): MapEntry[] {
 
 /** The first entry that differs says more than two long lists. */
 function sameMap(actual: readonly MapEntry[], expected: readonly MapEntry[]): void {
-  for (let i = 0; i < Math.max(actual.length, expected.length); i++) assert.equal(steady(actual[i], ["filename"]), steady(expected[i], ["filename"]), `entry ${i}`);
+  for (let i = 0; i < Math.max(actual.length, expected.length); i++)
+    assert.equal(steady(actual[i], ["filename"]), steady(expected[i], ["filename"]), `entry ${i}`);
 }
 
 async function compareMap(node: Node, image: ManifestImage): Promise<void> {
@@ -172,7 +195,13 @@ async function compareMap(node: Node, image: ManifestImage): Promise<void> {
   await runAsync(mapImage(node, (entry) => void entries.push(entry)));
   sameMap(withoutHoles(entries), withoutHoles(image.map));
   // Holes included, where the real program can look at the same file.
-  if (hasQemu) sameMap(entries, JSON.parse(execFileSync("qemu-img", ["map", "--output=json", "-U", "-f", image.format, image.file], { encoding: "utf8" })) as MapEntry[]);
+  if (hasQemu)
+    sameMap(
+      entries,
+      JSON.parse(
+        execFileSync("qemu-img", ["map", "--output=json", "-U", "-f", image.format, image.file], { encoding: "utf8" }),
+      ) as MapEntry[],
+    );
 }
 
 async function compareSnapshot(node: Node, snapshot: NonNullable<ManifestImage["snapshots"]>[number]): Promise<void> {
@@ -213,7 +242,9 @@ if (root === null) {
     const path = join(root, image.id);
     test(`${image.id}: probed, content`, async () => {
       process.chdir(path);
-      const probed = await runAsync(openNode(environment, { filename: image.file, flags: { forceShare: true, noBacking: true, noIO: true } }));
+      const probed = await runAsync(
+        openNode(environment, { filename: image.file, flags: { forceShare: true, noBacking: true, noIO: true } }),
+      );
       assert.is(probed.driver.name, image.probed_format);
       await runAsync(probed.unref());
       await withImage(path, image, {}, async (node) => {
@@ -222,12 +253,17 @@ if (root === null) {
         await checkExtents(node, image.extents);
       });
     });
-    if (!image.features.some((name) => NOT_YET.includes(name))) for (const snapshot of image.snapshots ?? []) {
-      test(`${image.id}: snapshot ${snapshot.name}`, () => withImage(path, image, {}, (node) => compareSnapshot(node, snapshot)));
-    }
-    if (image.snapshots === undefined && !image.features.some((name) => NOT_YET.includes(name))) test(`${image.id}: info`, () => withImage(path, image, { noBacking: true, noIO: true }, (node) => compareInfo(node, image)));
+    if (!image.features.some((name) => NOT_YET.includes(name)))
+      for (const snapshot of image.snapshots ?? []) {
+        test(`${image.id}: snapshot ${snapshot.name}`, () =>
+          withImage(path, image, {}, (node) => compareSnapshot(node, snapshot)));
+      }
+    if (image.snapshots === undefined && !image.features.some((name) => NOT_YET.includes(name)))
+      test(`${image.id}: info`, () =>
+        withImage(path, image, { noBacking: true, noIO: true }, (node) => compareInfo(node, image)));
     test(`${image.id}: map`, () => withImage(path, image, {}, (node) => compareMap(node, image)));
-    test(`${image.id}: check`, () => withImage(path, image, { check: true, noBacking: true }, (node) => compareCheck(node, image)));
+    test(`${image.id}: check`, () =>
+      withImage(path, image, { check: true, noBacking: true }, (node) => compareCheck(node, image)));
   }
   test("the list of images is the expected one", () => {
     assert.is(images.length, 131);

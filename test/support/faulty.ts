@@ -42,14 +42,26 @@ export interface FaultyOptions {
 
 export function faultyStorage(base: Storage, options: FaultyOptions = {}): FaultyStorage {
   const faults: (Fault & { seen: number })[] = [];
-  const calls: Record<FaultOperation, number> = { read: 0, write: 0, flush: 0, truncate: 0, "write-zeroes": 0, discard: 0, size: 0 };
+  const calls: Record<FaultOperation, number> = {
+    read: 0,
+    write: 0,
+    flush: 0,
+    truncate: 0,
+    "write-zeroes": 0,
+    discard: 0,
+    size: 0,
+  };
 
   /** The fault that this call meets, counted and used up. */
   const meet = (operation: FaultOperation, offset = 0, length = Infinity): Fault | null => {
     calls[operation]++;
     for (const fault of faults) {
       const { range, nth = 1 } = fault;
-      if (fault.operation !== operation || (range !== undefined && (offset >= range.offset + range.length || offset + length <= range.offset))) continue;
+      if (
+        fault.operation !== operation ||
+        (range !== undefined && (offset >= range.offset + range.length || offset + length <= range.offset))
+      )
+        continue;
       fault.seen++;
       if (fault.seen < nth) continue;
       if (fault.forever !== true) faults.splice(faults.indexOf(fault), 1);
@@ -58,7 +70,11 @@ export function faultyStorage(base: Storage, options: FaultyOptions = {}): Fault
     return null;
   };
   const error = (fault: Fault, operation: string, offset?: number): Error =>
-    errnoError(fault.errno, undefined, offset === undefined ? { node: base.name, operation } : { node: base.name, operation, offset });
+    errnoError(
+      fault.errno,
+      undefined,
+      offset === undefined ? { node: base.name, operation } : { node: base.name, operation, offset },
+    );
   const through = (fault: Fault, from: Uint8Array): Uint8Array => {
     const { partial = 0, partialUnit = 1 } = fault;
     return from.subarray(0, Math.floor((from.length * partial) / partialUnit) * partialUnit);
@@ -66,7 +82,8 @@ export function faultyStorage(base: Storage, options: FaultyOptions = {}): Fault
 
   const wait = async (): Promise<void> => {
     if (options.delay === undefined) return;
-    for (let turns = options.delay.random.int(options.delay.turns + 1); turns > 0; turns--) await new Promise((resolve) => setTimeout(resolve));
+    for (let turns = options.delay.random.int(options.delay.turns + 1); turns > 0; turns--)
+      await new Promise((resolve) => setTimeout(resolve));
   };
 
   const syncFace = (face: SyncStorageFace): SyncStorageFace => {
@@ -88,7 +105,11 @@ export function faultyStorage(base: Storage, options: FaultyOptions = {}): Fault
       truncate: (size) => (stop("truncate"), face.truncate(size)),
       close: () => face.close(),
     };
-    if (face.writeZeroes) out.writeZeroes = (offset, length, flags) => (stop("write-zeroes", offset, length), face.writeZeroes!(offset, length, flags));
+    if (face.writeZeroes)
+      out.writeZeroes = (offset, length, flags) => (
+        stop("write-zeroes", offset, length),
+        face.writeZeroes!(offset, length, flags)
+      );
     if (face.discard) out.discard = (offset, length) => (stop("discard", offset, length), face.discard!(offset, length));
     if (face.allocate) out.allocate = (offset, length) => face.allocate!(offset, length);
     if (face.extents) out.extents = (offset, length) => face.extents!(offset, length);
@@ -130,14 +151,16 @@ export function faultyStorage(base: Storage, options: FaultyOptions = {}): Fault
       },
       close: async () => face.close(),
     };
-    if (face.writeZeroes) out.writeZeroes = async (offset, length, flags) => {
-      await stop("write-zeroes", offset, length);
-      await face.writeZeroes!(offset, length, flags);
-    };
-    if (face.discard) out.discard = async (offset, length) => {
-      await stop("discard", offset, length);
-      await face.discard!(offset, length);
-    };
+    if (face.writeZeroes)
+      out.writeZeroes = async (offset, length, flags) => {
+        await stop("write-zeroes", offset, length);
+        await face.writeZeroes!(offset, length, flags);
+      };
+    if (face.discard)
+      out.discard = async (offset, length) => {
+        await stop("discard", offset, length);
+        await face.discard!(offset, length);
+      };
     if (face.allocate) out.allocate = async (offset, length) => face.allocate!(offset, length);
     if (face.extents) out.extents = async (offset, length) => face.extents!(offset, length);
     if (face.allocatedSize) out.allocatedSize = async () => face.allocatedSize!();
@@ -147,7 +170,13 @@ export function faultyStorage(base: Storage, options: FaultyOptions = {}): Fault
   const { kind, name, readOnly, alignment, fixedSize } = base;
   const asynchronous = base.async ?? (options.makeAsync === true ? base.sync : null);
   return {
-    kind, name, readOnly, alignment, fixedSize, faults, calls,
+    kind,
+    name,
+    readOnly,
+    alignment,
+    fixedSize,
+    faults,
+    calls,
     sync: base.sync === null || options.face === "async" ? null : syncFace(base.sync),
     async: asynchronous === null || options.face === "sync" ? null : asyncFace(asynchronous),
     fail: (fault) => void faults.push({ ...fault, seen: 0 }),

@@ -47,9 +47,26 @@ export interface TestServer {
 
 export async function startServer(content: Uint8Array, behaviour: Partial<ServerBehaviour> = {}): Promise<TestServer> {
   const how: ServerBehaviour = {
-    content, etag: '"v1"', lastModified: null, ignoreRange: false, chunked: false, contentRange: undefined, contentEncoding: null,
-    failures: 0, failWith: 503, retryAfter: null, cuts: 0, cutAfter: 1000, stalls: 0, capRange: Infinity, surplus: 0,
-    refuseHead: false, delay: 0, redirect: undefined, forbid: undefined, ...behaviour,
+    content,
+    etag: '"v1"',
+    lastModified: null,
+    ignoreRange: false,
+    chunked: false,
+    contentRange: undefined,
+    contentEncoding: null,
+    failures: 0,
+    failWith: 503,
+    retryAfter: null,
+    cuts: 0,
+    cutAfter: 1000,
+    stalls: 0,
+    capRange: Infinity,
+    surplus: 0,
+    refuseHead: false,
+    delay: 0,
+    redirect: undefined,
+    forbid: undefined,
+    ...behaviour,
   };
   const log: string[] = [];
   const requests: IncomingMessage[] = [];
@@ -117,7 +134,11 @@ export async function startServer(content: Uint8Array, behaviour: Partial<Server
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${port}/image.raw`, port, behaviour: how, log, requests,
+    url: `http://127.0.0.1:${port}/image.raw`,
+    port,
+    behaviour: how,
+    log,
+    requests,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

@@ -18,7 +18,11 @@ export function makeNodeWorld(mode: "sync" | "async"): NodeWorld {
   const folder = tempPath("world");
   mkdirSync(folder);
   const warnings: string[] = [];
-  const environment = nodeEnvironment({ gate: allowAll, warn: (message) => void warnings.push(message), faces: mode === "sync" ? "sync" : "both" });
+  const environment = nodeEnvironment({
+    gate: allowAll,
+    warn: (message) => void warnings.push(message),
+    faces: mode === "sync" ? "sync" : "both",
+  });
   const world: NodeWorld = {
     mode,
     environment,

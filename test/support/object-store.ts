@@ -1,5 +1,12 @@
 /** An object store in memory with the interface of an R2 bucket and its rules for parts. */
-import type { MultipartUpload, ObjectBody, ObjectHead, ObjectSource, ObjectTarget, UploadedPart } from "../../src/storage/object.js";
+import type {
+  MultipartUpload,
+  ObjectBody,
+  ObjectHead,
+  ObjectSource,
+  ObjectTarget,
+  UploadedPart,
+} from "../../src/storage/object.js";
 
 export class FakeBucket implements ObjectSource, ObjectTarget {
   readonly objects: Map<string, { bytes: Uint8Array; etag: string }> = new Map();
@@ -59,7 +66,8 @@ export class FakeBucket implements ObjectSource, ObjectTarget {
         this.fail();
         const sizes = list.map((part) => parts.get(part.partNumber)!.length);
         if (list.some((part, i) => part.partNumber !== i + 1 || part.etag !== `p${i + 1}`)) throw new Error("parts out of order");
-        if (sizes.slice(0, -1).some((size) => size !== sizes[0] || size < 5 << 20)) throw new Error("parts must be equal and at least 5 MiB");
+        if (sizes.slice(0, -1).some((size) => size !== sizes[0] || size < 5 << 20))
+          throw new Error("parts must be equal and at least 5 MiB");
         if (sizes.at(-1)! > sizes[0]!) throw new Error("the last part is larger");
         this.put(key, new Uint8Array(Buffer.concat(list.map((part) => parts.get(part.partNumber)!))));
       },

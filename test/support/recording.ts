@@ -6,7 +6,16 @@
 import type { AsyncStorageFace, Storage, SyncStorageFace } from "../../src/storage/storage.js";
 
 export type LogLine =
-  | { op: "open"; v: 1; image: string; format: string; virtual_size: number; backing: string | null; overlay?: string; content?: string }
+  | {
+      op: "open";
+      v: 1;
+      image: string;
+      format: string;
+      virtual_size: number;
+      backing: string | null;
+      overlay?: string;
+      content?: string;
+    }
   | { op: "w"; o: number; n: number; b64: string }
   | { op: "w"; o: number; n: number; fill: number }
   | { op: "z" | "d"; o: number; n: number }
@@ -60,14 +69,16 @@ export function recordingStorage(base: Storage): RecordingStorage {
       },
       close: () => face.close(),
     };
-    if (face.writeZeroes) out.writeZeroes = (o, n, flags) => {
-      face.writeZeroes!(o, n, flags);
-      lines.push({ op: "z", o, n });
-    };
-    if (face.discard) out.discard = (o, n) => {
-      face.discard!(o, n);
-      lines.push({ op: "d", o, n });
-    };
+    if (face.writeZeroes)
+      out.writeZeroes = (o, n, flags) => {
+        face.writeZeroes!(o, n, flags);
+        lines.push({ op: "z", o, n });
+      };
+    if (face.discard)
+      out.discard = (o, n) => {
+        face.discard!(o, n);
+        lines.push({ op: "d", o, n });
+      };
     if (face.allocate) out.allocate = (o, n) => face.allocate!(o, n);
     if (face.extents) out.extents = (o, n) => face.extents!(o, n);
     if (face.allocatedSize) out.allocatedSize = () => face.allocatedSize!();
@@ -94,14 +105,16 @@ export function recordingStorage(base: Storage): RecordingStorage {
       },
       close: () => face.close(),
     };
-    if (face.writeZeroes) out.writeZeroes = async (o, n, flags) => {
-      await face.writeZeroes!(o, n, flags);
-      lines.push({ op: "z", o, n });
-    };
-    if (face.discard) out.discard = async (o, n) => {
-      await face.discard!(o, n);
-      lines.push({ op: "d", o, n });
-    };
+    if (face.writeZeroes)
+      out.writeZeroes = async (o, n, flags) => {
+        await face.writeZeroes!(o, n, flags);
+        lines.push({ op: "z", o, n });
+      };
+    if (face.discard)
+      out.discard = async (o, n) => {
+        await face.discard!(o, n);
+        lines.push({ op: "d", o, n });
+      };
     if (face.allocate) out.allocate = (o, n) => face.allocate!(o, n);
     if (face.extents) out.extents = (o, n) => face.extents!(o, n);
     if (face.allocatedSize) out.allocatedSize = () => face.allocatedSize!();
@@ -109,7 +122,12 @@ export function recordingStorage(base: Storage): RecordingStorage {
   };
   const { kind, name, readOnly, alignment, fixedSize } = base;
   return {
-    kind, name, readOnly, alignment, fixedSize, lines,
+    kind,
+    name,
+    readOnly,
+    alignment,
+    fixedSize,
+    lines,
     sync: base.sync === null ? null : syncFace(base.sync),
     async: base.async === null ? null : asyncFace(base.async),
     log: (line) => void lines.push(line),

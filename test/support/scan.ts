@@ -80,7 +80,10 @@ export function tokenize(source: string): Token[] {
     if (last.text === "!" && last.kind === "punctuator") {
       // "x! / y": a non-null assertion ends an operand, a negation begins one.
       const before = tokens.at(-2);
-      return before === undefined || (before.kind === "punctuator" ? before.text !== ")" && before.text !== "]" : BEFORE_REGEXP.has(before.text));
+      return (
+        before === undefined ||
+        (before.kind === "punctuator" ? before.text !== ")" && before.text !== "]" : BEFORE_REGEXP.has(before.text))
+      );
     }
     if (last.kind === "punctuator") return last.text !== ")" && last.text !== "]" && last.text !== "}";
     return last.kind === "name" && BEFORE_REGEXP.has(last.text);

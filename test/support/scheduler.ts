@@ -6,7 +6,14 @@
  * so that an interleaving that breaks something can be run again. Works on storages and foreign work with a synchronous face.
  */
 import {
-  ForeignRequest, ParallelRequest, settle, StorageRequest, WaitRequest, type Op, type Outcome, type Request,
+  ForeignRequest,
+  ParallelRequest,
+  settle,
+  StorageRequest,
+  WaitRequest,
+  type Op,
+  type Outcome,
+  type Request,
 } from "../../src/block/op.js";
 import type { Random } from "./random.js";
 
@@ -64,7 +71,8 @@ export class Scheduler {
   /** Runs until every Op has ended. Throws DeadlockError when none can go on. */
   run(): void {
     while (this.#ready.length > 0) {
-      if (++this.#steps > (this.#options.maxSteps ?? 5_000_000)) throw new DeadlockError(`no end after ${this.#steps - 1} steps\n${this.#report()}`);
+      if (++this.#steps > (this.#options.maxSteps ?? 5_000_000))
+        throw new DeadlockError(`no end after ${this.#steps - 1} steps\n${this.#report()}`);
       const index = this.#random.int(this.#ready.length);
       const task = this.#ready[index]!;
       this.#ready[index] = this.#ready.at(-1)!;
@@ -75,7 +83,9 @@ export class Scheduler {
   }
 
   #report(): string {
-    return [...this.#waiting, ...this.#ready].map((task) => `  ${task.name} after ${task.steps} steps: ${describe(task.pending)}`).join("\n");
+    return [...this.#waiting, ...this.#ready]
+      .map((task) => `  ${task.name} after ${task.steps} steps: ${describe(task.pending)}`)
+      .join("\n");
   }
 
   /** Performs the pending request of a task and lets it run to its next one. */
@@ -155,13 +165,15 @@ export class Scheduler {
 }
 
 function perform(request: Request): unknown {
-  if (request instanceof ForeignRequest && !request.isSync) throw new Error(`the scheduler cannot perform '${request.what}': it has no synchronous form`);
+  if (request instanceof ForeignRequest && !request.isSync)
+    throw new Error(`the scheduler cannot perform '${request.what}': it has no synchronous form`);
   return request.sync();
 }
 
 function describe(request: Request | null): string {
   if (request === null) return "about to run";
-  if (request instanceof StorageRequest) return `${request.verb} of '${request.storage.name}' at ${request.offset}, ${request.length} bytes`;
+  if (request instanceof StorageRequest)
+    return `${request.verb} of '${request.storage.name}' at ${request.offset}, ${request.length} bytes`;
   if (request instanceof ForeignRequest) return `foreign work '${request.what}'`;
   if (request instanceof ParallelRequest) return `${request.ops.length} parallel operations`;
   if (request instanceof WaitRequest) return "waiting in a queue";

@@ -134,11 +134,13 @@ const schedulerOptions = (given: WorldOptions): SchedulerOptions => (given.befor
 function handle(name: string, medium: MemoryStorage, readOnly: boolean, mode: Mode, chance: Random, plain: boolean): Storage {
   let closed = false;
   const face = medium.sync;
-  const guard = <A extends unknown[], R>(operation: string, writes: boolean, work: (...args: A) => R) => (...args: A): R => {
-    if (closed) throw closedError(name, operation);
-    if (writes && readOnly) throw readOnlyError(name, operation);
-    return work(...args);
-  };
+  const guard =
+    <A extends unknown[], R>(operation: string, writes: boolean, work: (...args: A) => R) =>
+    (...args: A): R => {
+      if (closed) throw closedError(name, operation);
+      if (writes && readOnly) throw readOnlyError(name, operation);
+      return work(...args);
+    };
   const sync: SyncStorageFace = {
     read: guard("read", false, (into, offset) => face.read(into, offset)),
     write: guard("write", true, (from, offset) => face.write(from, offset)),
@@ -149,7 +151,9 @@ function handle(name: string, medium: MemoryStorage, readOnly: boolean, mode: Mo
     ...(plain
       ? {}
       : {
-          writeZeroes: guard("write-zeroes", true, (offset: number, length: number, flags: object) => face.writeZeroes!(offset, length, flags)),
+          writeZeroes: guard("write-zeroes", true, (offset: number, length: number, flags: object) =>
+            face.writeZeroes!(offset, length, flags),
+          ),
           discard: guard("discard", true, (offset: number, length: number) => face.discard!(offset, length)),
           extents: guard("extents", false, (offset: number, length: number) => face.extents!(offset, length)),
           allocatedSize: guard("allocated-size", false, () => face.allocatedSize!()),
@@ -164,12 +168,14 @@ function handle(name: string, medium: MemoryStorage, readOnly: boolean, mode: Mo
     reopen: (ro: boolean): Storage => handle(name, medium, ro, mode, chance, plain),
   };
   if (mode !== "async") return { ...base, sync, async: null };
-  const later = <A extends unknown[], R>(work: (...args: A) => R) => async (...args: A): Promise<R> => {
-    await delay(chance);
-    const result = work(...args);
-    if (chance.chance(0.3)) await delay(chance);
-    return result;
-  };
+  const later =
+    <A extends unknown[], R>(work: (...args: A) => R) =>
+    async (...args: A): Promise<R> => {
+      await delay(chance);
+      const result = work(...args);
+      if (chance.chance(0.3)) await delay(chance);
+      return result;
+    };
   const async: AsyncStorageFace = {
     read: later(sync.read),
     write: later(sync.write),

@@ -55,7 +55,9 @@ examples("backing.mjs", () => {
 });
 
 examples("page.mjs", async () => {
-  const { inspect } = (await load("page.mjs")) as { inspect(file: Blob): Promise<{ format: string; size: number; bootable: boolean; download: Response }> };
+  const { inspect } = (await load("page.mjs")) as {
+    inspect(file: Blob): Promise<{ format: string; size: number; bootable: boolean; download: Response }>;
+  };
   const seen = await inspect(new Blob([(await bootable()) as Uint8Array<ArrayBuffer>]));
   assert.is(seen.format, "qcow2");
   assert.is(seen.size, 4 * MiB);
@@ -90,7 +92,11 @@ examples("edge.mjs", async () => {
 });
 
 examples("each snippet of the README is in an example, line by line", () => {
-  const source = (text: string): string[] => text.split("\n").map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("//"));
+  const source = (text: string): string[] =>
+    text
+      .split("\n")
+      .map((line) => line.trim())
+      .filter((line) => line !== "" && !line.startsWith("//"));
   const known = readdirSync("examples").map((file) => source(readFileSync(join("examples", file), "utf8")).join("\n"));
   const readme = readFileSync("README.md", "utf8");
   const blocks = [...readme.matchAll(/^```js\n([\s\S]*?)^```/gm)].map((match) => match[1]!);
@@ -98,22 +104,52 @@ examples("each snippet of the README is in an example, line by line", () => {
   for (const block of blocks) {
     const lines = source(block).filter((line) => !line.startsWith("import "));
     const imports = source(block).filter((line) => line.startsWith("import "));
-    assert.ok(known.some((text) => text.includes(lines.join("\n")) && imports.every((line) => text.includes(line))), `not in an example:\n${block}`);
+    assert.ok(
+      known.some((text) => text.includes(lines.join("\n")) && imports.every((line) => text.includes(line))),
+      `not in an example:\n${block}`,
+    );
   }
 });
 
 examples("the README's table of formats says what the formats do", async () => {
   const rows = [...readFileSync("README.md", "utf8").matchAll(/^\| `(\w+)`[^|]*\|((?: (?:yes|–) \|){8})$/gm)];
-  const table = new Map(rows.map((row) => [row[1]!, row[2]!.split("|").slice(0, -1).map((cell) => cell.trim() === "yes")]));
+  const table = new Map(
+    rows.map((row) => [
+      row[1]!,
+      row[2]!
+        .split("|")
+        .slice(0, -1)
+        .map((cell) => cell.trim() === "yes"),
+    ]),
+  );
   assert.equal([...table.keys()].sort(), allFormats.map(({ name }) => name).sort(), "each format has a row");
   for (const driver of allFormats) {
-    const actual: boolean[] = [true, false, driver.create !== undefined, driver.supportsBacking === true, false, false, false, false];
+    const actual: boolean[] = [
+      true,
+      false,
+      driver.create !== undefined,
+      driver.supportsBacking === true,
+      false,
+      false,
+      false,
+      false,
+    ];
     if (driver.create !== undefined) {
       const storage = memoryStorage(0);
       const secrets = { s: "secret" };
       const luks = driver.name === "luks";
-      await create(storage, { format: driver.name, size: 8 * MiB, secrets, ...(luks ? { "key-secret": "s", "iter-time": 10 } : {}) });
-      const image = await open(storage, { format: driver.name, writable: true, secrets, ...(luks ? { options: { "key-secret": "s" } } : {}) });
+      await create(storage, {
+        format: driver.name,
+        size: 8 * MiB,
+        secrets,
+        ...(luks ? { "key-secret": "s", "iter-time": 10 } : {}),
+      });
+      const image = await open(storage, {
+        format: driver.name,
+        writable: true,
+        secrets,
+        ...(luks ? { options: { "key-secret": "s" } } : {}),
+      });
       const { impl } = image.node;
       await image.write(new Uint8Array(5000).fill(7), 100_000);
       actual[1] = (await image.read(104_999, 1))[0] === 7;

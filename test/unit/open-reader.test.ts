@@ -3,11 +3,21 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { blobStorage, convert, create, memoryStorage, open, type MemoryStorage } from "../../src/node.js";
 import { BlockError } from "../../src/base/error.js";
-import { Codecs, openReader, portableZstdDecoder, qcow2Reader, rawReader, smallInflate, type ImageReader, type ReaderOptions } from "../../src/reader.js";
+import {
+  Codecs,
+  openReader,
+  portableZstdDecoder,
+  qcow2Reader,
+  rawReader,
+  smallInflate,
+  type ImageReader,
+  type ReaderOptions,
+} from "../../src/reader.js";
 
 const MiB = 1024 * 1024;
 const formats = [qcow2Reader, rawReader];
-const pattern = (length: number, value: number): Uint8Array => Uint8Array.from({ length }, (_, i) => 1 + ((i * 7 + (i >> 9) + value) % 255));
+const pattern = (length: number, value: number): Uint8Array =>
+  Uint8Array.from({ length }, (_, i) => 1 + ((i * 7 + (i >> 9) + value) % 255));
 
 async function image(options: Record<string, unknown>, fill = true): Promise<MemoryStorage> {
   const storage = memoryStorage(0, { name: "disk" });
@@ -21,7 +31,8 @@ async function image(options: Record<string, unknown>, fill = true): Promise<Mem
   }
   return storage;
 }
-const blob = (storage: MemoryStorage): Parameters<typeof openReader>[0] => blobStorage(new Blob([storage.toBytes() as Uint8Array<ArrayBuffer>]));
+const blob = (storage: MemoryStorage): Parameters<typeof openReader>[0] =>
+  blobStorage(new Blob([storage.toBytes() as Uint8Array<ArrayBuffer>]));
 
 /** All the reader says of an image is what the full driver says. */
 async function same(storage: MemoryStorage, options: Partial<ReaderOptions> = {}): Promise<void> {
@@ -62,7 +73,11 @@ for (const compression of ["deflate", "zstd"]) {
   reader(`reads clusters compressed with ${compression}`, async () => {
     const plain = await image({});
     const packed = memoryStorage(0);
-    await convert(plain, packed, { format: "qcow2", compress: true, options: { compressionType: compression === "deflate" ? "zlib" : "zstd" } });
+    await convert(plain, packed, {
+      format: "qcow2",
+      compress: true,
+      options: { compressionType: compression === "deflate" ? "zlib" : "zstd" },
+    });
     await same(packed, compression === "zstd" ? { codecs: new Codecs([...smallInflate, ...portableZstdDecoder]) } : {});
     if (compression === "zstd") {
       const without = await openReader(blob(packed), { formats });
@@ -85,7 +100,13 @@ reader("reads raw, whatever its size", async () => {
 reader("a backing file comes from the caller, or not at all", async () => {
   const base = await image({});
   const overlay = memoryStorage(0);
-  await create(overlay, { format: "qcow2", size: 8 * MiB, backing: "base.qcow2", backingFormat: "qcow2", references: () => base });
+  await create(overlay, {
+    format: "qcow2",
+    size: 8 * MiB,
+    backing: "base.qcow2",
+    backingFormat: "qcow2",
+    references: () => base,
+  });
   await refused(openReader(blob(overlay), { formats }), "ERR_DENIED");
   await refused(openReader(blob(overlay), { formats, reference: () => null }), "ERR_DENIED");
   const asked: string[] = [];

@@ -10,7 +10,14 @@ const KB = 1000;
 async function weigh(contents: string): Promise<{ raw: number; gzip: number }> {
   const result = await build({
     stdin: { contents, resolveDir: process.cwd() },
-    bundle: true, minify: true, format: "esm", platform: "browser", target: "es2022", write: false, legalComments: "none", logLevel: "error",
+    bundle: true,
+    minify: true,
+    format: "esm",
+    platform: "browser",
+    target: "es2022",
+    write: false,
+    legalComments: "none",
+    logLevel: "error",
     // Loaded on demand, where they are installed; a bundler makes them files of their own.
     external: ["@cloudpss/zstd", "@cloudpss/zstd/*"],
   });
@@ -21,9 +28,21 @@ async function weigh(contents: string): Promise<{ raw: number; gzip: number }> {
 const size = suite("bundle size");
 
 for (const [what, contents, limit] of [
-  ["a reader of qcow2 and raw for files", `export { openReader, qcow2Reader, rawReader, blobStorage } from "./build/dist/reader.js";`, 30 * KB],
-  ["the same for URLs, too", `export { openReader, qcow2Reader, rawReader, blobStorage, httpStorage } from "./build/dist/reader.js";`, 34 * KB],
-  ["everything qcow2 and raw can do", `export { open, create, convert, compare, qcow2, raw } from "./build/dist/index.js";`, 140 * KB],
+  [
+    "a reader of qcow2 and raw for files",
+    `export { openReader, qcow2Reader, rawReader, blobStorage } from "./build/dist/reader.js";`,
+    30 * KB,
+  ],
+  [
+    "the same for URLs, too",
+    `export { openReader, qcow2Reader, rawReader, blobStorage, httpStorage } from "./build/dist/reader.js";`,
+    34 * KB,
+  ],
+  [
+    "everything qcow2 and raw can do",
+    `export { open, create, convert, compare, qcow2, raw } from "./build/dist/index.js";`,
+    140 * KB,
+  ],
   ["the whole library with all formats", `export * from "./build/dist/browser.js";`, 260 * KB],
 ] as const) {
   size(what, async () => {

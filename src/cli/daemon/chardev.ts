@@ -47,7 +47,8 @@ function stdioChardev(id: string): Chardev {
           new Promise<void>((resolve, reject) => {
             let left = parts.length;
             if (left === 0) resolve();
-            for (const part of parts) stdout.write(part, (error) => (error ? reject(error) : --left === 0 ? resolve() : undefined));
+            for (const part of parts)
+              stdout.write(part, (error) => (error ? reject(error) : --left === 0 ? resolve() : undefined));
           }),
         close: () => void stdin.destroy(),
       });

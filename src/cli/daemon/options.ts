@@ -10,7 +10,12 @@ export const DAEMON_OPTIONS: readonly OptionSpec[] = [
   { name: "drive", long: "drive", argument: "id=ID,file=FILE,…", repeat: true },
   { name: "export", long: "export", argument: "[type=]nbd,id=ID,node-name=N,…", repeat: true },
   { name: "monitor", long: "monitor", argument: "[chardev=]ID[,mode=control][,pretty=on|off]", repeat: true },
-  { name: "nbd-server", long: "nbd-server", argument: "addr.type=unix,addr.path=PATH | addr.type=inet,addr.host=H,addr.port=P", repeat: true },
+  {
+    name: "nbd-server",
+    long: "nbd-server",
+    argument: "addr.type=unix,addr.path=PATH | addr.type=inet,addr.host=H,addr.port=P",
+    repeat: true,
+  },
   { name: "object", long: "object", argument: "TYPE,id=ID,…", repeat: true },
   { name: "pidfile", long: "pidfile", argument: "PATH" },
   { name: "profile", long: "profile", argument: "qemu-2.2|qemu-7.2" },
@@ -19,7 +24,8 @@ export const DAEMON_OPTIONS: readonly OptionSpec[] = [
 
 export function daemonHelp(program: string): string {
   const rows = DAEMON_OPTIONS.filter((option) => option.hidden !== true).map(
-    (option) => `  ${option.short === undefined ? "    " : `-${option.short}, `}--${option.long}${option.argument === undefined ? "" : ` ${option.argument}`}`,
+    (option) =>
+      `  ${option.short === undefined ? "    " : `-${option.short}, `}--${option.long}${option.argument === undefined ? "" : ` ${option.argument}`}`,
   );
   return `Usage: ${program} [options]\nQEMU storage daemon\n\n${rows.join("\n")}\n`;
 }

@@ -57,7 +57,8 @@ export async function daemonMain(argv: string[], program: DaemonProgram): Promis
   }
 }
 
-const has = (items: readonly GetoptItem[], name: string): boolean => items.some((item) => item.kind === "option" && item.option.name === name);
+const has = (items: readonly GetoptItem[], name: string): boolean =>
+  items.some((item) => item.kind === "option" && item.option.name === name);
 const lastValue = (items: readonly GetoptItem[], name: string): string | undefined => {
   let found: string | undefined;
   for (const item of items) if (item.kind === "option" && item.option.name === name) found = item.value;
@@ -99,7 +100,13 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
   }
 }
 
-async function take(name: string, value: string, core: BlockCore, chardevs: Map<string, Chardev>, open: Set<Promise<void>>): Promise<void> {
+async function take(
+  name: string,
+  value: string,
+  core: BlockCore,
+  chardevs: Map<string, Chardev>,
+  open: Set<Promise<void>>,
+): Promise<void> {
   switch (name) {
     case "object":
       addObject(core, value);
@@ -126,7 +133,8 @@ async function take(name: string, value: string, core: BlockCore, chardevs: Map<
       const options = optsToObject(parseOpts(value, "chardev"));
       const id = scalarText(options["chardev"] ?? "");
       const mode = options["mode"];
-      if (mode !== undefined && mode !== "control") throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter 'mode' does not accept value '${String(mode)}'`);
+      if (mode !== undefined && mode !== "control")
+        throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter 'mode' does not accept value '${String(mode)}'`);
       const chardev = chardevs.get(id ?? "");
       if (chardev === undefined) throw new BlockError("ERR_NOT_FOUND", `chardev "${id ?? ""}" not found`);
       const pretty = options["pretty"] === "on";
@@ -160,7 +168,10 @@ async function startNbd(core: BlockCore, text: string): Promise<void> {
   if (!isJsonObject(addr)) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'addr' is missing");
   const { type, ...data } = addr;
   const most = value["max-connections"];
-  await core.execute("nbd-server-start", { addr: { type: type ?? "", data }, ...(most === undefined ? {} : { "max-connections": Number(most) }) });
+  await core.execute("nbd-server-start", {
+    addr: { type: type ?? "", data },
+    ...(most === undefined ? {} : { "max-connections": Number(most) }),
+  });
 }
 
 function addObject(core: BlockCore, text: string): void {
@@ -169,7 +180,10 @@ function addObject(core: BlockCore, text: string): void {
   const id = checked["id"] as string;
   if (checked["qom-type"] === "secret") {
     // Wrapped secrets need the others: the command line's reader knows how.
-    const known = core.objects.all().filter(({ type }) => type === "secret").map(({ id: other, secret }) => `secret,id=${other},format=base64,data=${Buffer.from(secret!).toString("base64")}`);
+    const known = core.objects
+      .all()
+      .filter(({ type }) => type === "secret")
+      .map(({ id: other, secret }) => `secret,id=${other},format=base64,data=${Buffer.from(secret!).toString("base64")}`);
     const bytes = readSecrets([...known, text]).get(id)!;
     core.objects.add({ "qom-type": "secret", id, format: "base64", data: Buffer.from(bytes).toString("base64") });
   } else core.objects.add(checked);
@@ -202,8 +216,12 @@ async function addDrive(core: BlockCore, text: string): Promise<void> {
     openNode(core.environment, {
       ...(file === undefined ? {} : { filename: file }),
       ...(format === undefined ? {} : { driver: format }),
-      options: { ...(nested(options)), ...(nodeName === undefined ? {} : { "node-name": nodeName }) },
-      flags: { ...READ_WRITE, write: readOnly !== "on" && media !== "cdrom", ...(cache === undefined ? {} : cacheFlags(cache, "cache")) },
+      options: { ...nested(options), ...(nodeName === undefined ? {} : { "node-name": nodeName }) },
+      flags: {
+        ...READ_WRITE,
+        write: readOnly !== "on" && media !== "cdrom",
+        ...(cache === undefined ? {} : cacheFlags(cache, "cache")),
+      },
     }),
   );
   core.addDevice(id, node, { removable: media === "cdrom" });
@@ -211,14 +229,20 @@ async function addDrive(core: BlockCore, text: string): Promise<void> {
 }
 
 function nested(flat: Readonly<Record<string, unknown>>): JsonObject {
-  const text = Object.entries(flat).map(([name, value]) => `${name}=${String(value).replaceAll(",", ",,")}`).join(",");
+  const text = Object.entries(flat)
+    .map(([name, value]) => `${name}=${String(value).replaceAll(",", ",,")}`)
+    .join(",");
   return text === "" ? {} : parseJsonOrKeyval(text).value;
 }
 
 const listenOnSockets: Listen = async (address, accept) => {
-  const where = address.type === "unix" ? { path: address.path } : { host: address.host === "" ? "0.0.0.0" : address.host, port: Number(address.port) };
+  const where =
+    address.type === "unix"
+      ? { path: address.path }
+      : { host: address.host === "" ? "0.0.0.0" : address.host, port: Number(address.port) };
   if ("path" in where) removeQuietly(where.path);
-  else if (!Number.isInteger(where.port) || where.port < 0 || where.port > 65535) throw new BlockError("ERR_INVALID_ARGUMENT", `address resolution failed for ${where.host}:${address.port as string}`);
+  else if (!Number.isInteger(where.port) || where.port < 0 || where.port > 65535)
+    throw new BlockError("ERR_INVALID_ARGUMENT", `address resolution failed for ${where.host}:${address.port as string}`);
   const server = await listen(where, (socket) => accept(socketDuplex(socket)));
   return () =>
     new Promise<void>((resolve) => {
@@ -268,4 +292,3 @@ function tellParent(): void {
     // the parent has gone
   }
 }
-

@@ -39,7 +39,12 @@ export const bench: Verb = {
     if (depth === 0) throw refuse("Invalid queue depth specified");
     const environment = context.environment(args, "both");
     const node = await run(
-      openImage(environment, imageSpec(args, filename), { ...cache, write: writes, unmap: writes, forceShare: args.has("force-share") }),
+      openImage(environment, imageSpec(args, filename), {
+        ...cache,
+        write: writes,
+        unmap: writes,
+        forceShare: args.has("force-share"),
+      }),
     );
     try {
       const distance = step === 0 ? bufferSize : step;
@@ -52,7 +57,16 @@ export const bench: Verb = {
       const started = performance.now();
       await run(
         benchImage(node, {
-          count, depth, bufferSize, step: distance, offset, write: writes, pattern, flushInterval, drainOnFlush: !args.has("no-drain"), signal: context.signal,
+          count,
+          depth,
+          bufferSize,
+          step: distance,
+          offset,
+          write: writes,
+          pattern,
+          flushInterval,
+          drainOnFlush: !args.has("no-drain"),
+          signal: context.signal,
         }),
       );
       if (!args.has("quiet")) output.line(`Run completed in ${fixed((performance.now() - started) / 1000, 3)} seconds.`);

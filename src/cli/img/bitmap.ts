@@ -32,7 +32,10 @@ export const bitmap: Verb = {
     // Backing files do not matter, and one of the images may be the other one's.
     const node = await run(openImage(environment, imageSpec(args, filename), { write: true, noBacking: true }));
     try {
-      const source = sourceFile === undefined ? undefined : await run(openImage(environment, { filename: sourceFile, format: sourceFormat }, { noBacking: true }));
+      const source =
+        sourceFile === undefined
+          ? undefined
+          : await run(openImage(environment, { filename: sourceFile, format: sourceFormat }, { noBacking: true }));
       try {
         await run(changeBitmap({ node, bitmap: name, actions, ...(source === undefined ? {} : { source }) }));
       } finally {

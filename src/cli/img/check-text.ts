@@ -17,8 +17,10 @@ export function checkText(check: ImageCheck): string {
   if (corruptions === 0 && leaks === 0 && errors === 0) {
     text += "No errors were found on the image.\n";
   } else {
-    if (corruptions > 0) text += `\n${corruptions} errors were found on the image.\nData may be corrupted, or further writes to the image may corrupt it.\n`;
-    if (leaks > 0) text += `\n${leaks} leaked clusters were found on the image.\nThis means waste of disk space, but no harm to data.\n`;
+    if (corruptions > 0)
+      text += `\n${corruptions} errors were found on the image.\nData may be corrupted, or further writes to the image may corrupt it.\n`;
+    if (leaks > 0)
+      text += `\n${leaks} leaked clusters were found on the image.\nThis means waste of disk space, but no harm to data.\n`;
     if (errors > 0) text += `\n${errors} internal errors have occurred during the check.\n`;
   }
   const total = check["total-clusters"] ?? 0;

@@ -24,7 +24,13 @@ export const check: Verb = {
     const cache = cacheFlags(args.get("source-cache") ?? "writeback", "Invalid source cache option: %");
     const environment = context.environment(args, "sync");
     const node = await run(
-      openImage(environment, imageSpec(args, filename), { ...cache, write: fix !== "none", unmap: fix !== "none", check: true, forceShare: args.has("force-share") }),
+      openImage(environment, imageSpec(args, filename), {
+        ...cache,
+        write: fix !== "none",
+        unmap: fix !== "none",
+        check: true,
+        forceShare: args.has("force-share"),
+      }),
     );
     try {
       let result: ImageCheck;

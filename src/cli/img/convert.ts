@@ -27,7 +27,8 @@ function sparseSize(text: string | undefined): number | undefined {
 function coroutines(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const value = parseInteger(text);
-  if (typeof value !== "bigint" || value < 1n || value > 16n) throw refuse("Invalid number of coroutines. Allowed number of coroutines is between 1 and 16");
+  if (typeof value !== "bigint" || value < 1n || value > 16n)
+    throw refuse("Invalid number of coroutines. Allowed number of coroutines is between 1 and 16");
   return Number(value);
 }
 
@@ -46,23 +47,49 @@ function checkCombination(args: ParsedOptions): void {
 
 /** "-" is standard input (raw bytes) or output; a file of that name is "./-". */
 async function piped(
-  args: ParsedOptions, context: VerbContext, environment: Environment, filenames: readonly string[], target: string,
-  sourceFlags: Partial<OpenFlags>, targetFlags: Partial<OpenFlags>, list: string | undefined,
+  args: ParsedOptions,
+  context: VerbContext,
+  environment: Environment,
+  filenames: readonly string[],
+  target: string,
+  sourceFlags: Partial<OpenFlags>,
+  targetFlags: Partial<OpenFlags>,
+  list: string | undefined,
 ): Promise<number> {
   const format = args.get("output-format") ?? "raw";
   const options = { signal: context.signal };
-  for (const name of ["snapshot", "bitmaps", "no-create", "backing-file", "rate-limit", "salvage", "target-image-opts", "copy-offload"]) {
+  for (const name of [
+    "snapshot",
+    "bitmaps",
+    "no-create",
+    "backing-file",
+    "rate-limit",
+    "salvage",
+    "target-image-opts",
+    "copy-offload",
+  ]) {
     if (args.has(name)) throw refuse(`'-' as an image cannot be combined with ${name.replaceAll("-", " ")}`);
   }
   if (filenames.includes("-")) {
     if (filenames.length > 1 || target === "-") throw refuse("Standard input can only be the single source of a file");
     if ((args.get("format") ?? "raw") !== "raw") throw refuse("Standard input can only be read as a raw image");
-    await convertFromStdin(environment, { filename: target, format, options: optionsOf(list), compress: args.has("compress"), flags: targetFlags }, options);
+    await convertFromStdin(
+      environment,
+      { filename: target, format, options: optionsOf(list), compress: args.has("compress"), flags: targetFlags },
+      options,
+    );
     return 0;
   }
-  if (args.has("compress")) throw refuse("Standard output cannot be written compressed: where compressed clusters end is not known beforehand");
+  if (args.has("compress"))
+    throw refuse("Standard output cannot be written compressed: where compressed clusters end is not known beforehand");
   const made = { format, options: optionsOf(list) };
-  await convertToStdout(environment, filenames.map((filename) => imageSpec(args, filename)), made, sourceFlags, options);
+  await convertToStdout(
+    environment,
+    filenames.map((filename) => imageSpec(args, filename)),
+    made,
+    sourceFlags,
+    options,
+  );
   return 0;
 }
 
@@ -92,7 +119,17 @@ export const convert: Verb = {
     if (args.has("no-create") && list !== undefined) throw refuse("-o has no effect when skipping image creation");
     if (args.has("snapshot") && filenames.length > 1) throw refuse("No support for concatenating multiple snapshot");
     if (filenames.length > 1 && args.has("bitmaps")) throw refuse("Copying bitmaps only possible with single source");
-    if (filenames.includes("-") || targetName === "-") return piped(args, context, environment, filenames, targetName, { ...sourceFlags, forceShare: args.has("force-share") }, targetFlags, list);
+    if (filenames.includes("-") || targetName === "-")
+      return piped(
+        args,
+        context,
+        environment,
+        filenames,
+        targetName,
+        { ...sourceFlags, forceShare: args.has("force-share") },
+        targetFlags,
+        list,
+      );
     const progress = progressOf(args, context, "Converting", 1);
     const bad = (message: string): void => {
       if (!args.has("quiet")) output.warning(message);
@@ -123,7 +160,8 @@ export const convert: Verb = {
         }),
       );
     } catch (error) {
-      if (args.has("progress") && !context.friendly && error instanceof BlockError && error.message.startsWith("error while")) output.line();
+      if (args.has("progress") && !context.friendly && error instanceof BlockError && error.message.startsWith("error while"))
+        output.line();
       throw error;
     }
     progress.end();

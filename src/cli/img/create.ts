@@ -59,5 +59,8 @@ export function imageSizeArgument(text: string): number {
 }
 
 function refuseRange(error: BlockError): BlockError {
-  return new BlockError("ERR_INVALID_ARGUMENT", `Invalid image size specified. Must be between 0 and ${MAX_INT64}.`, { errno: "ERANGE", cause: error });
+  return new BlockError("ERR_INVALID_ARGUMENT", `Invalid image size specified. Must be between 0 and ${MAX_INT64}.`, {
+    errno: "ERANGE",
+    cause: error,
+  });
 }

@@ -70,7 +70,9 @@ export const dd: Verb = {
       } catch (error) {
         throw refuse(`${target}: error while creating output image of format '${format}': ${(error as BlockError).message}`);
       }
-      const node = await run(openImage(environment, { filename: target, format }, { write: true, unmap: true, forceShare: false }));
+      const node = await run(
+        openImage(environment, { filename: target, format }, { write: true, unmap: true, forceShare: false }),
+      );
       try {
         await run(copyBlocks(source, node, { blockSize, from, length, signal: context.signal }));
       } catch (error) {

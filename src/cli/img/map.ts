@@ -33,7 +33,8 @@ export const map: Verb = {
         pending.push(`${first ? "[" : ",\n"}${jsonEntry(entry)}`);
       } else if (entry.data && !entry.zero) {
         if (entry.offset === undefined) throw refuse("File contains external, encrypted or compressed clusters.");
-        if (entry.filename !== undefined) pending.push(`${hex(entry.start)}${hex(entry.length)}${hex(entry.offset)}${entry.filename}\n`);
+        if (entry.filename !== undefined)
+          pending.push(`${hex(entry.start)}${hex(entry.length)}${hex(entry.offset)}${entry.filename}\n`);
       }
       first = false;
       if (pending.length >= 1000) flush();
@@ -44,7 +45,11 @@ export const map: Verb = {
     };
     if (form === "human") output.print(`${"Offset".padEnd(16)}${"Length".padEnd(16)}${"Mapped to".padEnd(16)}File\n`);
     try {
-      await run(usingImage(node, (image) => mapImage(image, emit, { start, ...(length === undefined ? {} : { length }), signal: context.signal })));
+      await run(
+        usingImage(node, (image) =>
+          mapImage(image, emit, { start, ...(length === undefined ? {} : { length }), signal: context.signal }),
+        ),
+      );
     } finally {
       flush();
     }
@@ -52,4 +57,3 @@ export const map: Verb = {
     return 0;
   },
 };
-

@@ -31,7 +31,8 @@ export const measure: Verb = {
     const [filename, ...rest] = args.operands;
     if (rest.length > 0) throw refuse("At most one filename argument is allowed.");
     if (args.has("image-opts") && filename === undefined) throw refuse("--image-opts, -f, and -l require a filename argument.");
-    if (filename === undefined && (args.has("format") || args.has("snapshot"))) throw refuse("--image-opts, -f, and -l require a filename argument.");
+    if (filename === undefined && (args.has("format") || args.has("snapshot")))
+      throw refuse("--image-opts, -f, and -l require a filename argument.");
     if (filename === undefined && size === undefined) throw refuse("Either --size N or one filename must be specified.");
     if (filename !== undefined && size !== undefined) throw refuse("--size N cannot be used together with a filename.");
     const environment = context.environment(args, "sync");
@@ -39,7 +40,10 @@ export const measure: Verb = {
       printOptionHelp(environment, output, format, filename);
       return 0;
     }
-    const node = filename === undefined ? null : await run(openImage(environment, imageSpec(args, filename), { forceShare: args.has("force-share") }));
+    const node =
+      filename === undefined
+        ? null
+        : await run(openImage(environment, imageSpec(args, filename), { forceShare: args.has("force-share") }));
     try {
       const snapshot = args.get("snapshot");
       if (node !== null && snapshot !== undefined) await run(loadSnapshot(node, snapshot));
@@ -47,11 +51,18 @@ export const measure: Verb = {
       try {
         options = optionsOf(list);
         const result = await run(
-          measureImage(environment, { format, options, ...(node === null ? {} : { source: node }), ...(size === undefined ? {} : { size }) }),
+          measureImage(environment, {
+            format,
+            options,
+            ...(node === null ? {} : { source: node }),
+            ...(size === undefined ? {} : { size }),
+          }),
         );
         if (form === "json") {
           printJson(output, {
-            required: result.required, "fully-allocated": result.fullyAllocated, ...(result.bitmaps === undefined ? {} : { bitmaps: result.bitmaps }),
+            required: result.required,
+            "fully-allocated": result.fullyAllocated,
+            ...(result.bitmaps === undefined ? {} : { bitmaps: result.bitmaps }),
           });
         } else {
           output.line(`required size: ${result.required}`);

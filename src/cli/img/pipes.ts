@@ -32,19 +32,24 @@ function* patiently(what: string, attempt: () => number): Op<number> {
   }
 }
 
-const fromStdin: ReadStream = (into) => patiently("error while reading from standard input", () => readSync(STDIN, into, 0, into.length, null));
+const fromStdin: ReadStream = (into) =>
+  patiently("error while reading from standard input", () => readSync(STDIN, into, 0, into.length, null));
 
 const toStdout: WriteStream = function* (from) {
-  for (let at = 0; at < from.length; ) at += yield* patiently("error while writing to standard output", () => writeSync(STDOUT, from, at, from.length - at));
+  for (let at = 0; at < from.length;)
+    at += yield* patiently("error while writing to standard output", () => writeSync(STDOUT, from, at, from.length - at));
 };
 
 export async function convertFromStdin(
-  environment: Environment, target: { filename: string; format: string; options: readonly Opt[]; compress: boolean; flags: Partial<OpenFlags> }, options: OperationOptions,
+  environment: Environment,
+  target: { filename: string; format: string; options: readonly Opt[]; compress: boolean; flags: Partial<OpenFlags> },
+  options: OperationOptions,
 ): Promise<void> {
   const { filename, format, compress } = target;
   const driver = formatForCreate(environment, format);
   const values = readCreateOptions(createOptionTable(driver, protocolForCreate(environment, filename)), target.options);
-  if (values["preallocation"] !== undefined && values["preallocation"] !== "off") throw refuse("Preallocation needs the size of the image, which standard input does not tell");
+  if (values["preallocation"] !== undefined && values["preallocation"] !== "off")
+    throw refuse("Preallocation needs the size of the image, which standard input does not tell");
   const { size: _size, ...rest } = values;
   await run(createFileWithImage(environment, driver, filename, 0, rest));
   const node = await run(openImage(environment, { filename, format }, { ...target.flags, write: true, unmap: true }));
@@ -58,7 +63,11 @@ export async function convertFromStdin(
 }
 
 export async function convertToStdout(
-  environment: Environment, sources: readonly ImageSpec[], target: { format: string; options: readonly Opt[] }, flags: Partial<OpenFlags>, options: OperationOptions,
+  environment: Environment,
+  sources: readonly ImageSpec[],
+  target: { format: string; options: readonly Opt[] },
+  flags: Partial<OpenFlags>,
+  options: OperationOptions,
 ): Promise<void> {
   const nodes: Node[] = [];
   try {

@@ -48,7 +48,8 @@ async function dispatch(argv: readonly string[], settings: ImgProgram): Promise<
   if (name === undefined) throw new UsageError("Not enough arguments");
   const verb = IMG_VERBS.get(name);
   const spec = findVerb(name);
-  if (verb === undefined || spec === undefined) throw new UsageError(`Command not found: ${name}${settings.friendly ? suggestion(name) : ""}`);
+  if (verb === undefined || spec === undefined)
+    throw new UsageError(`Command not found: ${name}${settings.friendly ? suggestion(name) : ""}`);
   const args = parseVerb([name, ...rest], spec);
   if (args.action === "help") return help(settings, name);
   const context: VerbContext = {
@@ -83,7 +84,11 @@ function environmentFor(args: ParsedOptions, faces: "both" | "sync", output: Out
 
 function help(settings: ImgProgram, verb?: string): number {
   const formats = allFormats.map((driver) => driver.name);
-  settings.output.print(settings.friendly && verb !== undefined ? verbHelp(settings, verb) : helpText(settings.program, settings.version, [...formats, "file"]));
+  settings.output.print(
+    settings.friendly && verb !== undefined
+      ? verbHelp(settings, verb)
+      : helpText(settings.program, settings.version, [...formats, "file"]),
+  );
   return 0;
 }
 
@@ -106,7 +111,10 @@ function verbHelp(settings: ImgProgram, verb: string): string {
   const options = spec.options
     .filter((option) => option.hidden !== true)
     .map((option) => {
-      const names = [option.short === undefined ? "" : `-${option.short}`, option.long === undefined ? "" : `--${option.long}`].filter((text) => text !== "");
+      const names = [
+        option.short === undefined ? "" : `-${option.short}`,
+        option.long === undefined ? "" : `--${option.long}`,
+      ].filter((text) => text !== "");
       return `  ${names.join(", ")}${option.argument === undefined ? "" : ` <${option.argument}>`}`;
     });
   const examples = (EXAMPLES[verb] ?? []).map((example) => `  ${settings.program} ${example}`);

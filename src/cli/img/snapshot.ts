@@ -18,7 +18,9 @@ export const snapshot: Verb = {
     const [action] = chosen;
     const environment = context.environment(args, "sync");
     const write = action !== "list";
-    const node = await run(openImage(environment, imageSpec(args, filename), { write, unmap: write, forceShare: args.has("force-share") }));
+    const node = await run(
+      openImage(environment, imageSpec(args, filename), { write, unmap: write, forceShare: args.has("force-share") }),
+    );
     try {
       const name = action === undefined ? "" : (args.get(action) ?? "");
       if (action === "list") {

@@ -81,7 +81,13 @@ export function printJson(output: Output, value: object): void {
 }
 
 /** Progress as QEMU prints it with `-p`, or a bar on a terminal in the friendly program. */
-export function progressOf(args: ParsedOptions, context: VerbContext, label: string, minStep: number, closing = true): { onProgress?: (progress: OperationProgress) => void; end: () => void } {
+export function progressOf(
+  args: ParsedOptions,
+  context: VerbContext,
+  label: string,
+  minStep: number,
+  closing = true,
+): { onProgress?: (progress: OperationProgress) => void; end: () => void } {
   const { output } = context;
   if (!args.has("progress") || args.has("quiet")) return { end: () => {} };
   if (context.friendly) {
@@ -100,4 +106,3 @@ export function progressOf(args: ParsedOptions, context: VerbContext, label: str
     },
   };
 }
-

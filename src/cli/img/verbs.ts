@@ -17,5 +17,21 @@ import { snapshot } from "./snapshot.js";
 import type { Verb } from "./verb.js";
 
 export const IMG_VERBS: ReadonlyMap<string, Verb> = new Map(
-  Object.entries({ amend, bench, bitmap, check, commit, compare, convert, create, dd, info, map, measure, rebase, resize, snapshot }),
+  Object.entries({
+    amend,
+    bench,
+    bitmap,
+    check,
+    commit,
+    compare,
+    convert,
+    create,
+    dd,
+    info,
+    map,
+    measure,
+    rebase,
+    resize,
+    snapshot,
+  }),
 );

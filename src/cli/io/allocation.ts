@@ -17,7 +17,7 @@ interface Run {
 /** Adjacent runs of one kind come as one. */
 function* forEachRun(node: Node, from: number, to: number, visit: (run: Run) => void): Op<void> {
   let run: Run | null = null;
-  for (let at = from; at < to; ) {
+  for (let at = from; at < to;) {
     const status = yield* layerStatus(node, at, to - at, false);
     if (run !== null && run.allocated === status.allocated) run.length += status.length;
     else {

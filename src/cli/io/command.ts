@@ -58,7 +58,11 @@ export async function runLine(session: IoSession, commands: ReadonlyMap<string, 
   const count = words.length;
   if (count < command.min || (command.max >= 0 && count > command.max)) {
     const expected =
-      command.max < 0 ? `at least ${command.min}` : command.min === command.max ? `${command.min}` : `between ${command.min} and ${command.max}`;
+      command.max < 0
+        ? `at least ${command.min}`
+        : command.min === command.max
+          ? `${command.min}`
+          : `between ${command.min} and ${command.max}`;
     session.complain(`bad argument count ${count} to ${name}, expected ${expected} arguments`);
     return "failed";
   }

@@ -11,9 +11,28 @@ import { infoCommand, lengthCommand } from "./status.js";
 import { writeCommand, writevCommand } from "./write.js";
 
 const onNode: readonly Command[] = [
-  readCommand, readvCommand, writeCommand, writevCommand, aioReadCommand, aioWriteCommand, aioFlushCommand, flushCommand, truncateCommand,
-  lengthCommand, infoCommand, discardCommand, allocCommand, mapCommand, reopenCommand, breakCommand, removeBreakCommand, resumeCommand,
-  waitBreakCommand, sleepCommand, abortCommand, sigraiseCommand,
+  readCommand,
+  readvCommand,
+  writeCommand,
+  writevCommand,
+  aioReadCommand,
+  aioWriteCommand,
+  aioFlushCommand,
+  flushCommand,
+  truncateCommand,
+  lengthCommand,
+  infoCommand,
+  discardCommand,
+  allocCommand,
+  mapCommand,
+  reopenCommand,
+  breakCommand,
+  removeBreakCommand,
+  resumeCommand,
+  waitBreakCommand,
+  sleepCommand,
+  abortCommand,
+  sigraiseCommand,
 ];
 
 /** Commands for an already open node. */
@@ -21,5 +40,9 @@ export const nodeCommands: ReadonlyMap<string, Command> = commandTable([...onNod
 
 /** Commands of the qemu-io program. */
 export const programCommands: ReadonlyMap<string, Command> = commandTable([
-  ...onNode, openCommand, closeCommand, quitCommand, helpCommand(() => programCommands),
+  ...onNode,
+  openCommand,
+  closeCommand,
+  quitCommand,
+  helpCommand(() => programCommands),
 ]);

@@ -35,7 +35,8 @@ export const openCommand: Command = {
     if (parsed === null) return "failed";
     const request = newRequest();
     for (const [letter, argument] of parsed.options) {
-      const problem = letter === "o" ? addOptions(session, request.options, argument) : applyOpenOption(request, letter, argument);
+      const problem =
+        letter === "o" ? addOptions(session, request.options, argument) : applyOpenOption(request, letter, argument);
       if (problem === null) continue;
       session.report(problem);
       return "failed";
@@ -43,7 +44,9 @@ export const openCommand: Command = {
     if (parsed.operands.length > 1) return usage(session, openCommand) ?? "failed";
     const name = parsed.operands[0];
     if (name !== undefined && session.imageOptions) {
-      const problem = parsed.options.some(([letter]) => letter === "o") ? "Can't use 'open' with options and --image-opts" : addOptions(session, request.options, name);
+      const problem = parsed.options.some(([letter]) => letter === "o")
+        ? "Can't use 'open' with options and --image-opts"
+        : addOptions(session, request.options, name);
       if (problem !== null) {
         session.report(problem);
         return "failed";

@@ -124,15 +124,24 @@ function* openRequest(session: IoSession, request: OpenRequest): Op<Node> {
   const { filename, cache } = request;
   const options = { ...request.options };
   if (request.forceShare) {
-    if (options["force-share"] === "off" || options["force-share"] === false) throw new BlockError("ERR_INVALID_ARGUMENT", "-U conflicts with image options");
+    if (options["force-share"] === "off" || options["force-share"] === false)
+      throw new BlockError("ERR_INVALID_ARGUMENT", "-U conflicts with image options");
     options["force-share"] = true;
   }
   if (request.nativeAio && !cache.direct) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "aio=native was specified, but it requires cache.direct=on, which was not specified.");
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      "aio=native was specified, but it requires cache.direct=on, which was not specified.",
+    );
   }
   const readOnly = request.readOnly || isOn(options["read-only"]);
   if (request.copyOnRead && readOnly) throw new BlockError("ERR_INVALID_ARGUMENT", "Can't use copy-on-read on read-only device");
-  const flags: Partial<OpenFlags> = { write: !request.readOnly && !request.snapshot, unmap: request.unmap, direct: cache.direct, noFlush: cache.noFlush };
+  const flags: Partial<OpenFlags> = {
+    write: !request.readOnly && !request.snapshot,
+    unmap: request.unmap,
+    direct: cache.direct,
+    noFlush: cache.noFlush,
+  };
   const spec: OpenSpec = { ...(filename === undefined ? {} : { filename }), options, flags };
   if (!request.readOnly && isOn(options["read-only"])) throw new BlockError("ERR_READ_ONLY", "Block node is read-only");
   const node = yield* openNode(session.environment, spec);
@@ -148,7 +157,8 @@ function* openRequest(session: IoSession, request: OpenRequest): Op<Node> {
   return top;
 }
 
-const isOn = (value: unknown): boolean => value === true || value === "on" || value === "yes" || value === "true" || value === "y";
+const isOn = (value: unknown): boolean =>
+  value === true || value === "on" || value === "yes" || value === "true" || value === "y";
 
 /** A writable image in memory whose backing file is `base`; takes over the reference to `base`. */
 function* overlay(session: IoSession, base: Node): Op<Node> {
@@ -158,7 +168,11 @@ function* overlay(session: IoSession, base: Node): Op<Node> {
   const file = yield* storageNode(environment, memoryStorage(0, { name: "temporary snapshot" }));
   try {
     yield* createImage(environment, { driver, filename: file.filename, size: base.size, options: {}, file });
-    const top = yield* openNode(environment, { driver: "qcow2", options: { file, backing: base }, flags: { write: true, unmap: true, noFlush: true } });
+    const top = yield* openNode(environment, {
+      driver: "qcow2",
+      options: { file, backing: base },
+      flags: { write: true, unmap: true, noFlush: true },
+    });
     yield* base.unref();
     return top;
   } finally {
@@ -167,7 +181,8 @@ function* overlay(session: IoSession, base: Node): Op<Node> {
 }
 
 function* copyOnRead(session: IoSession, below: Node): Op<Node> {
-  if (!session.environment.drivers.has("copy-on-read")) throw errnoError("ENOTSUP", "This build of Blockcore has no copy-on-read filter");
+  if (!session.environment.drivers.has("copy-on-read"))
+    throw errnoError("ENOTSUP", "This build of Blockcore has no copy-on-read filter");
   const top = yield* openNode(session.environment, { driver: "copy-on-read", options: { file: below }, flags: below.flags });
   yield* below.unref();
   return top;
@@ -232,14 +247,19 @@ export async function reopenSession(session: IoSession, change: ReopenRequest): 
 /** Options of the driver's own go back to their defaults when a reopen does not name them; what the node is made of stays. */
 function keptOptions(node: Node, options: BlockdevOptions): BlockdevOptions {
   const own = node.driver.runtimeOptions ?? [];
-  return Object.fromEntries(Object.entries(options).filter(([name]) => node.child(name) !== null || node.driver.category === "protocol" || !own.includes(name)));
+  return Object.fromEntries(
+    Object.entries(options).filter(
+      ([name]) => node.child(name) !== null || node.driver.category === "protocol" || !own.includes(name),
+    ),
+  );
 }
 
 /** What forbids the change of an open node's options, in QEMU's words; null when nothing does. */
 function refusedChange(node: Node, options: BlockdevOptions): string | null {
   for (const [name, value] of Object.entries(options)) {
     if (CHANGEABLE.includes(name) || node.driver.runtimeOptions?.includes(name) === true) {
-      if ((name === "read-only" || name === "auto-read-only") && !isBool(value)) return `Parameter '${name}' expects 'on' or 'off'`;
+      if ((name === "read-only" || name === "auto-read-only") && !isBool(value))
+        return `Parameter '${name}' expects 'on' or 'off'`;
       continue;
     }
     if (name === "driver" && value === node.driver.name) continue;
@@ -250,12 +270,14 @@ function refusedChange(node: Node, options: BlockdevOptions): string | null {
       if (inner !== null) return inner;
       continue;
     }
-    if (name === "backing" && typeof value === "string") return value === "" ? null : `Cannot find device='' nor node-name='${value}'`;
+    if (name === "backing" && typeof value === "string")
+      return value === "" ? null : `Cannot find device='' nor node-name='${value}'`;
     return `Cannot change the option '${name}'`;
   }
   return null;
 }
-const isBool = (value: unknown): boolean => typeof value === "boolean" || ["on", "off", "yes", "no", "true", "false", "y", "n"].includes(String(value));
+const isBool = (value: unknown): boolean =>
+  typeof value === "boolean" || ["on", "off", "yes", "no", "true", "false", "y", "n"].includes(String(value));
 
 /** Nested bags are merged, everything else is replaced. */
 function merge(base: BlockdevOptions, change: BlockdevOptions): BlockdevOptions {
@@ -266,4 +288,5 @@ function merge(base: BlockdevOptions, change: BlockdevOptions): BlockdevOptions 
   }
   return merged;
 }
-const isBag = (value: unknown): value is BlockdevOptions => typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+const isBag = (value: unknown): value is BlockdevOptions =>
+  typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;

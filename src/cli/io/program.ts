@@ -127,7 +127,8 @@ async function run(words: readonly string[], program: IoProgram): Promise<number
           imageOptions = true;
           break;
         case "T":
-          for (const pattern of tracePatterns(argument)) output.writeError(`${name}: warning: trace event '${pattern}' does not exist\n`);
+          for (const pattern of tracePatterns(argument))
+            output.writeError(`${name}: warning: trace event '${pattern}' does not exist\n`);
           break;
         default: {
           const problem = applyOpenOption(request, item.option.name, argument);
@@ -187,5 +188,8 @@ async function run(words: readonly string[], program: IoProgram): Promise<number
 }
 
 function tracePatterns(argument: string): string[] {
-  return argument.split(",").filter((part) => part !== "" && !/^(events|file)=/.test(part)).map((part) => part.replace(/^enable=/, ""));
+  return argument
+    .split(",")
+    .filter((part) => part !== "" && !/^(events|file)=/.test(part))
+    .map((part) => part.replace(/^enable=/, ""));
 }

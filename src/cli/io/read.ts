@@ -38,14 +38,17 @@ export async function performRead(session: IoSession, request: ReadRequest, fail
   };
   const started = performance.now();
   try {
-    const op: Op<void> = request.vmState ? readVmState(node, offset, length, show) : readPieces(session, node, offset, length, show);
+    const op: Op<void> = request.vmState
+      ? readVmState(node, offset, length, show)
+      : readPieces(session, node, offset, length, show);
     await session.run(op);
   } catch (error) {
     session.print(`${failure} failed: ${strerror(toBlockError(error).errno)}\n`);
     return "failed";
   }
   const ms = performance.now() - started;
-  if (!matches && verify !== null) session.print(`Pattern verification failed at offset ${offset + verify.from}, ${verify.length} bytes\n`);
+  if (!matches && verify !== null)
+    session.print(`Pattern verification failed at offset ${offset + verify.from}, ${verify.length} bytes\n`);
   if (!request.quiet) session.print(dump + ioReport("read", offset, length, ms, request.machine));
   return matches ? "done" : "failed";
 }
@@ -127,7 +130,12 @@ export const readCommand: Command = {
 };
 
 /** What `readv` and `aio_read` have in common: options, offset, lengths. */
-export function vectoredRead(session: IoSession, command: Command, spec: string, words: readonly string[]): (ReadRequest & { invalid: boolean }) | null {
+export function vectoredRead(
+  session: IoSession,
+  command: Command,
+  spec: string,
+  words: readonly string[],
+): (ReadRequest & { invalid: boolean }) | null {
   const parsed = readOptions(session, command, spec, words);
   if (parsed === null) return null;
   let pattern: number | null = null;

@@ -32,7 +32,8 @@ export const infoCommand: Command = {
     const node = session.node!;
     session.print(`format name: ${node.driver.name}\n`);
     // The real program has a name for the format and one for the protocol.
-    if (node.driver.category === "protocol" || node.driver.parseFilename !== undefined) session.print(`format name: ${node.driver.name}\n`);
+    if (node.driver.category === "protocol" || node.driver.parseFilename !== undefined)
+      session.print(`format name: ${node.driver.name}\n`);
     if (node.impl.blockInfo === undefined && node.impl.shape !== "storage") return "failed";
     const info = node.impl.blockInfo?.() ?? {};
     session.print(`cluster size: ${formatIoSize(info.clusterSize ?? 0)}\n`);

@@ -21,7 +21,13 @@ function* readSectors(node: Node, bytes: Uint8Array, offset: number): Op<void> {
 }
 
 /** Reads a range and shows each piece with its guest offset, in order. */
-export function* readPieces(session: IoSession, node: Node, offset: number, length: number, show: (bytes: Uint8Array, at: number) => void): Op<void> {
+export function* readPieces(
+  session: IoSession,
+  node: Node,
+  offset: number,
+  length: number,
+  show: (bytes: Uint8Array, at: number) => void,
+): Op<void> {
   const bytes = buffer(session, Math.min(length, PIECE));
   if (length <= PIECE) {
     yield* readSectors(node, bytes, offset);
@@ -36,7 +42,14 @@ export function* readPieces(session: IoSession, node: Node, offset: number, leng
 }
 
 /** Writes a range; `fill` makes the bytes of each piece given their position in the request. */
-export function* writePieces(session: IoSession, node: Node, offset: number, length: number, flags: WriteFlags, fill: (bytes: Uint8Array, at: number) => void): Op<void> {
+export function* writePieces(
+  session: IoSession,
+  node: Node,
+  offset: number,
+  length: number,
+  flags: WriteFlags,
+  fill: (bytes: Uint8Array, at: number) => void,
+): Op<void> {
   const bytes = buffer(session, Math.min(length, PIECE));
   let at = 0;
   do {

@@ -10,7 +10,10 @@ const PIECE = 1024 * 1024;
 
 /** Offset and length of a VM state request must be whole sectors; says so when they are not. */
 export function isSectorAligned(session: IoSession, offset: number, length: number): boolean {
-  for (const [name, value] of [["offset", offset], ["count", length]] as const) {
+  for (const [name, value] of [
+    ["offset", offset],
+    ["count", length],
+  ] as const) {
     if (value % 512 === 0) continue;
     session.print(`${value} is not a sector-aligned value for '${name}'\n`);
     return false;
@@ -19,7 +22,12 @@ export function isSectorAligned(session: IoSession, offset: number, length: numb
 }
 
 /** Reads the VM state of the active layer and shows it piece by piece. Throws ENOTSUP where the format has none. */
-export function* readVmState(node: Node, offset: number, length: number, show: (bytes: Uint8Array, at: number) => void): Op<void> {
+export function* readVmState(
+  node: Node,
+  offset: number,
+  length: number,
+  show: (bytes: Uint8Array, at: number) => void,
+): Op<void> {
   const impl = node.impl;
   if (impl.shape !== "mapped" || impl.mapVmState === undefined) throw errnoError("ENOTSUP", undefined, { node: node.nodeName });
   const list = new ExtentList();
@@ -28,7 +36,7 @@ export function* readVmState(node: Node, offset: number, length: number, show: (
   if (length === 0) show(bytes, offset);
   for (let done = 0; done < length; done += bytes.length) {
     const part = bytes.subarray(0, Math.min(bytes.length, length - done));
-    for (let at = 0; at < part.length; ) {
+    for (let at = 0; at < part.length;) {
       list.clear();
       const miss = impl.mapVmState(offset + done + at, part.length - at, list);
       if (list.count === 0) {
@@ -53,7 +61,12 @@ export function* readVmState(node: Node, offset: number, length: number, show: (
 }
 
 /** Writes the VM state of the active layer. Throws ENOTSUP where the format has none that can be written. */
-export function* writeVmState(node: Node, offset: number, length: number, fill: (bytes: Uint8Array, at: number) => void): Op<void> {
+export function* writeVmState(
+  node: Node,
+  offset: number,
+  length: number,
+  fill: (bytes: Uint8Array, at: number) => void,
+): Op<void> {
   const impl = node.impl;
   if (impl.shape !== "mapped" || impl.writeVmState === undefined) throw errnoError("ENOTSUP", undefined, { node: node.nodeName });
   for (let at = 0; at < length; at += PIECE) {

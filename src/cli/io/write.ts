@@ -99,12 +99,17 @@ export const writeCommand: Command = {
     const has = (letter: string): boolean => given.has(letter);
     if (parsed.operands.length !== 2) return usage(session, writeCommand) ?? "failed";
     const conflict =
-      has("b") && has("z") ? "-b and -z cannot be specified at the same time"
-      : has("f") && (has("b") || has("c")) ? "-f and -b or -c cannot be specified at the same time"
-      : has("n") && !has("z") ? "-n requires -z to be specified"
-      : has("u") && !has("z") ? "-u requires -z to be specified"
-      : Number(has("z")) + Number(has("P")) + Number(has("s")) > 1 ? "Only one of -z, -P, and -s can be specified at the same time"
-      : null;
+      has("b") && has("z")
+        ? "-b and -z cannot be specified at the same time"
+        : has("f") && (has("b") || has("c"))
+          ? "-f and -b or -c cannot be specified at the same time"
+          : has("n") && !has("z")
+            ? "-n requires -z to be specified"
+            : has("u") && !has("z")
+              ? "-u requires -z to be specified"
+              : Number(has("z")) + Number(has("P")) + Number(has("s")) > 1
+                ? "Only one of -z, -P, and -s can be specified at the same time"
+                : null;
     if (conflict !== null) {
       session.print(`${conflict}\n`);
       return "failed";
@@ -131,7 +136,12 @@ export const writeCommand: Command = {
 };
 
 /** What `writev` and `aio_write` have in common. */
-export function vectoredWrite(session: IoSession, command: Command, spec: string, words: readonly string[]): (WriteRequest & { invalid: boolean }) | null {
+export function vectoredWrite(
+  session: IoSession,
+  command: Command,
+  spec: string,
+  words: readonly string[],
+): (WriteRequest & { invalid: boolean }) | null {
   const parsed = readOptions(session, command, spec, words);
   if (parsed === null) return null;
   let pattern: number | null = null;
@@ -155,9 +165,11 @@ export function vectoredWrite(session: IoSession, command: Command, spec: string
   if (invalid) return request;
   if (parsed.operands.length < 2) return usage(session, command);
   const conflict =
-    zeroes && parsed.operands.length !== 2 ? "-z supports only a single length parameter"
-    : given.has("u") && !zeroes ? "-u requires -z to be specified"
-    : null;
+    zeroes && parsed.operands.length !== 2
+      ? "-z supports only a single length parameter"
+      : given.has("u") && !zeroes
+        ? "-u requires -z to be specified"
+        : null;
   if (conflict !== null) {
     session.print(`${conflict}\n`);
     return null;

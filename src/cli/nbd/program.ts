@@ -58,14 +58,23 @@ export async function nbdMain(argv: string[], program: NbdProgram): Promise<numb
 
 function refuseWhatCannotBe(parsed: ParsedOptions): void {
   for (const name of ["connect", "disconnect"]) {
-    if (parsed.has(name)) throw new BlockError("ERR_UNSUPPORTED", `--${name}: kernel NBD devices need an ioctl that this program does not make; use nbd-client`);
+    if (parsed.has(name))
+      throw new BlockError(
+        "ERR_UNSUPPORTED",
+        `--${name}: kernel NBD devices need an ioctl that this program does not make; use nbd-client`,
+      );
   }
   for (const name of ["tls-creds", "tls-hostname", "tls-authz"]) {
-    if (parsed.has(name)) throw new BlockError("ERR_UNSUPPORTED", `--${name}: TLS is not available in this program; the library's NbdServer takes a startTls function`);
+    if (parsed.has(name))
+      throw new BlockError(
+        "ERR_UNSUPPORTED",
+        `--${name}: TLS is not available in this program; the library's NbdServer takes a startTls function`,
+      );
   }
   if (parsed.has("snapshot")) throw new BlockError("ERR_UNSUPPORTED", "-s: make an overlay with `create -b` and serve that");
   const aio = parsed.get("aio");
-  if (aio !== undefined && !["threads", "native", "io_uring"].includes(aio)) throw new BlockError("ERR_INVALID_ARGUMENT", `invalid aio mode '${aio}'`);
+  if (aio !== undefined && !["threads", "native", "io_uring"].includes(aio))
+    throw new BlockError("ERR_INVALID_ARGUMENT", `invalid aio mode '${aio}'`);
 }
 
 function addressOf(parsed: ParsedOptions): SocketAddress {
@@ -185,9 +194,14 @@ async function windowOf(environment: Parameters<typeof openNode>[0], image: Node
 async function loadSnapshot(node: Node, wanted: string | undefined): Promise<void> {
   if (wanted === undefined) return;
   const impl = node.impl;
-  if (impl.shape !== "mapped" || impl.snapshots === undefined) throw new BlockError("ERR_UNSUPPORTED", "Failed to load snapshot: the format has no snapshots");
+  if (impl.shape !== "mapped" || impl.snapshots === undefined)
+    throw new BlockError("ERR_UNSUPPORTED", "Failed to load snapshot: the format has no snapshots");
   const name = wanted.startsWith("snapshot.") ? wanted.slice(wanted.indexOf("=") + 1) : wanted;
-  const found = impl.snapshots.list().find((snapshot) => (wanted.startsWith("snapshot.id=") ? snapshot.id === name : snapshot.id === name || snapshot.name === name));
+  const found = impl.snapshots
+    .list()
+    .find((snapshot) =>
+      wanted.startsWith("snapshot.id=") ? snapshot.id === name : snapshot.id === name || snapshot.name === name,
+    );
   if (found === undefined) throw new BlockError("ERR_NOT_FOUND", `Failed to load snapshot: Can't find snapshot '${name}'`);
   await runAsync(impl.snapshots.load(found));
 }
@@ -276,7 +290,8 @@ async function list(parsed: ParsedOptions, { output }: NbdProgram): Promise<numb
     const names = FLAG_NAMES.filter(([bit]) => (item.flags & bit) !== 0).map(([, name]) => ` ${name}`);
     output.print(`  flags: 0x${item.flags.toString(16)} (${names.join("")} )\n`);
     output.print(`  min block: ${item.minBlock}\n  opt block: ${item.preferredBlock}\n  max block: ${item.maxBlock}\n`);
-    if (item.contexts.length > 0) output.print(`  available meta contexts: ${item.contexts.length}\n${item.contexts.map((name) => `   ${name}\n`).join("")}`);
+    if (item.contexts.length > 0)
+      output.print(`  available meta contexts: ${item.contexts.length}\n${item.contexts.map((name) => `   ${name}\n`).join("")}`);
   }
   return 0;
 }

@@ -24,8 +24,14 @@ export function makeCrc(polynomial: number): Crc {
     for (; at < whole; at += 8) {
       value ^= bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
       value =
-        t[1792 + (value & 255)]! ^ t[1536 + ((value >>> 8) & 255)]! ^ t[1280 + ((value >>> 16) & 255)]! ^ t[1024 + (value >>> 24)]! ^
-        t[768 + bytes[at + 4]!]! ^ t[512 + bytes[at + 5]!]! ^ t[256 + bytes[at + 6]!]! ^ t[bytes[at + 7]!]!;
+        t[1792 + (value & 255)]! ^
+        t[1536 + ((value >>> 8) & 255)]! ^
+        t[1280 + ((value >>> 16) & 255)]! ^
+        t[1024 + (value >>> 24)]! ^
+        t[768 + bytes[at + 4]!]! ^
+        t[512 + bytes[at + 5]!]! ^
+        t[256 + bytes[at + 6]!]! ^
+        t[bytes[at + 7]!]!;
     }
     for (; at < bytes.length; at++) value = (value >>> 8) ^ t[(value ^ bytes[at]!) & 255]!;
     return ~value >>> 0;

@@ -30,7 +30,8 @@ function checkSizes(length: number, stripes: number): void {
 /** The key that `material` (`stripes` stripes of `material.length / stripes` bytes) was split from. */
 export function afMerge(crypto: Crypto, hash: HashName, material: Uint8Array, stripes: number): Uint8Array {
   const length = material.length / stripes;
-  if (!Number.isInteger(length)) throw new BlockError("ERR_INVALID_ARGUMENT", "Split key material is not a whole number of stripes");
+  if (!Number.isInteger(length))
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Split key material is not a whole number of stripes");
   checkSizes(length, stripes);
   const block = new Uint8Array(length);
   for (let i = 0; i < stripes - 1; i++) {
@@ -42,7 +43,13 @@ export function afMerge(crypto: Crypto, hash: HashName, material: Uint8Array, st
 }
 
 /** Splits `key` into stripes; `fillRandom` supplies all but the last. */
-export function afSplit(crypto: Crypto, hash: HashName, key: Uint8Array, stripes: number, fillRandom: (bytes: Uint8Array) => void): Uint8Array {
+export function afSplit(
+  crypto: Crypto,
+  hash: HashName,
+  key: Uint8Array,
+  stripes: number,
+  fillRandom: (bytes: Uint8Array) => void,
+): Uint8Array {
   checkSizes(key.length, stripes);
   const material = new Uint8Array(key.length * stripes);
   const last = (stripes - 1) * key.length;

@@ -3,20 +3,40 @@ import { BlockError } from "../../base/error.js";
 
 /** Ciphers by QEMU's names (QCryptoCipherAlgorithm). */
 export type CipherName =
-  | "aes-128" | "aes-192" | "aes-256" | "serpent-128" | "serpent-192" | "serpent-256" | "twofish-128" | "twofish-192" | "twofish-256";
+  | "aes-128"
+  | "aes-192"
+  | "aes-256"
+  | "serpent-128"
+  | "serpent-192"
+  | "serpent-256"
+  | "twofish-128"
+  | "twofish-192"
+  | "twofish-256";
 
 export type HashName = "md5" | "sha1" | "sha224" | "sha256" | "sha384" | "sha512" | "ripemd160";
 
 /** Key sizes in bytes. */
 export const CIPHER_KEY_BYTES: Readonly<Record<CipherName, number>> = {
-  "aes-128": 16, "aes-192": 24, "aes-256": 32,
-  "serpent-128": 16, "serpent-192": 24, "serpent-256": 32,
-  "twofish-128": 16, "twofish-192": 24, "twofish-256": 32,
+  "aes-128": 16,
+  "aes-192": 24,
+  "aes-256": 32,
+  "serpent-128": 16,
+  "serpent-192": 24,
+  "serpent-256": 32,
+  "twofish-128": 16,
+  "twofish-192": 24,
+  "twofish-256": 32,
 };
 
 /** Digest sizes in bytes. */
 export const HASH_BYTES: Readonly<Record<HashName, number>> = {
-  md5: 16, sha1: 20, sha224: 28, sha256: 32, sha384: 48, sha512: 64, ripemd160: 20,
+  md5: 16,
+  sha1: 20,
+  sha224: 28,
+  sha256: 32,
+  sha384: 48,
+  sha512: 64,
+  ripemd160: 20,
 };
 
 export const isCipherName = (name: string): name is CipherName => Object.hasOwn(CIPHER_KEY_BYTES, name);

@@ -3,7 +3,15 @@ import { md5, ripemd160, sha1 } from "@noble/hashes/legacy.js";
 import { pbkdf2, pbkdf2Async } from "@noble/hashes/pbkdf2.js";
 import { sha224, sha256, sha384, sha512 } from "@noble/hashes/sha2.js";
 import { portableAes } from "./aes.js";
-import { checkKey, checkPbkdf2, type BlockCipher, type CipherName, type Crypto, type HashName, type Pbkdf2Parameters } from "./crypto.js";
+import {
+  checkKey,
+  checkPbkdf2,
+  type BlockCipher,
+  type CipherName,
+  type Crypto,
+  type HashName,
+  type Pbkdf2Parameters,
+} from "./crypto.js";
 import { serpent } from "./serpent.js";
 import { twofish } from "./twofish.js";
 
@@ -35,7 +43,9 @@ export const portableCrypto: Crypto = {
     if (subtle !== undefined && name !== undefined) {
       try {
         const key = await subtle.importKey("raw", own(password), "PBKDF2", false, ["deriveBits"]);
-        return new Uint8Array(await subtle.deriveBits({ name: "PBKDF2", hash: name, salt: own(salt), iterations }, key, length * 8));
+        return new Uint8Array(
+          await subtle.deriveBits({ name: "PBKDF2", hash: name, salt: own(salt), iterations }, key, length * 8),
+        );
       } catch {
         // Some runtimes cap the iterations; the portable derivation has no cap.
       }

@@ -4,7 +4,16 @@
  * and CBC encryption chains all sectors of a run side by side.
  */
 import { BlockError } from "../../base/error.js";
-import { BLOCK_BYTES, CIPHER_KEY_BYTES, HASH_BYTES, isCipherName, type BlockCipher, type CipherName, type Crypto, type HashName } from "./crypto.js";
+import {
+  BLOCK_BYTES,
+  CIPHER_KEY_BYTES,
+  HASH_BYTES,
+  isCipherName,
+  type BlockCipher,
+  type CipherName,
+  type Crypto,
+  type HashName,
+} from "./crypto.js";
 
 export type CipherMode = "ecb" | "cbc" | "ctr" | "xts";
 export type IvGenerator = "plain" | "plain64" | "essiv";
@@ -56,7 +65,10 @@ function essivIvs(crypto: Crypto, options: SectorCipherOptions): WriteIvs {
   const digest = crypto.hash(options.ivgenHash, options.key);
   const name = `${options.cipher.slice(0, options.cipher.indexOf("-"))}-${HASH_BYTES[options.ivgenHash] * 8}`;
   if (!isCipherName(name))
-    throw new BlockError("ERR_UNSUPPORTED", `No ${options.cipher.replace(/-.*/, "")} cipher with the key size of ${options.ivgenHash} for essiv`);
+    throw new BlockError(
+      "ERR_UNSUPPORTED",
+      `No ${options.cipher.replace(/-.*/, "")} cipher with the key size of ${options.ivgenHash} for essiv`,
+    );
   const salted = crypto.blockCipher(name, digest);
   const plain = plainIvs(true);
   return (into, words, sector, count) => {
@@ -68,7 +80,8 @@ function essivIvs(crypto: Crypto, options: SectorCipherOptions): WriteIvs {
 
 function ivWriter(crypto: Crypto, options: SectorCipherOptions): WriteIvs {
   if (options.ivgen === "essiv") return essivIvs(crypto, options);
-  if (options.ivgen === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", `An IV generator is required for ${options.mode}`);
+  if (options.ivgen === undefined)
+    throw new BlockError("ERR_INVALID_ARGUMENT", `An IV generator is required for ${options.mode}`);
   return plainIvs(options.ivgen === "plain64");
 }
 
@@ -96,7 +109,10 @@ const newRun = (length: number): Run => {
 function xorTweaks(ivs: Int32Array, data: Int32Array, blocks: number, count: number): void {
   let at = 0;
   for (let i = 0; i < count; i++) {
-    let a = ivs[i * 4]!, b = ivs[i * 4 + 1]!, c = ivs[i * 4 + 2]!, d = ivs[i * 4 + 3]!;
+    let a = ivs[i * 4]!,
+      b = ivs[i * 4 + 1]!,
+      c = ivs[i * 4 + 2]!,
+      d = ivs[i * 4 + 3]!;
     for (let block = 0; block < blocks; block++) {
       data[at]! ^= a;
       data[at + 1]! ^= b;
@@ -112,17 +128,25 @@ function xorTweaks(ivs: Int32Array, data: Int32Array, blocks: number, count: num
   }
 }
 
-function xts(main: BlockCipher, tweak: BlockCipher, writeIvs: WriteIvs, sectorSize: number, runSectors: number): [Transform, Transform] {
+function xts(
+  main: BlockCipher,
+  tweak: BlockCipher,
+  writeIvs: WriteIvs,
+  sectorSize: number,
+  runSectors: number,
+): [Transform, Transform] {
   const blocks = sectorSize / BLOCK_BYTES;
   const ivs = newRun(runSectors * BLOCK_BYTES);
-  const transform = (direction: "encrypt" | "decrypt"): Transform => (data, sector, count) => {
-    writeIvs(ivs.bytes, ivs.words, sector, count);
-    const used = ivs.bytes.subarray(0, count * BLOCK_BYTES);
-    tweak.encrypt(used, used);
-    xorTweaks(ivs.words, data.words, blocks, count);
-    main[direction](data.bytes, data.bytes);
-    xorTweaks(ivs.words, data.words, blocks, count);
-  };
+  const transform =
+    (direction: "encrypt" | "decrypt"): Transform =>
+    (data, sector, count) => {
+      writeIvs(ivs.bytes, ivs.words, sector, count);
+      const used = ivs.bytes.subarray(0, count * BLOCK_BYTES);
+      tweak.encrypt(used, used);
+      xorTweaks(ivs.words, data.words, blocks, count);
+      main[direction](data.bytes, data.bytes);
+      xorTweaks(ivs.words, data.words, blocks, count);
+    };
   return [transform("encrypt"), transform("decrypt")];
 }
 
@@ -187,9 +211,11 @@ function ctr(main: BlockCipher, writeIvs: WriteIvs, sectorSize: number, runSecto
 }
 
 function ecb(main: BlockCipher): [Transform, Transform] {
-  const transform = (direction: "encrypt" | "decrypt"): Transform => (data) => {
-    main[direction](data.bytes, data.bytes);
-  };
+  const transform =
+    (direction: "encrypt" | "decrypt"): Transform =>
+    (data) => {
+      main[direction](data.bytes, data.bytes);
+    };
   return [transform("encrypt"), transform("decrypt")];
 }
 
@@ -211,16 +237,22 @@ export function makeSectorCipher(crypto: Crypto, options: SectorCipherOptions): 
     else if (mode === "cbc") pair = cbc(main, writeIvs, sectorSize, runSectors);
     else pair = ctr(main, writeIvs, sectorSize, runSectors);
   }
-  const over = (transform: Transform) => (bytes: Uint8Array, sector: number): void => {
-    if (bytes.length % sectorSize !== 0 || !Number.isSafeInteger(sector) || sector < 0)
-      throw new BlockError("ERR_INVALID_ARGUMENT", "Only whole sectors can be encrypted");
-    for (let at = 0; at < bytes.length; at += runSectors * sectorSize) {
-      const part = bytes.subarray(at, at + runSectors * sectorSize);
-      const aligned = (part.byteOffset & 3) === 0;
-      const run = aligned ? part : part.slice();
-      transform({ bytes: run, words: new Int32Array(run.buffer, run.byteOffset, run.length >> 2) }, sector + at / sectorSize, run.length / sectorSize);
-      if (!aligned) part.set(run);
-    }
-  };
+  const over =
+    (transform: Transform) =>
+    (bytes: Uint8Array, sector: number): void => {
+      if (bytes.length % sectorSize !== 0 || !Number.isSafeInteger(sector) || sector < 0)
+        throw new BlockError("ERR_INVALID_ARGUMENT", "Only whole sectors can be encrypted");
+      for (let at = 0; at < bytes.length; at += runSectors * sectorSize) {
+        const part = bytes.subarray(at, at + runSectors * sectorSize);
+        const aligned = (part.byteOffset & 3) === 0;
+        const run = aligned ? part : part.slice();
+        transform(
+          { bytes: run, words: new Int32Array(run.buffer, run.byteOffset, run.length >> 2) },
+          sector + at / sectorSize,
+          run.length / sectorSize,
+        );
+        if (!aligned) part.set(run);
+      }
+    };
   return { sectorSize, encrypt: over(pair[0]), decrypt: over(pair[1]) };
 }

@@ -12,8 +12,14 @@ const rotl = (value: number, bits: number): number => (value << bits) | (value >
 
 /** The eight S-boxes as tables, for the key schedule. */
 const BOXES = [
-  "38f1a65bed42709c", "fc27905a1be86d34", "86793cafd1e40b52", "0fb8c963d124a75e",
-  "1f83c0b6254a9e7d", "f52b4a9c03e8d671", "72c5846be91fd3a0", "1df0e82b74ca9356",
+  "38f1a65bed42709c",
+  "fc27905a1be86d34",
+  "86793cafd1e40b52",
+  "0fb8c963d124a75e",
+  "1f83c0b6254a9e7d",
+  "f52b4a9c03e8d671",
+  "72c5846be91fd3a0",
+  "1df0e82b74ca9356",
 ].map((digits) => Uint8Array.from(digits, (digit) => parseInt(digit, 16)));
 
 /** 33 round keys of four words. */
@@ -30,7 +36,11 @@ function schedule(key: Uint8Array): Int32Array {
     const box = BOXES[(35 - round) & 7]!;
     const at = 8 + round * 4;
     for (let bit = 0; bit < 32; bit++) {
-      const index = ((w[at]! >>> bit) & 1) | (((w[at + 1]! >>> bit) & 1) << 1) | (((w[at + 2]! >>> bit) & 1) << 2) | (((w[at + 3]! >>> bit) & 1) << 3);
+      const index =
+        ((w[at]! >>> bit) & 1) |
+        (((w[at + 1]! >>> bit) & 1) << 1) |
+        (((w[at + 2]! >>> bit) & 1) << 2) |
+        (((w[at + 3]! >>> bit) & 1) << 3);
       const value = box[index]!;
       for (let i = 0; i < 4; i++) keys[round * 4 + i]! |= ((value >> i) & 1) << bit;
     }
@@ -40,8 +50,14 @@ function schedule(key: Uint8Array): Int32Array {
 
 function encrypt(keys: Int32Array, words: Int32Array): void {
   for (let at = 0; at < words.length; at += 4) {
-    let a = words[at]!, b = words[at + 1]!, c = words[at + 2]!, d = words[at + 3]!;
-    let w = 0, x = 0, y = 0, z = 0;
+    let a = words[at]!,
+      b = words[at + 1]!,
+      c = words[at + 2]!,
+      d = words[at + 3]!;
+    let w = 0,
+      x = 0,
+      y = 0,
+      z = 0;
     for (let round = 0; round < 32; round++) {
       a ^= keys[round * 4]!;
       b ^= keys[round * 4 + 1]!;
@@ -58,7 +74,7 @@ function encrypt(keys: Int32Array, words: Int32Array): void {
           w = ~((c & ((d & ~(a ^ b)) ^ b)) ^ (a & ~d) ^ b);
           x = ~((a & ~((d & (b ^ c)) ^ b ^ c)) ^ (b & ((c & d) ^ d)) ^ c ^ d);
           y = ~((a & b) ^ b ^ c ^ d);
-          z = ~((a & ((d & ~(b ^ c)) ^ c)) ^ (b & ~((c & d))) ^ d);
+          z = ~((a & ((d & ~(b ^ c)) ^ c)) ^ (b & ~(c & d)) ^ d);
           break;
         case 2:
           w = (a & c) ^ b ^ c ^ d;
@@ -81,7 +97,7 @@ function encrypt(keys: Int32Array, words: Int32Array): void {
         case 5:
           w = ~((a & (b ^ d)) ^ (b & ~d) ^ c ^ d);
           x = ~((b & ((a & ~d) ^ d)) ^ (c & ~d) ^ a ^ d);
-          y = ~((c & ((d & ~(a ^ b)) ^ a)) ^ (a & ((b & d))) ^ b ^ d);
+          y = ~((c & ((d & ~(a ^ b)) ^ a)) ^ (a & (b & d)) ^ b ^ d);
           z = ~((a & ~((c & (b ^ d)) ^ d)) ^ b ^ c ^ d);
           break;
         case 6:
@@ -118,19 +134,25 @@ function encrypt(keys: Int32Array, words: Int32Array): void {
 
 function decrypt(keys: Int32Array, words: Int32Array): void {
   for (let at = 0; at < words.length; at += 4) {
-    let a = words[at]! ^ keys[128]!, b = words[at + 1]! ^ keys[129]!, c = words[at + 2]! ^ keys[130]!, d = words[at + 3]! ^ keys[131]!;
-    let w = 0, x = 0, y = 0, z = 0;
+    let a = words[at]! ^ keys[128]!,
+      b = words[at + 1]! ^ keys[129]!,
+      c = words[at + 2]! ^ keys[130]!,
+      d = words[at + 3]! ^ keys[131]!;
+    let w = 0,
+      x = 0,
+      y = 0,
+      z = 0;
     for (let round = 31; round >= 0; round--) {
       switch (round & 7) {
         case 0:
           w = ~((d & ((a & ~(b ^ c)) ^ (b & ~c) ^ c)) ^ (b & (a ^ c)) ^ c);
           x = (c & ~((d & (a ^ b)) ^ a)) ^ (b & ~d) ^ a;
           y = ~((a & ~b) ^ b ^ c ^ d);
-          z = ~((c & ((d & ~(a ^ b)) ^ b)) ^ (a & ~((b & d))) ^ d);
+          z = ~((c & ((d & ~(a ^ b)) ^ b)) ^ (a & ~(b & d)) ^ d);
           break;
         case 1:
-          w = ~((b & ~((c & (a ^ d)) ^ a ^ d)) ^ (a & ~((c & d))));
-          x = (d & ~((c & (a ^ b)) ^ a ^ b)) ^ (a & ((b & c))) ^ b ^ c;
+          w = ~((b & ~((c & (a ^ d)) ^ a ^ d)) ^ (a & ~(c & d)));
+          x = (d & ~((c & (a ^ b)) ^ a ^ b)) ^ (a & (b & c)) ^ b ^ c;
           y = ~((c & ((a & ~(b ^ d)) ^ b)) ^ a ^ b ^ d);
           z = (b & d) ^ a ^ c ^ d;
           break;
@@ -196,5 +218,8 @@ function decrypt(keys: Int32Array, words: Int32Array): void {
 
 export function serpent(key: Uint8Array): BlockCipher {
   const keys = schedule(key);
-  return wordCipher((words) => encrypt(keys, words), (words) => decrypt(keys, words));
+  return wordCipher(
+    (words) => encrypt(keys, words),
+    (words) => decrypt(keys, words),
+  );
 }

@@ -106,7 +106,16 @@ export function twofish(key: Uint8Array): BlockCipher {
   }
   const h = (byte: number, words: number[][]): number => {
     let result = 0;
-    for (let i = 0; i < 4; i++) result ^= mds[i]![lane(order, i, byte, words.map((word) => word[i]!))]!;
+    for (let i = 0; i < 4; i++)
+      result ^=
+        mds[i]![
+          lane(
+            order,
+            i,
+            byte,
+            words.map((word) => word[i]!),
+          )
+        ]!;
     return result;
   };
   const keys = new Int32Array(40);
@@ -120,7 +129,10 @@ export function twofish(key: Uint8Array): BlockCipher {
     const bytes = s.map((word) => word[index]!);
     return Int32Array.from({ length: 256 }, (_, byte) => mds[index]![lane(order, index, byte, bytes)]!);
   };
-  const s0 = table(0), s1 = table(1), s2 = table(2), s3 = table(3);
+  const s0 = table(0),
+    s1 = table(1),
+    s2 = table(2),
+    s3 = table(3);
 
   const encrypt = (words: Int32Array): void => {
     for (let at = 0; at < words.length; at += 4) {

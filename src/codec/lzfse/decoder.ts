@@ -13,8 +13,14 @@ const LZFSE_V1 = 0x31787662; // "bvx1"
 const LZFSE_V2 = 0x32787662; // "bvx2"
 const LZVN = 0x6e787662; // "bvxn"
 
-const L_STATES = 64, M_STATES = 64, D_STATES = 256, LITERAL_STATES = 1024;
-const L_SYMBOLS = 20, M_SYMBOLS = 20, D_SYMBOLS = 64, LITERAL_SYMBOLS = 256;
+const L_STATES = 64,
+  M_STATES = 64,
+  D_STATES = 256,
+  LITERAL_STATES = 1024;
+const L_SYMBOLS = 20,
+  M_SYMBOLS = 20,
+  D_SYMBOLS = 64,
+  LITERAL_SYMBOLS = 256;
 const SYMBOLS = L_SYMBOLS + M_SYMBOLS + D_SYMBOLS + LITERAL_SYMBOLS;
 const MATCHES_MAX = 10000;
 const LITERALS_MAX = 4 * MATCHES_MAX;
@@ -147,10 +153,17 @@ function readHeaderV1(from: Uint8Array, at: number): Header {
 
 function checkHeader(header: Header, from: Uint8Array): void {
   const inRange =
-    header.literals <= LITERALS_MAX && header.literals % 4 === 0 && header.matches <= MATCHES_MAX &&
-    header.literalUnused >= 0 && header.literalUnused <= 7 && header.matchUnused >= 0 && header.matchUnused <= 7 &&
+    header.literals <= LITERALS_MAX &&
+    header.literals % 4 === 0 &&
+    header.matches <= MATCHES_MAX &&
+    header.literalUnused >= 0 &&
+    header.literalUnused <= 7 &&
+    header.matchUnused >= 0 &&
+    header.matchUnused <= 7 &&
     header.literalStates.every((state) => state < LITERAL_STATES) &&
-    header.lState < L_STATES && header.mState < M_STATES && header.dState < D_STATES;
+    header.lState < L_STATES &&
+    header.mState < M_STATES &&
+    header.dState < D_STATES;
   if (!inRange) throw corruptStream("lzfse", "a block header is damaged");
   if (header.payload + header.literalBytes + header.matchBytes > from.length) throw cut();
 }

@@ -50,6 +50,9 @@ export class BackwardBits {
     if (bit < 0) throw corruptStream("lzfse", "a bit stream is too short");
     const { from } = this;
     const byte = this.at + (bit >> 3);
-    return ((from[byte]! | (from[byte + 1]! << 8) | (from[byte + 2]! << 16) | (from[byte + 3]! << 24)) >>> (bit & 7)) & ((1 << width) - 1);
+    return (
+      ((from[byte]! | (from[byte + 1]! << 8) | (from[byte + 2]! << 16) | (from[byte + 3]! << 24)) >>> (bit & 7)) &
+      ((1 << width) - 1)
+    );
   }
 }

@@ -73,7 +73,8 @@ function skipNumber(from: Uint8Array, at: number): number {
 function readBlockHeader(from: Uint8Array, at: number): number {
   const size = (byteAt(from, at) + 1) * 4;
   if (at + size > from.length) throw cut();
-  if (crc32(from.subarray(at, at + size - 4)) !== viewOf(from).getUint32(at + size - 4, true)) throw corruptStream("xz", "a block header is damaged");
+  if (crc32(from.subarray(at, at + size - 4)) !== viewOf(from).getUint32(at + size - 4, true))
+    throw corruptStream("xz", "a block header is damaged");
   const flags = from[at + 1]!;
   let next = at + 2;
   if ((flags & 0x40) !== 0) next = skipNumber(from, next);
@@ -87,7 +88,8 @@ function decodeXz(from: Uint8Array, into: Uint8Array): void {
   if (from.length < 12) throw cut();
   const view = viewOf(from);
   const check = from[7]! & 15;
-  if (from[6] !== 0 || from[7]! > 15 || crc32(from.subarray(6, 8)) !== view.getUint32(8, true)) throw corruptStream("xz", "the stream header is damaged");
+  if (from[6] !== 0 || from[7]! > 15 || crc32(from.subarray(6, 8)) !== view.getUint32(8, true))
+    throw corruptStream("xz", "the stream header is damaged");
   let at = 12;
   let out = 0;
   while (byteAt(from, at) !== 0) {
@@ -98,7 +100,11 @@ function decodeXz(from: Uint8Array, into: Uint8Array): void {
     const bytes = CHECK_BYTES[check]!;
     if (at + bytes > from.length) throw cut();
     const plain = into.subarray(out, block.out);
-    if (check === CHECK_CRC32 ? crc32(plain) !== view.getUint32(at, true) : check === CHECK_CRC64 && !crc64Matches(plain, view.getInt32(at + 4, true), view.getInt32(at, true)))
+    if (
+      check === CHECK_CRC32
+        ? crc32(plain) !== view.getUint32(at, true)
+        : check === CHECK_CRC64 && !crc64Matches(plain, view.getInt32(at + 4, true), view.getInt32(at, true))
+    )
       throw corruptStream("xz", "the checksum does not match");
     at += bytes;
     out = block.out;

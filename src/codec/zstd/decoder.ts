@@ -10,7 +10,13 @@ import { newFseTable, readFseTable, setRleTable, type FseTable } from "./fse.js"
 import { readFrameHeader } from "./frame.js";
 import { backwardBits, decodeHuffman, newHuffmanTable, readHuffmanTable } from "./huffman.js";
 import {
-  DEFAULT_LITERALS, DEFAULT_MATCHES, DEFAULT_OFFSETS, LITERAL_BASE, LITERAL_EXTRA, MATCH_BASE, MATCH_EXTRA,
+  DEFAULT_LITERALS,
+  DEFAULT_MATCHES,
+  DEFAULT_OFFSETS,
+  LITERAL_BASE,
+  LITERAL_EXTRA,
+  MATCH_BASE,
+  MATCH_EXTRA,
 } from "./sequences.js";
 import { xxh64Low } from "./xxh64.js";
 
@@ -48,7 +54,12 @@ function readLiterals(from: Uint8Array, at: number, end: number): number {
   if (kind < 2) {
     const header = format === 1 ? 2 : format === 3 ? 3 : 1;
     if (at + header > end) throw cut();
-    const size = header === 1 ? b0 >> 3 : header === 2 ? (b0 >> 4) | (from[at + 1]! << 4) : (b0 >> 4) | (from[at + 1]! << 4) | (from[at + 2]! << 12);
+    const size =
+      header === 1
+        ? b0 >> 3
+        : header === 2
+          ? (b0 >> 4) | (from[at + 1]! << 4)
+          : (b0 >> 4) | (from[at + 1]! << 4) | (from[at + 2]! << 12);
     if (size > BLOCK_MAX) throw corruptStream("zstd", "too many literals");
     at += header;
     if (kind === 0) {
@@ -112,7 +123,17 @@ function readLiterals(from: Uint8Array, at: number, end: number): number {
 // Where the last table description ended.
 let tableEnd = 0;
 
-function readCodes(mode: number, from: Uint8Array, at: number, end: number, own: FseTable, preset: FseTable, before: FseTable | null, maxLog: number, maxSymbol: number): FseTable {
+function readCodes(
+  mode: number,
+  from: Uint8Array,
+  at: number,
+  end: number,
+  own: FseTable,
+  preset: FseTable,
+  before: FseTable | null,
+  maxLog: number,
+  maxSymbol: number,
+): FseTable {
   tableEnd = at;
   if (mode === 0) return preset;
   if (mode === 1) {
@@ -137,7 +158,15 @@ function append(into: Uint8Array, out: number, from: Uint8Array, at: number, len
 }
 
 /** Decodes one compressed block to into[out..); returns the new end. Matches reach back to `start` at most. */
-function decodeBlock(from: Uint8Array, at: number, end: number, into: Uint8Array, out: number, start: number, limit: number): number {
+function decodeBlock(
+  from: Uint8Array,
+  at: number,
+  end: number,
+  into: Uint8Array,
+  out: number,
+  start: number,
+  limit: number,
+): number {
   at = readLiterals(from, at, end);
   if (at >= end) throw cut();
   let count = from[at++]!;
@@ -169,20 +198,40 @@ function decodeBlock(from: Uint8Array, at: number, end: number, into: Uint8Array
 const tooLong = (): Error => corruptStream("zstd", "more bytes than expected");
 
 function runSequences(
-  count: number, from: Uint8Array, at: number, end: number, into: Uint8Array, out: number, start: number, limit: number,
-  ll: FseTable, of: FseTable, ml: FseTable,
+  count: number,
+  from: Uint8Array,
+  at: number,
+  end: number,
+  into: Uint8Array,
+  out: number,
+  start: number,
+  limit: number,
+  ll: FseTable,
+  of: FseTable,
+  ml: FseTable,
 ): number {
   /** `width` bits above bit `bit` of the stream, width <= 24. Bytes past the stream never reach the result. */
   const peek = (bit: number, width: number): number => {
     const byte = at + (bit >> 3);
-    return ((from[byte]! | (from[byte + 1]! << 8) | (from[byte + 2]! << 16) | (from[byte + 3]! << 24)) >>> (bit & 7)) & ((1 << width) - 1);
+    return (
+      ((from[byte]! | (from[byte + 1]! << 8) | (from[byte + 2]! << 16) | (from[byte + 3]! << 24)) >>> (bit & 7)) &
+      ((1 << width) - 1)
+    );
   };
-  const llSymbol = ll.symbol, llBits = ll.bits, llBase = ll.base;
-  const ofSymbol = of.symbol, ofBits = of.bits, ofBase = of.base;
-  const mlSymbol = ml.symbol, mlBits = ml.bits, mlBase = ml.base;
+  const llSymbol = ll.symbol,
+    llBits = ll.bits,
+    llBase = ll.base;
+  const ofSymbol = of.symbol,
+    ofBits = of.bits,
+    ofBase = of.base;
+  const mlSymbol = ml.symbol,
+    mlBits = ml.bits,
+    mlBase = ml.base;
   const source = literals;
   let literal = literalAt;
-  let r0 = repeat0, r1 = repeat1, r2 = repeat2;
+  let r0 = repeat0,
+    r1 = repeat1,
+    r2 = repeat2;
   let bit = backwardBits(from, at, end);
   if (bit < ll.log + of.log + ml.log) throw cut();
   bit -= ll.log;
@@ -284,7 +333,7 @@ function decodeFrame(from: Uint8Array, at: number, into: Uint8Array, start: numb
   const blockMax = Math.min(BLOCK_MAX, header.window);
   let out = start;
   at = header.end;
-  for (let last = false; !last; ) {
+  for (let last = false; !last;) {
     if (at + 3 > from.length) throw cut();
     const head = from[at]! | (from[at + 1]! << 8) | (from[at + 2]! << 16);
     at += 3;
@@ -308,7 +357,8 @@ function decodeFrame(from: Uint8Array, at: number, into: Uint8Array, start: numb
     } else out = decodeBlock(from, at, at + size, into, out, start, Math.min(into.length, out + blockMax));
     at += size;
   }
-  if (header.contentSize !== null && header.contentSize !== out - start) throw corruptStream("zstd", "the size does not match the frame header");
+  if (header.contentSize !== null && header.contentSize !== out - start)
+    throw corruptStream("zstd", "the size does not match the frame header");
   if (header.checksum) {
     if (at + 4 > from.length) throw cut();
     const want = (from[at]! | (from[at + 1]! << 8) | (from[at + 2]! << 16) | (from[at + 3]! << 24)) >>> 0;

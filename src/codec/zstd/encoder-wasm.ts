@@ -38,10 +38,17 @@ export const wasmZstdEncoder: CodecProvider = {
     const level = codecOption("level", options.level, 3, 1, 22);
     const sync: CompressSync = (from, maxLength) => {
       if (loaded === null)
-        throw new BlockError("ERR_UNSUPPORTED", "The zstd encoder is not loaded yet", { hint: "Await codecs.load('zstd') first." });
+        throw new BlockError("ERR_UNSUPPORTED", "The zstd encoder is not loaded yet", {
+          hint: "Await codecs.load('zstd') first.",
+        });
       return compress(loaded, from, level, maxLength);
     };
-    return { name: "zstd", sync, async: async (from, maxLength) => compress(loaded ?? (await load()), from, level, maxLength), parallel: 1 };
+    return {
+      name: "zstd",
+      sync,
+      async: async (from, maxLength) => compress(loaded ?? (await load()), from, level, maxLength),
+      parallel: 1,
+    };
   },
   load: async () => void (await load()),
 };

@@ -65,7 +65,7 @@ export function frameEnd(from: Uint8Array, at: number): number {
   const header = readFrameHeader(from, at);
   let next = header.end;
   if (header.skip) return next;
-  for (let last = false; !last; ) {
+  for (let last = false; !last;) {
     if (next + 3 > from.length) throw corruptStream("zstd", "the stream is cut off");
     const head = from[next]! | (from[next + 1]! << 8) | (from[next + 2]! << 16);
     last = (head & 1) !== 0;
@@ -88,7 +88,7 @@ export function boundedFrame(from: Uint8Array, size: number): Uint8Array | null 
     const blockMax = Math.min(128 * 1024, header.window);
     let bound = 0;
     let next = header.end;
-    for (let last = false; !last; ) {
+    for (let last = false; !last;) {
       if (next + 3 > from.length) return null;
       const head = from[next]! | (from[next + 1]! << 8) | (from[next + 2]! << 16);
       const kind = (head >> 1) & 3;

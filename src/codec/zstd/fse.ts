@@ -58,7 +58,14 @@ export function setRleTable(table: FseTable, symbol: number): void {
 }
 
 /** Reads a distribution at `at` and builds `table`; returns where it ended. Everything lies below `end`. */
-export function readFseTable(table: FseTable, from: Uint8Array, at: number, end: number, maxLog: number, maxSymbol: number): number {
+export function readFseTable(
+  table: FseTable,
+  from: Uint8Array,
+  at: number,
+  end: number,
+  maxLog: number,
+  maxSymbol: number,
+): number {
   if (at >= end) throw corruptStream("zstd", "the stream is cut off");
   const log = (from[at]! & 15) + 5;
   if (log > maxLog) throw corruptStream("zstd", "entropy table is too precise");

@@ -116,7 +116,15 @@ export function readHuffmanTable(table: HuffmanTable, from: Uint8Array, at: numb
 }
 
 /** Decodes the backward stream from[at..end) into exactly into[to..stop). */
-export function decodeHuffman(table: HuffmanTable, from: Uint8Array, at: number, end: number, into: Uint8Array, to: number, stop: number): void {
+export function decodeHuffman(
+  table: HuffmanTable,
+  from: Uint8Array,
+  at: number,
+  end: number,
+  into: Uint8Array,
+  to: number,
+  stop: number,
+): void {
   let bit = backwardBits(from, at, end);
   const { entry, bits } = table;
   const mask = (1 << bits) - 1;

@@ -92,7 +92,12 @@ class Blkdebug extends PassThrough {
     const start = alignUp(offset, this.alignment);
     const end = offset + length === this.size ? offset + length : alignDown(offset + length, this.alignment);
     if (end <= start) return;
-    for (const [at, run] of pieces(start, end - start, Math.max(this.#limits.optDiscard, this.alignment), this.#limits.maxDiscard)) {
+    for (const [at, run] of pieces(
+      start,
+      end - start,
+      Math.max(this.#limits.optDiscard, this.alignment),
+      this.#limits.maxDiscard,
+    )) {
       this.#rules.check("discard", at, run);
       yield* discard(this.below, at, run);
     }
@@ -148,13 +153,23 @@ function takeLimits(context: OpenContext, below: Child): Limits {
   const optDiscard = limit("opt-discard", align, "opt-discard");
   const maxDiscard = limit("max-discard", Math.max(optDiscard, align), "max-discard");
   const orMost = (value: number): number => (value === 0 ? Number.MAX_SAFE_INTEGER : value);
-  return { align, maxTransfer: orMost(maxTransfer), optWriteZero, maxWriteZero: orMost(maxWriteZero), optDiscard, maxDiscard: orMost(maxDiscard) };
+  return {
+    align,
+    maxTransfer: orMost(maxTransfer),
+    optWriteZero,
+    maxWriteZero: orMost(maxWriteZero),
+    optDiscard,
+    maxDiscard: orMost(maxDiscard),
+  };
 }
 
 function* readRules(environment: Environment, rules: Rules, config: string): Op<void> {
   let text: string;
   try {
-    const file = yield* openNode(environment, { options: filenameToOptions(config, environment.drivers), flags: { forceShare: true } });
+    const file = yield* openNode(environment, {
+      options: filenameToOptions(config, environment.drivers),
+      flags: { forceShare: true },
+    });
     try {
       if (file.size > MAX_CONFIG_BYTES) throw new BlockError("ERR_TOO_LARGE", "The file is too large");
       text = new TextDecoder().decode(yield* readBytes(file, 0, file.size));
@@ -170,9 +185,11 @@ function* readRules(environment: Environment, rules: Rules, config: string): Op<
 
 function listOf(name: string, value: unknown): Record<string, unknown>[] {
   if (value === undefined) return [];
-  if (typeof value !== "object" || value === null) throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid parameter type for '${name}', expected: array`);
+  if (typeof value !== "object" || value === null)
+    throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid parameter type for '${name}', expected: array`);
   return Object.values(value).map((item: unknown) => {
-    if (typeof item !== "object" || item === null) throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid parameter type for '${name}', expected: object`);
+    if (typeof item !== "object" || item === null)
+      throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid parameter type for '${name}', expected: object`);
     return item as Record<string, unknown>;
   });
 }
@@ -182,13 +199,18 @@ function* openBlkdebug(context: OpenContext): Op<Blkdebug> {
   const rules = new Rules((message) => environment.debugMessage?.(message));
   const config = takeString(options, "config");
   if (config !== undefined) yield* readRules(environment, rules, config);
-  const given = { "inject-error": listOf("inject-error", take(options, "inject-error")), "set-state": listOf("set-state", take(options, "set-state")) };
+  const given = {
+    "inject-error": listOf("inject-error", take(options, "inject-error")),
+    "set-state": listOf("set-state", take(options, "set-state")),
+  };
   for (const rule of given["inject-error"]) rules.add("inject-error", rule);
   for (const rule of given["set-state"]) rules.add("set-state", rule);
   // Permissions of other users are not modelled; the options are there for scripts that set them.
   take(options, "take-child-perms");
   take(options, "unshare-child-perms");
-  const plain = Object.keys(options).every((name) => name === "image" || name === "x-image") && given["inject-error"].length + given["set-state"].length === 0;
+  const plain =
+    Object.keys(options).every((name) => name === "image" || name === "x-image") &&
+    given["inject-error"].length + given["set-state"].length === 0;
   const image = takeString(options, "x-image");
   if (image !== undefined) options["image"] = addFilename(environment, options["image"], image);
   const child = yield* context.openChild("image", "filtered");
@@ -202,7 +224,18 @@ export const blkdebug: Driver = {
   name: "blkdebug",
   category: "filter",
   schemes: ["blkdebug"],
-  runtimeOptions: ["config", "image", "inject-error", "set-state", "align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "max-discard"],
+  runtimeOptions: [
+    "config",
+    "image",
+    "inject-error",
+    "set-state",
+    "align",
+    "max-transfer",
+    "opt-write-zero",
+    "max-write-zero",
+    "opt-discard",
+    "max-discard",
+  ],
   parseFilename(filename) {
     const rest = filename.startsWith("blkdebug:") ? filename.slice("blkdebug:".length) : null;
     // Without the prefix the whole name is the image's.

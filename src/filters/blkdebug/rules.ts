@@ -5,10 +5,41 @@ import { takeBool, takeEnum, takeSize, takeString } from "../../block/take.js";
 import { EVENTS, IO_TYPES, type IoType } from "./events.js";
 
 const ERRNOS: Readonly<Record<number, Errno>> = {
-  1: "EPERM", 2: "ENOENT", 5: "EIO", 6: "ENXIO", 9: "EBADF", 11: "EAGAIN", 12: "ENOMEM", 13: "EACCES", 16: "EBUSY", 17: "EEXIST",
-  19: "ENODEV", 20: "ENOTDIR", 21: "EISDIR", 22: "EINVAL", 24: "EMFILE", 25: "ENOTTY", 27: "EFBIG", 28: "ENOSPC", 29: "ESPIPE",
-  30: "EROFS", 32: "EPIPE", 33: "EDOM", 34: "ERANGE", 36: "ENAMETOOLONG", 40: "ELOOP", 75: "EOVERFLOW", 95: "ENOTSUP", 104: "ECONNRESET",
-  108: "ESHUTDOWN", 110: "ETIMEDOUT", 111: "ECONNREFUSED", 116: "ESTALE", 123: "ENOMEDIUM", 124: "EMEDIUMTYPE", 125: "ECANCELED",
+  1: "EPERM",
+  2: "ENOENT",
+  5: "EIO",
+  6: "ENXIO",
+  9: "EBADF",
+  11: "EAGAIN",
+  12: "ENOMEM",
+  13: "EACCES",
+  16: "EBUSY",
+  17: "EEXIST",
+  19: "ENODEV",
+  20: "ENOTDIR",
+  21: "EISDIR",
+  22: "EINVAL",
+  24: "EMFILE",
+  25: "ENOTTY",
+  27: "EFBIG",
+  28: "ENOSPC",
+  29: "ESPIPE",
+  30: "EROFS",
+  32: "EPIPE",
+  33: "EDOM",
+  34: "ERANGE",
+  36: "ENAMETOOLONG",
+  40: "ELOOP",
+  75: "EOVERFLOW",
+  95: "ENOTSUP",
+  104: "ECONNRESET",
+  108: "ESHUTDOWN",
+  110: "ETIMEDOUT",
+  111: "ECONNREFUSED",
+  116: "ESTALE",
+  123: "ENOMEDIUM",
+  124: "EMEDIUMTYPE",
+  125: "ECANCELED",
 };
 const SECTOR = 512;
 /** Rules a node can have; hostile option bags end here. */
@@ -79,13 +110,22 @@ export class Rules {
       // Whether the error comes at once or after a turn of the event loop makes no difference to callers here.
       takeBool(bag, "immediately");
       const type = takeEnum(bag, "iotype", IO_TYPES);
-      this.#push({ kind: group, event, state, errno, offset: sector === undefined ? -1 : sector * SECTOR, once, types: type === undefined ? DEFAULT_TYPES : new Set([type]) });
+      this.#push({
+        kind: group,
+        event,
+        state,
+        errno,
+        offset: sector === undefined ? -1 : sector * SECTOR,
+        once,
+        types: type === undefined ? DEFAULT_TYPES : new Set([type]),
+      });
     }
     for (const name of Object.keys(bag)) throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid parameter '${name}'`);
   }
 
   #push(rule: AnyRule): void {
-    if (++this.#count > MAX_RULES) throw new BlockError("ERR_TOO_LARGE", `More than ${MAX_RULES} blkdebug rules`, { errno: "EINVAL" });
+    if (++this.#count > MAX_RULES)
+      throw new BlockError("ERR_TOO_LARGE", `More than ${MAX_RULES} blkdebug rules`, { errno: "EINVAL" });
     const list = this.#rules.get(rule.event);
     if (list === undefined) this.#rules.set(rule.event, [rule]);
     else list.unshift(rule);
@@ -128,7 +168,8 @@ export class Rules {
   /** Fails a request that an error rule is for. Requests without a place (flush) match rules without one. */
   check(type: IoType, offset: number, length: number): void {
     const rule = this.#active.find(
-      (candidate) => candidate.types.has(type) && (candidate.offset < 0 || (offset <= candidate.offset && candidate.offset < offset + length)),
+      (candidate) =>
+        candidate.types.has(type) && (candidate.offset < 0 || (offset <= candidate.offset && candidate.offset < offset + length)),
     );
     if (rule === undefined || rule.errno === null) return;
     if (rule.once) {

@@ -49,5 +49,7 @@ export class PassThrough implements InterceptImpl {
 
 /** A write passed on to the node below, also where it begins or ends behind that node's end. */
 export function writeBelow(below: Node, from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
-  return offset + from.length > below.size && !flags.compressed ? writeGrow(below, from, offset) : write(below, from, offset, flags);
+  return offset + from.length > below.size && !flags.compressed
+    ? writeGrow(below, from, offset)
+    : write(below, from, offset, flags);
 }

@@ -42,7 +42,7 @@ class BochsImage implements MappedImpl {
 
   *readSpecial(_extent: SpecialExtent, at: number, into: Uint8Array): Op<void> {
     const { extentBytes } = this.#header;
-    for (let done = 0; done < into.length; ) {
+    for (let done = 0; done < into.length;) {
       const guest = at + done;
       const index = Math.floor(guest / extentBytes);
       const inExtent = guest - index * extentBytes;
@@ -61,7 +61,7 @@ class BochsImage implements MappedImpl {
     const { catalogOffset, catalogEntries, bitmapBytes, extentBytes } = this.#header;
     const place = catalogOffset + catalogEntries * 4 + entry * (bitmapBytes + extentBytes);
     const bitmap = yield* this.#bitmap(index, place);
-    for (let at = 0; at < into.length; ) {
+    for (let at = 0; at < into.length;) {
       const own = isSet(bitmap, Math.floor((offset + at) / 512));
       let end = at;
       do end = Math.min(into.length, end + 512 - ((offset + end) % 512));

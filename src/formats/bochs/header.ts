@@ -10,7 +10,17 @@ const VERSION_2 = 0x00020000;
 const MAX_CATALOG = 0x100000;
 const MAX_EXTENT = 0x800000;
 
-const at = { type: 32, subtype: 48, version: 64, header: 68, catalog: 72, bitmap: 76, extent: 80, diskV1: 84, diskV2: 88 } as const;
+const at = {
+  type: 32,
+  subtype: 48,
+  version: 64,
+  header: 68,
+  catalog: 72,
+  bitmap: 76,
+  extent: 80,
+  diskV1: 84,
+  diskV2: 88,
+} as const;
 
 export interface BochsHeader {
   /** Byte offset of the catalog. */

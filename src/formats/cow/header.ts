@@ -33,10 +33,16 @@ export function decodeCowHeader(bytes: Uint8Array): CowHeader {
   }
   const view = viewOf(bytes);
   const version = view.getUint32(4);
-  if (version !== 2) throw new BlockError("ERR_UNSUPPORTED", `Block format 'cow' used by device '' does not support feature 'COW version ${version}'`, { offset: 4 });
+  if (version !== 2)
+    throw new BlockError(
+      "ERR_UNSUPPORTED",
+      `Block format 'cow' used by device '' does not support feature 'COW version ${version}'`,
+      { offset: 4 },
+    );
   const stored = readU64BE(view, SIZE_AT);
   const size = stored - (stored % COW_SECTOR);
-  if (!Number.isSafeInteger(size) || !Number.isSafeInteger(dataOffset(size) + size)) throw new BlockError("ERR_TOO_LARGE", "Image is too big", { errno: "EFBIG", offset: SIZE_AT });
+  if (!Number.isSafeInteger(size) || !Number.isSafeInteger(dataOffset(size) + size))
+    throw new BlockError("ERR_TOO_LARGE", "Image is too big", { errno: "EFBIG", offset: SIZE_AT });
   const name = readText(bytes.subarray(NAME_AT, NAME_AT + NAME_BYTES));
   return { backingFile: name === "" ? null : name, size };
 }

@@ -49,7 +49,7 @@ export class Cow implements MappedImpl {
   map(offset: number, length: number, out: ExtentList): Miss | null {
     const end = offset + length;
     const limit = out.count + MAP_EXTENTS;
-    for (let at = offset; at < end && out.count <= limit; ) {
+    for (let at = offset; at < end && out.count <= limit;) {
       const sector = Math.floor(at / COW_SECTOR);
       const entry = Math.floor(sector / 64);
       const page = this.#pages.find(this.#bitmap, entry);
@@ -80,13 +80,18 @@ export class Cow implements MappedImpl {
     // A sector that gets its first bytes here takes the rest of them from below.
     const from = (yield* this.#isStored(offset)) ? offset : alignDown(offset, COW_SECTOR);
     const to = (yield* this.#isStored(end - 1)) ? end : alignUp(end, COW_SECTOR);
-    return { length: end - offset, pieces: [{ start: from, length: to - from, file: this.#file, host: this.#data + from, fresh: from !== offset || to !== end }] };
+    return {
+      length: end - offset,
+      pieces: [
+        { start: from, length: to - from, file: this.#file, host: this.#data + from, fresh: from !== offset || to !== end },
+      ],
+    };
   }
 
   *commitWrite(plan: WritePlan): Op<void> {
     for (const { start, length } of plan.pieces) {
       const last = Math.ceil((start + length) / COW_SECTOR);
-      for (let sector = Math.floor(start / COW_SECTOR); sector < last; ) {
+      for (let sector = Math.floor(start / COW_SECTOR); sector < last;) {
         const page = yield* this.#pages.ensure(this.#bitmap, Math.floor(sector / 64));
         const stop = Math.min(last, alignDown(sector, PAGE_SECTORS) + PAGE_SECTORS);
         for (; sector < stop; sector++) {

@@ -28,7 +28,14 @@ export const ChunkType = {
 
 /** Chunks that stand for a part of the disk; comments and the end mark do not, and unknown ones are left out. */
 const KNOWN: ReadonlySet<number> = new Set([
-  ChunkType.zeroFill, ChunkType.raw, ChunkType.ignore, ChunkType.adc, ChunkType.zlib, ChunkType.bzip2, ChunkType.lzfse, ChunkType.xz,
+  ChunkType.zeroFill,
+  ChunkType.raw,
+  ChunkType.ignore,
+  ChunkType.adc,
+  ChunkType.zlib,
+  ChunkType.bzip2,
+  ChunkType.lzfse,
+  ChunkType.xz,
 ]);
 
 export interface Chunk {
@@ -51,7 +58,8 @@ export interface Trailer {
   size: number;
 }
 
-const corrupt = (message: string, offset?: number): BlockError => new BlockError("ERR_CORRUPT", message, offset === undefined ? {} : { offset });
+const corrupt = (message: string, offset?: number): BlockError =>
+  new BlockError("ERR_CORRUPT", message, offset === undefined ? {} : { offset });
 
 /** The trailer is in the last 512 bytes; some files carry a few more bytes behind it. */
 export function* readTrailer(file: Node): Op<Trailer> {
@@ -76,9 +84,12 @@ function decodeTrailer(bytes: Uint8Array, fileSize: number): Trailer {
   };
   const inside = (offset: number, length: number): boolean => offset <= fileSize && length <= fileSize - offset;
   if (!inside(trailer.dataForkOffset, 0)) throw corrupt("The data fork lies outside of the file", 0x18);
-  if (trailer.resourceLength !== 0 && !inside(trailer.resourceOffset, trailer.resourceLength)) throw corrupt("The resource fork lies outside of the file", 0x28);
-  if (trailer.plistLength !== 0 && !inside(trailer.plistOffset, trailer.plistLength)) throw corrupt("The property list lies outside of the file", 0xd8);
-  if (!Number.isSafeInteger(trailer.size)) throw new BlockError("ERR_TOO_LARGE", "Image is too big", { errno: "EFBIG", offset: 0x1ec });
+  if (trailer.resourceLength !== 0 && !inside(trailer.resourceOffset, trailer.resourceLength))
+    throw corrupt("The resource fork lies outside of the file", 0x28);
+  if (trailer.plistLength !== 0 && !inside(trailer.plistOffset, trailer.plistLength))
+    throw corrupt("The property list lies outside of the file", 0xd8);
+  if (!Number.isSafeInteger(trailer.size))
+    throw new BlockError("ERR_TOO_LARGE", "Image is too big", { errno: "EFBIG", offset: 0x1ec });
   return trailer;
 }
 
@@ -93,7 +104,8 @@ export function* readChunks(file: Node, trailer: Trailer): Op<Chunk[]> {
 }
 
 function* fromResourceFork(file: Node, trailer: Trailer, chunks: Chunk[]): Op<void> {
-  if (trailer.resourceLength > MAX_TABLE_BYTES) throw new BlockError("ERR_TOO_LARGE", "The resource fork is too large", { offset: trailer.resourceOffset });
+  if (trailer.resourceLength > MAX_TABLE_BYTES)
+    throw new BlockError("ERR_TOO_LARGE", "The resource fork is too large", { offset: trailer.resourceOffset });
   const fork = yield* readBytes(file, trailer.resourceOffset, trailer.resourceLength);
   if (fork.length < 16) throw corrupt("The resource fork is too short", trailer.resourceOffset);
   const view = viewOf(fork);
@@ -110,7 +122,8 @@ function* fromResourceFork(file: Node, trailer: Trailer, chunks: Chunk[]): Op<vo
 }
 
 function* fromPropertyList(file: Node, trailer: Trailer, chunks: Chunk[]): Op<void> {
-  if (trailer.plistLength > MAX_TABLE_BYTES) throw new BlockError("ERR_TOO_LARGE", "The property list is too large", { offset: trailer.plistOffset });
+  if (trailer.plistLength > MAX_TABLE_BYTES)
+    throw new BlockError("ERR_TOO_LARGE", "The property list is too large", { offset: trailer.plistOffset });
   const text = decodeText(yield* readBytes(file, trailer.plistOffset, trailer.plistLength));
   let at = 0;
   for (;;) {
@@ -161,13 +174,16 @@ function addTable(bytes: Uint8Array, file: Node, trailer: Trailer, chunks: Chunk
 /** What would have to be held in memory to read the chunk. */
 function checkSize(chunk: Chunk, index: number): void {
   if (chunk.type === ChunkType.zeroFill || chunk.type === ChunkType.ignore) return;
-  if (chunk.length > MAX_CHUNK_BYTES) throw new BlockError("ERR_TOO_LARGE", `Chunk ${index} is larger than ${MAX_CHUNK_BYTES} bytes`);
-  if (chunk.packed > MAX_CHUNK_BYTES) throw new BlockError("ERR_TOO_LARGE", `The data of chunk ${index} is larger than ${MAX_CHUNK_BYTES} bytes`);
+  if (chunk.length > MAX_CHUNK_BYTES)
+    throw new BlockError("ERR_TOO_LARGE", `Chunk ${index} is larger than ${MAX_CHUNK_BYTES} bytes`);
+  if (chunk.packed > MAX_CHUNK_BYTES)
+    throw new BlockError("ERR_TOO_LARGE", `The data of chunk ${index} is larger than ${MAX_CHUNK_BYTES} bytes`);
 }
 
 /** Throws when the bytes of a chunk cannot be there. */
 export function checkPlace(chunk: Chunk, index: number, fileSize: number): void {
-  if (chunk.host > fileSize || chunk.packed > fileSize - chunk.host) throw corrupt(`DMG: the data of chunk ${index} lies outside of the file`, chunk.host);
+  if (chunk.host > fileSize || chunk.packed > fileSize - chunk.host)
+    throw corrupt(`DMG: the data of chunk ${index} lies outside of the file`, chunk.host);
   if (chunk.type === ChunkType.raw && chunk.packed < chunk.length) {
     throw corrupt(`DMG: chunk ${index} is stored raw but has ${chunk.packed} of ${chunk.length} bytes`, chunk.host);
   }

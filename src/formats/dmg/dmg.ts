@@ -69,7 +69,11 @@ class DmgImage implements MappedImpl {
   *readSpecial(extent: SpecialExtent, at: number, into: Uint8Array): Op<void> {
     const chunk = this.#chunks[extent.host];
     if (chunk === undefined) {
-      throw new BlockError("ERR_CORRUPT", `DMG: no chunk holds byte ${at} of the disk`, { errno: "EIO", node: this.#node.nodeName, offset: at });
+      throw new BlockError("ERR_CORRUPT", `DMG: no chunk holds byte ${at} of the disk`, {
+        errno: "EIO",
+        node: this.#node.nodeName,
+        offset: at,
+      });
     }
     if (chunk.type === ChunkType.zeroFill || chunk.type === ChunkType.ignore) {
       into.fill(0);
@@ -100,7 +104,11 @@ class DmgImage implements MappedImpl {
     const from = yield* readBytes(this.#node.file, chunk.host, chunk.packed);
     try {
       const { sync: now, async: later } = codec;
-      yield* foreign("Decompressing", now === null ? null : () => now(from, into), now === null && later !== null ? () => later(from, into) : null);
+      yield* foreign(
+        "Decompressing",
+        now === null ? null : () => now(from, into),
+        now === null && later !== null ? () => later(from, into) : null,
+      );
     } catch (error) {
       throw prefixError(`DMG: chunk ${index} (${name}) at offset ${chunk.host}: `, error);
     }

@@ -2,7 +2,16 @@
 import { BlockError } from "../../base/error.js";
 import { alignUp } from "../../base/int.js";
 import type { CreateContext, OpenContext } from "../../block/context.js";
-import type { BlockDriverInfo, Driver, MappedImpl, Measure, MeasureContext, Miss, TruncateOptions, WritePlan } from "../../block/driver.js";
+import type {
+  BlockDriverInfo,
+  Driver,
+  MappedImpl,
+  Measure,
+  MeasureContext,
+  Miss,
+  TruncateOptions,
+  WritePlan,
+} from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
 import { flush, readBytes, truncate, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
@@ -62,7 +71,10 @@ class Luks implements MappedImpl {
 
   // eslint-disable-next-line require-yield
   *prepareWrite(offset: number, length: number): Op<WritePlan> {
-    return { length, pieces: [{ start: offset, length, file: this.#node.file, host: this.#header.payloadOffset + offset, fresh: false }] };
+    return {
+      length,
+      pieces: [{ start: offset, length, file: this.#node.file, host: this.#header.payloadOffset + offset, fresh: false }],
+    };
   }
 
   flush(): Op<void> {
@@ -106,7 +118,9 @@ function* openLuks(context: OpenContext): Op<MappedImpl> {
   const { file } = node;
   const header = decodeLuksHeader(yield* readBytes(file, 0, Math.min(LUKS_HEADER_BYTES, file.size)));
   if (header.payloadOffset > alignUp(file.size, LUKS_SECTOR)) {
-    throw new BlockError("ERR_CORRUPT", `LUKS payload offset ${header.payloadOffset} is behind the end of the file`, { offset: 104 });
+    throw new BlockError("ERR_CORRUPT", `LUKS payload offset ${header.payloadOffset} is behind the end of the file`, {
+      offset: 104,
+    });
   }
   if (flags.noIO) return new Luks(node, header, keySecret, lockedCipher(node));
   const passphrase = yield* passphraseOf(environment, keySecret, "", "open");
@@ -120,7 +134,8 @@ function* openLuks(context: OpenContext): Op<MappedImpl> {
 /** `preallocation` is an option of the file the volume is put into. */
 function preallocationOf(value: unknown): Preallocation {
   const mode = (value ?? "off") as Preallocation;
-  if (!["off", "metadata", "falloc", "full"].includes(mode)) throw new BlockError("ERR_INVALID_ARGUMENT", `invalid parameter value: ${mode}`);
+  if (!["off", "metadata", "falloc", "full"].includes(mode))
+    throw new BlockError("ERR_INVALID_ARGUMENT", `invalid parameter value: ${mode}`);
   // There is no metadata but the header.
   return mode === "metadata" ? "off" : mode;
 }
@@ -129,10 +144,7 @@ export const luks: Driver = {
   name: "luks",
   category: "format",
   runtimeOptions: ["key-secret"],
-  createOptions: [
-    { name: "size", type: "size", help: "Virtual disk size" },
-    ...LUKS_CREATE_OPTIONS,
-  ],
+  createOptions: [{ name: "size", type: "size", help: "Virtual disk size" }, ...LUKS_CREATE_OPTIONS],
   amendOptions: LUKS_AMEND_OPTIONS,
   probe: (head) => (isLuks(head) ? 100 : 0),
   open: openLuks,
@@ -144,7 +156,8 @@ export const luks: Driver = {
     const preallocation = preallocationOf(options["preallocation"]);
     const passphrase = yield* luksPassphrase(environment, settings, "");
     const size = luksHeaderBytes(settings) + alignUp(context.size, LUKS_SECTOR);
-    if (!Number.isSafeInteger(size)) throw new BlockError("ERR_TOO_LARGE", "The requested file size is too large", { errno: "EFBIG" });
+    if (!Number.isSafeInteger(size))
+      throw new BlockError("ERR_TOO_LARGE", "The requested file size is too large", { errno: "EFBIG" });
     yield* truncate(file, size, { preallocation });
     yield* createLuks(environment, settings, passphrase, areaOf(file));
   },
@@ -152,7 +165,8 @@ export const luks: Driver = {
   // eslint-disable-next-line require-yield
   *measure(context: MeasureContext): Op<Measure> {
     const settings = readLuksSettings(context.options, "");
-    if (settings.keySecret === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'key-secret' is required for cipher");
+    if (settings.keySecret === undefined)
+      throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'key-secret' is required for cipher");
     const size = luksHeaderBytes(settings) + alignUp(context.size, LUKS_SECTOR);
     return { required: size, fullyAllocated: size };
   },

@@ -7,7 +7,13 @@ import type { Op } from "../../block/op.js";
 import { readBitmap, type ParallelsExtension } from "./extension.js";
 
 /** Puts the bitmaps of an image on its node, read-only. */
-export function attachBitmaps(node: Node, file: Node, extension: ParallelsExtension | null, clusterBytes: number, size: number): void {
+export function attachBitmaps(
+  node: Node,
+  file: Node,
+  extension: ParallelsExtension | null,
+  clusterBytes: number,
+  size: number,
+): void {
   for (const stored of extension?.bitmaps ?? []) {
     const bitmap = new NamedBitmap(node, {
       name: stored.name,

@@ -39,7 +39,10 @@ export function* checkBat(table: BlockTable, check: BatCheck): Op<BatFindings> {
         continue;
       }
       if (offset > check.fileEnd) {
-        check.report({ severity: isFixing ? "repair" : "corruption", text: `${isFixing ? "Repairing" : "ERROR"} cluster ${first + i} is outside image` });
+        check.report({
+          severity: isFixing ? "repair" : "corruption",
+          text: `${isFixing ? "Repairing" : "ERROR"} cluster ${first + i} is outside image`,
+        });
         found.outside++;
         if (isFixing) {
           previous = -1;

@@ -52,25 +52,33 @@ export function* readExtension(file: Node, offset: number, clusterBytes: number,
   if (view.getUint32(4, true) !== MAGIC_HI || view.getUint32(0, true) !== MAGIC_LO) {
     throw invalid(`Wrong parallels Format Extension magic: 0x${magic.replace(/^0+(?=.)/, "")}, expected: 0xab234cef23dcea87`);
   }
-  if (!equalBytes(md5(bytes.subarray(24)), bytes.subarray(8, 24))) throw invalid("Wrong checksum in Format Extension header. Format extension is corrupted.");
+  if (!equalBytes(md5(bytes.subarray(24)), bytes.subarray(8, 24)))
+    throw invalid("Wrong checksum in Format Extension header. Format extension is corrupted.");
   const extension: ParallelsExtension = { bitmaps: [], end: offset + clusterBytes };
-  for (let at = 24; ; ) {
-    if (at + FEATURE_BYTES > bytes.length) throw invalid("Can not read feature header, as remaining bytes are too few: the last feature is missing");
+  for (let at = 24; ;) {
+    if (at + FEATURE_BYTES > bytes.length)
+      throw invalid("Can not read feature header, as remaining bytes are too few: the last feature is missing");
     const hi = view.getUint32(at + 4, true);
     const lo = view.getUint32(at, true);
     if (hi === 0 && lo === 0) return extension;
     const isNecessary = (view.getUint32(at + 8, true) & FLAG_NECESSARY) !== 0;
     const length = view.getUint32(at + 16, true);
     at += FEATURE_BYTES;
-    if (length > bytes.length - at) throw invalid(`Remaining bytes in Format Extension cluster are too few for feature data of ${length} bytes`);
+    if (length > bytes.length - at)
+      throw invalid(`Remaining bytes in Format Extension cluster are too few for feature data of ${length} bytes`);
     if (hi === BITMAP_HI && lo === BITMAP_LO) {
-      if (extension.bitmaps.length >= MAX_BITMAPS) throw new BlockError("ERR_TOO_LARGE", "Too many bitmaps in the Format Extension");
+      if (extension.bitmaps.length >= MAX_BITMAPS)
+        throw new BlockError("ERR_TOO_LARGE", "Too many bitmaps in the Format Extension");
       const bitmap = parseBitmap(bytes.subarray(at, at + length), clusterBytes, sectors);
-      if (extension.bitmaps.some(({ name }) => name === bitmap.name)) throw invalid(`Two bitmaps in the Format Extension are called '${bitmap.name}'`);
+      if (extension.bitmaps.some(({ name }) => name === bitmap.name))
+        throw invalid(`Two bitmaps in the Format Extension are called '${bitmap.name}'`);
       extension.bitmaps.push(bitmap);
       for (const entry of bitmap.l1) if (entry > 1) extension.end = Math.max(extension.end, entry * SECTOR + clusterBytes);
     } else if (isNecessary) {
-      throw new BlockError("ERR_UNSUPPORTED", `Unknown feature 0x${hi.toString(16)}${lo.toString(16).padStart(8, "0")} with flag NECESSARY`);
+      throw new BlockError(
+        "ERR_UNSUPPORTED",
+        `Unknown feature 0x${hi.toString(16)}${lo.toString(16).padStart(8, "0")} with flag NECESSARY`,
+      );
     }
     at += length + ((8 - (length % 8)) % 8);
   }
@@ -86,7 +94,8 @@ function parseBitmap(bytes: Uint8Array, clusterBytes: number, sectors: number): 
   if (!isPowerOfTwo(granularity)) throw invalid(`Bitmap granularity ${granularity} is not a power of two`);
   const length = divCeil(divCeil(size, granularity), 8);
   if (length > MAX_BITMAP_BYTES) throw new BlockError("ERR_TOO_LARGE", "The bitmap is too large");
-  if (entries !== divCeil(length, clusterBytes)) throw invalid(`Bitmap L1 size ${entries} is wrong, should be ${divCeil(length, clusterBytes)}`);
+  if (entries !== divCeil(length, clusterBytes))
+    throw invalid(`Bitmap L1 size ${entries} is wrong, should be ${divCeil(length, clusterBytes)}`);
   if (BITMAP_HEADER_BYTES + entries * 8 > bytes.length) throw invalid("Feature data of a bitmap is too small for its L1 table");
   const l1: number[] = [];
   for (let i = 0; i < entries; i++) l1.push(readU64LE(view, BITMAP_HEADER_BYTES + i * 8));

@@ -135,16 +135,21 @@ export class ParallelsImage extends BlockImage {
   *truncate(size: number, options: TruncateOptions): Op<void> {
     const header = this.#header;
     const old = this.size;
-    if (options.preallocation !== "off") throw new BlockError("ERR_UNSUPPORTED", `Unsupported preallocation mode '${options.preallocation}'`);
+    if (options.preallocation !== "off")
+      throw new BlockError("ERR_UNSUPPORTED", `Unsupported preallocation mode '${options.preallocation}'`);
     if (size === old) return;
     if (size < old) throw new BlockError("ERR_UNSUPPORTED", "Shrinking Parallels images is not supported");
     if (size % SECTOR !== 0) throw new BlockError("ERR_INVALID_ARGUMENT", "The new size must be a multiple of 512");
     const entries = divCeil(size, this.blockSize);
     const room = Math.floor((this.#options.lowest - HEADER_BYTES) / 4);
     if (entries > room || (header.generation === 1 && size / SECTOR > 0xffffffff)) {
-      throw new BlockError("ERR_UNSUPPORTED", `The allocation table of this image has room for ${room * this.blockSize} bytes only`, {
-        hint: "Convert the image into a larger one.",
-      });
+      throw new BlockError(
+        "ERR_UNSUPPORTED",
+        `The allocation table of this image has room for ${room * this.blockSize} bytes only`,
+        {
+          hint: "Convert the image into a larger one.",
+        },
+      );
     }
     yield* this.#mark();
     if (entries > header.batEntries) {
@@ -172,7 +177,10 @@ export class ParallelsImage extends BlockImage {
     const repair = options.fix === "all" && writable;
     if (repair) yield* this.#mark();
     if (this.#isUnclean) {
-      options.report({ severity: repair ? "repair" : "corruption", text: `${repair ? "Repairing" : "ERROR"} image was not closed correctly` });
+      options.report({
+        severity: repair ? "repair" : "corruption",
+        text: `${repair ? "Repairing" : "ERROR"} image was not closed correctly`,
+      });
       result.corruptions = 1;
       if (repair) {
         result["corruptions-fixed"] = 1;
@@ -200,11 +208,16 @@ export class ParallelsImage extends BlockImage {
 
   *#checkTail(end: number, fileEnd: number, options: CheckOptions, result: ImageCheck): Op<void> {
     const fix = options.fix !== "none" && !this.node.readOnly;
-    options.report({ severity: fix ? "repair" : "leak", text: `${fix ? "Repairing" : "ERROR"} space leaked at the end of the image ${fileEnd - end}` });
+    options.report({
+      severity: fix ? "repair" : "leak",
+      text: `${fix ? "Repairing" : "ERROR"} space leaked at the end of the image ${fileEnd - end}`,
+    });
     result.leaks = divCeil(fileEnd - end, this.blockSize);
     if (!fix) return;
     // Never into header and table, whatever the clusters say.
-    yield* this.withoutAllocation(truncate(this.file, Math.max(end, HEADER_BYTES + this.table.storedCount * 4), { preallocation: "off" }));
+    yield* this.withoutAllocation(
+      truncate(this.file, Math.max(end, HEADER_BYTES + this.table.storedCount * 4), { preallocation: "off" }),
+    );
     result["leaks-fixed"] = result.leaks;
   }
 }

@@ -1,7 +1,10 @@
 /** MD5 (RFC 1321), only to verify the checksum that Parallels puts on its format extension. */
 
 const SHIFTS = [7, 12, 17, 22, 5, 9, 14, 20, 4, 11, 16, 23, 6, 10, 15, 21];
-const SINES: Int32Array = /* @__PURE__ */ Int32Array.from({ length: 64 }, (_, i) => Math.floor(Math.abs(Math.sin(i + 1)) * 4294967296) | 0);
+const SINES: Int32Array = /* @__PURE__ */ Int32Array.from(
+  { length: 64 },
+  (_, i) => Math.floor(Math.abs(Math.sin(i + 1)) * 4294967296) | 0,
+);
 
 export function md5(message: Uint8Array): Uint8Array {
   const state = new Int32Array([0x67452301, 0xefcdab89 | 0, 0x98badcfe | 0, 0x10325476]);

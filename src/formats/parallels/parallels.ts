@@ -61,7 +61,9 @@ export const parallels: Driver = {
     const headerBytes = yield* readBytes(file, 0, HEADER_BYTES);
     const header = parseHeader(headerBytes);
     if (header.inuse === IN_USE && flags.write && !flags.check) {
-      throw new BlockError("ERR_PERMISSION", "parallels: Image was not closed correctly; cannot be opened read/write", { errno: "EACCES" });
+      throw new BlockError("ERR_PERMISSION", "parallels: Image was not closed correctly; cannot be opened read/write", {
+        errno: "EACCES",
+      });
     }
     const clusterBytes = header.tracks * SECTOR;
     const preallocSize = takeSize(context.options, "prealloc-size") ?? DEFAULT_PREALLOCATION;
@@ -76,7 +78,13 @@ export const parallels: Driver = {
         if (!flags.write) throw error;
       }
     }
-    const table = new BlockTable({ file, offset: HEADER_BYTES, count: header.batEntries, bigEndian: false, budget: environment.memoryBudget });
+    const table = new BlockTable({
+      file,
+      offset: HEADER_BYTES,
+      count: header.batEntries,
+      bigEndian: false,
+      budget: environment.memoryBudget,
+    });
     const dataStart = dataStartOf(header);
     const used = flags.write ? yield* survey(table, header, dataStart, file.size) : { lowest: dataStart, end: dataStart };
     const end = Math.max(used.end, extension?.end ?? 0);

@@ -32,7 +32,8 @@ export function isQcow(head: Uint8Array): boolean {
 }
 
 /** Entries of the L1 table of such an image. */
-export const l1EntriesOf = (header: Pick<QcowHeader, "size" | "clusterBits" | "l2Bits">): number => divCeil(header.size, 2 ** (header.clusterBits + header.l2Bits));
+export const l1EntriesOf = (header: Pick<QcowHeader, "size" | "clusterBits" | "l2Bits">): number =>
+  divCeil(header.size, 2 ** (header.clusterBits + header.l2Bits));
 
 export function decodeQcowHeader(bytes: Uint8Array): QcowHeader {
   if (bytes.length < QCOW_HEADER_BYTES || viewOf(bytes).getUint32(0) !== MAGIC) {
@@ -41,7 +42,11 @@ export function decodeQcowHeader(bytes: Uint8Array): QcowHeader {
   const view = viewOf(bytes);
   const bad = (message: string, offset: number): BlockError => new BlockError("ERR_CORRUPT", message, { offset });
   const version = view.getUint32(4);
-  if (version !== 1) throw new BlockError("ERR_UNSUPPORTED", `qcow (v1) does not support qcow version ${version}`, { offset: 4, hint: "Try the 'qcow2' driver instead." });
+  if (version !== 1)
+    throw new BlockError("ERR_UNSUPPORTED", `qcow (v1) does not support qcow version ${version}`, {
+      offset: 4,
+      hint: "Try the 'qcow2' driver instead.",
+    });
   const header: QcowHeader = {
     backingOffset: readU64BE(view, 8),
     backingLength: view.getUint32(16),
@@ -56,7 +61,8 @@ export function decodeQcowHeader(bytes: Uint8Array): QcowHeader {
   if (header.clusterBits < 9 || header.clusterBits > 16) throw bad("Cluster size must be between 512 and 64k", 32);
   if (header.l2Bits < 6 || header.l2Bits > 13) throw bad("L2 table size must be between 512 and 64k", 33);
   if (header.cryptMethod > CryptMethod.aes) throw bad("invalid encryption method in qcow header", 36);
-  if (!(l1EntriesOf(header) <= MAX_L1_ENTRIES)) throw new BlockError("ERR_TOO_LARGE", "Image too large", { errno: "EINVAL", offset: 24 });
+  if (!(l1EntriesOf(header) <= MAX_L1_ENTRIES))
+    throw new BlockError("ERR_TOO_LARGE", "Image too large", { errno: "EINVAL", offset: 24 });
   if (!Number.isFinite(header.l1Offset)) throw bad("The L1 table lies behind 2^53 bytes", 40);
   if (header.backingOffset !== 0 && header.backingLength > MAX_BACKING_NAME) throw bad("Backing file name too long", 16);
   if (!Number.isFinite(header.backingOffset)) throw bad("The backing file name lies behind 2^53 bytes", 8);
@@ -64,7 +70,13 @@ export function decodeQcowHeader(bytes: Uint8Array): QcowHeader {
 }
 
 /** Header and backing file name of a new image; the L1 table follows directly. */
-export function encodeQcowHeader(size: number, clusterBits: number, l2Bits: number, cryptMethod: number, backingFile: string | null): Uint8Array {
+export function encodeQcowHeader(
+  size: number,
+  clusterBits: number,
+  l2Bits: number,
+  cryptMethod: number,
+  backingFile: string | null,
+): Uint8Array {
   const name = backingFile === null ? new Uint8Array(0) : encodeText(backingFile);
   if (name.length > MAX_BACKING_NAME) throw new BlockError("ERR_INVALID_ARGUMENT", "Backing file name too long");
   const length = alignUp(QCOW_HEADER_BYTES + name.length, 8);

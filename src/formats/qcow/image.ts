@@ -51,7 +51,8 @@ export class Qcow extends TwoLevelImage {
 
   protected override readL1(page: EntryPage, slot: number): number {
     const offset = readU64BE(page.view, slot * 8);
-    if (page.view.getUint32(slot * 8) >= 0x80000000) throw this.error("L2 table offset is beyond 2^63 bytes", page.offset + slot * 8);
+    if (page.view.getUint32(slot * 8) >= 0x80000000)
+      throw this.error("L2 table offset is beyond 2^63 bytes", page.offset + slot * 8);
     // A table behind the end of the file reads as zeros, which is the same as none.
     return offset < this.file.size ? offset : 0;
   }
@@ -74,7 +75,8 @@ export class Qcow extends TwoLevelImage {
     } else {
       into.kind = "data";
       into.host = fromHiLo(hi, lo);
-      if (!Number.isFinite(into.host) || into.host % 512 !== 0) throw this.error("Cluster offset is not a multiple of 512", page.offset + slot * 8);
+      if (!Number.isFinite(into.host) || into.host % 512 !== 0)
+        throw this.error("Cluster offset is not a multiple of 512", page.offset + slot * 8);
     }
     if (!Number.isFinite(into.host)) throw this.error("Cluster offset is beyond 2^53 bytes", page.offset + slot * 8);
   }
@@ -94,7 +96,8 @@ export class Qcow extends TwoLevelImage {
   /** A damaged entry must not make a write destroy the header or the L1 table. */
   protected override checkWritable(host: number): void {
     const tableEnd = this.l1.offset + this.#l1Bytes;
-    if (host < 48 || (host < tableEnd && host + this.clusterSize > this.l1.offset)) throw this.error(`Data cluster at ${host} lies inside the image's tables`, host);
+    if (host < 48 || (host < tableEnd && host + this.clusterSize > this.l1.offset))
+      throw this.error(`Data cluster at ${host} lies inside the image's tables`, host);
   }
 
   // ---- compressed clusters ----
@@ -117,25 +120,43 @@ export class Qcow extends TwoLevelImage {
   *#decompress(packed: Uint8Array, plain: Uint8Array, host: number): Op<void> {
     const { sync: now, async: later } = this.node.environment.codecs.decompressor("deflate");
     try {
-      yield* foreign("Decompressing deflate", now === null ? null : () => now(packed, plain), now === null && later !== null ? () => later(packed, plain) : null);
+      yield* foreign(
+        "Decompressing deflate",
+        now === null ? null : () => now(packed, plain),
+        now === null && later !== null ? () => later(packed, plain) : null,
+      );
     } catch (error) {
-      throw new BlockError("ERR_CORRUPT", `Decompressing the cluster at offset ${host} failed: ${(error as Error).message}`, { errno: "EIO", node: this.node.nodeName, offset: host, cause: error });
+      throw new BlockError("ERR_CORRUPT", `Decompressing the cluster at offset ${host} failed: ${(error as Error).message}`, {
+        errno: "EIO",
+        node: this.node.nodeName,
+        offset: host,
+        cause: error,
+      });
     }
   }
 
   /** `bytes` is one cluster, or what there is of the last one. The caller holds the lease of the range. */
   *writeCompressed(bytes: Uint8Array, offset: number): Op<void> {
     if (this.#cipher !== null) {
-      throw new BlockError("ERR_UNSUPPORTED", "Compression and encryption not supported at the same time", { errno: "ENOTSUP", node: this.node.nodeName });
+      throw new BlockError("ERR_UNSUPPORTED", "Compression and encryption not supported at the same time", {
+        errno: "ENOTSUP",
+        node: this.node.nodeName,
+      });
     }
     let cluster = bytes;
     if (bytes.length < this.clusterSize) {
       cluster = new Uint8Array(this.clusterSize);
       cluster.set(bytes);
     }
-    const { sync: now, async: later } = (this.#compressor ??= this.node.environment.codecs.compressor("deflate", { windowBits: 12 }));
+    const { sync: now, async: later } = (this.#compressor ??= this.node.environment.codecs.compressor("deflate", {
+      windowBits: 12,
+    }));
     const limit = this.clusterSize - 1;
-    const packed = yield* foreign("Compressing with deflate", now === null ? null : () => now(cluster, limit), later === null ? null : () => later(cluster, limit));
+    const packed = yield* foreign(
+      "Compressing with deflate",
+      now === null ? null : () => now(cluster, limit),
+      later === null ? null : () => later(cluster, limit),
+    );
     if (packed === null) {
       yield* writeLeased(this.node, this, bytes, offset);
       return;
@@ -148,7 +169,8 @@ export class Qcow extends TwoLevelImage {
     } finally {
       release();
     }
-    if (host + packed.length >= 2 ** (63 - this.#clusterBits)) throw new BlockError("ERR_NO_SPACE", "The image cannot hold more compressed clusters", { node: this.node.nodeName });
+    if (host + packed.length >= 2 ** (63 - this.#clusterBits))
+      throw new BlockError("ERR_NO_SPACE", "The image cannot hold more compressed clusters", { node: this.node.nodeName });
     yield* writeGrow(this.file, packed, host);
     release = yield* this.lock.acquire();
     try {

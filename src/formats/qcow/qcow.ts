@@ -42,14 +42,16 @@ function* openCipher(context: OpenContext, method: number): Op<PayloadCipher | n
     if (format !== undefined) throw invalid(`No encryption in image header, but options specified format '${format}'`);
     return null;
   }
-  if (format !== undefined && format !== "aes") throw invalid(`Header reported 'aes' encryption format but options specify '${format}'`);
+  if (format !== undefined && format !== "aes")
+    throw invalid(`Header reported 'aes' encryption format but options specify '${format}'`);
   return flags.noIO ? lockedCipher(node) : payloadCipher(yield* legacyAes(environment, keySecret, "encrypt."), "guest");
 }
 
 /** Whether to encrypt: `encrypt.format=aes` or the old `encryption=on`. */
 function wantsEncryption(options: Readonly<Record<string, unknown>>): boolean {
   const format = options["encrypt.format"];
-  if (options["encryption"] !== undefined && format !== undefined) throw invalid("'encrypt.format' and its alias 'encryption' can't be used at the same time");
+  if (options["encryption"] !== undefined && format !== undefined)
+    throw invalid("'encrypt.format' and its alias 'encryption' can't be used at the same time");
   if (options["encryption"] === true || format === "aes") return true;
   if (format === "luks") throw new BlockError("ERR_UNSUPPORTED", "Unsupported encryption format", { errno: "EINVAL" });
   if (format !== undefined) throw invalid(`Parameter 'format' does not accept value '${String(format)}'`);
@@ -90,7 +92,11 @@ export const qcow: Driver = {
     { name: "size", type: "size", help: "Virtual disk size" },
     { name: "backing_file", type: "string", help: "File name of a base image" },
     { name: "backing_fmt", type: "string", help: "Format of the backing image" },
-    { name: "encryption", type: "bool", help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)" },
+    {
+      name: "encryption",
+      type: "bool",
+      help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)",
+    },
     { name: "encrypt.format", type: "string", help: "Encrypt the image, format choices: 'aes'" },
     { name: "encrypt.key-secret", type: "string", help: "ID of the secret that provides the AES encryption key" },
   ],

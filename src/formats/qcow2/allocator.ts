@@ -109,7 +109,10 @@ export class Allocator {
   checkedBlock(index: number): number {
     const offset = this.blockOffset(index);
     if (offset % this.#image.clusterSize !== 0 || !Number.isFinite(offset)) {
-      throw this.#image.corruption(`Refblock offset ${hex(offset)} unaligned (reftable index: ${hex(index)})`, this.#image.header.reftableOffset + index * 8);
+      throw this.#image.corruption(
+        `Refblock offset ${hex(offset)} unaligned (reftable index: ${hex(index)})`,
+        this.#image.header.reftableOffset + index * 8,
+      );
     }
     return offset;
   }
@@ -135,18 +138,23 @@ export class Allocator {
     try {
       while (at < end) {
         if (delta > 0) yield* debugEvent(this.#image.file, "refblock_alloc");
-        if (delta > 0 && this.blockOffset(Math.floor(at / this.blockEntries)) === 0) yield* this.#ensureBlock(Math.floor(at / this.blockEntries));
+        if (delta > 0 && this.blockOffset(Math.floor(at / this.blockEntries)) === 0)
+          yield* this.#ensureBlock(Math.floor(at / this.blockEntries));
         const run = Math.min(end - at, this.sliceEntries - (at % this.sliceEntries));
         const pointer = yield* this.slice(at);
         const index = at % this.sliceEntries;
         const wrong = pointer < 0 ? 0 : this.#image.kernel.refAddRange(pointer, index, run, this.#order, delta);
         if (wrong >= 0) {
           throw delta > 0
-            ? new BlockError("ERR_TOO_LARGE", "The refcount of a cluster cannot grow any more: too many snapshots for this refcount width", {
-                errno: "EINVAL",
-                node: this.#image.node.nodeName,
-                offset: (at + (wrong - index)) * this.#image.clusterSize,
-              })
+            ? new BlockError(
+                "ERR_TOO_LARGE",
+                "The refcount of a cluster cannot grow any more: too many snapshots for this refcount width",
+                {
+                  errno: "EINVAL",
+                  node: this.#image.node.nodeName,
+                  offset: (at + (wrong - index)) * this.#image.clusterSize,
+                },
+              )
             : this.#image.corruption(
                 `Freeing a cluster that has no reference: cluster ${at} at offset ${hex(at * this.#image.clusterSize)}`,
                 at * this.#image.clusterSize,
@@ -221,7 +229,11 @@ export class Allocator {
   /** Makes missing refcount blocks for a range; true when there was one to make. */
   *#ensureBlocks(first: number, count: number): Op<boolean> {
     let made = false;
-    for (let block = Math.floor(first / this.blockEntries); block <= Math.floor((first + count - 1) / this.blockEntries); block++) {
+    for (
+      let block = Math.floor(first / this.blockEntries);
+      block <= Math.floor((first + count - 1) / this.blockEntries);
+      block++
+    ) {
       if (this.blockOffset(block) === 0) {
         yield* this.#ensureBlock(block, first + count);
         made = true;
@@ -326,7 +338,8 @@ export class Allocator {
     const image = this.#image;
     const perCluster = image.clusterSize / 8;
     const wanted = alignUp(Math.max(entries + 1, Math.ceil(this.tableEntries * 1.5)), perCluster);
-    if (wanted * 8 > MAX_REFTABLE_BYTES) throw new BlockError("ERR_NO_SPACE", "The refcount table cannot grow any more", { errno: "EFBIG" });
+    if (wanted * 8 > MAX_REFTABLE_BYTES)
+      throw new BlockError("ERR_NO_SPACE", "The refcount table cannot grow any more", { errno: "EFBIG" });
     const old = this.table;
     const { reftableOffset: oldOffset, reftableClusters: oldClusters } = image.header;
     const table = new Uint8Array(wanted * 8);
@@ -403,7 +416,7 @@ export class Allocator {
     const copies: number[] = [];
     try {
       // Space for the copies is taken in the old structures; that may make new blocks, which need copies as well.
-      for (let wanted = -1; wanted !== copies.length; ) {
+      for (let wanted = -1; wanted !== copies.length;) {
         wanted = this.#blockOffsets().length;
         while (copies.length < wanted) {
           const offset = yield* this.allocate(1);
@@ -540,7 +553,7 @@ export class Allocator {
   *freeRuns(first: number, count: number, tell: (first: number, count: number) => void): Op<void> {
     const { kernel } = this.#image;
     const end = first + count;
-    for (let at = first; at < end; ) {
+    for (let at = first; at < end;) {
       const stop = Math.min(end, at - (at % this.sliceEntries) + this.sliceEntries);
       const pointer = yield* this.sliceOf(at);
       const base = at - (at % this.sliceEntries);
@@ -566,7 +579,8 @@ export class Allocator {
     this.#hint = 0;
     this.#nextByte = 0;
     this.#blocks.clear();
-    for (let i = 0; i < this.tableEntries; i++) if (this.blockOffset(i) > 0) this.#blocks.add(Math.floor(this.blockOffset(i) / this.#image.clusterSize));
+    for (let i = 0; i < this.tableEntries; i++)
+      if (this.blockOffset(i) > 0) this.#blocks.add(Math.floor(this.blockOffset(i) / this.#image.clusterSize));
   }
 
   /** Writes dirty refcount blocks, then the table entries of new ones. The lock is held. */
@@ -596,7 +610,8 @@ export class Allocator {
     const cluster = Math.floor(offset / size);
     const count = Math.floor((offset + length - 1) / size) - cluster + 1;
     const last = this.#pending[this.#pending.length - 1];
-    if (last !== undefined && last.reason === reason && last.cluster + last.count === cluster && length % size === 0) last.count += count;
+    if (last !== undefined && last.reason === reason && last.cluster + last.count === cluster && length % size === 0)
+      last.count += count;
     else this.#pending.push({ cluster, count, reason });
   }
 
@@ -626,7 +641,11 @@ export class Allocator {
     yield* this.update(freed.cluster, freed.count, -1);
     const start = yield* this.#becameFree(freed.cluster, freed.count);
     const pass =
-      freed.reason === "request" ? image.options.passDiscardRequest : freed.reason === "snapshot" ? image.options.passDiscardSnapshot : image.options.passDiscardOther;
+      freed.reason === "request"
+        ? image.options.passDiscardRequest
+        : freed.reason === "snapshot"
+          ? image.options.passDiscardSnapshot
+          : image.options.passDiscardOther;
     if (!pass) return;
     for (const [cluster, count] of start) {
       const offset = cluster * image.clusterSize;

@@ -38,7 +38,8 @@ export function* upgrade(image: Qcow2): Op<void> {
 /** Refuses what version 2 cannot say, turns zero clusters into data, drops features. The lock is held and nothing is dirty. */
 export function* downgrade(image: Qcow2, progress: Progress): Op<void> {
   const { header } = image;
-  const unsupported = (message: string): BlockError => new BlockError("ERR_UNSUPPORTED", message, { errno: "ENOTSUP", node: image.node.nodeName });
+  const unsupported = (message: string): BlockError =>
+    new BlockError("ERR_UNSUPPORTED", message, { errno: "ENOTSUP", node: image.node.nodeName });
   if (header.refcountOrder !== 4) throw unsupported("compat=0.10 requires refcount_bits=16");
   if (image.hasDataFile) throw unsupported("Cannot downgrade an image with a data file");
   for (const { diskSize, vmStateSize } of (yield* readSnapshotTable(image.file, header)).snapshots) {
@@ -61,6 +62,12 @@ export function* downgrade(image: Qcow2, progress: Progress): Op<void> {
   }
   yield* expandZeroClusters(image, progress);
   yield* image.flushLocked();
-  yield* image.updateHeader({ version: 2, incompatible: FEATURELESS, compatible: FEATURELESS, autoclear: FEATURELESS, compressionType: "zlib" });
+  yield* image.updateHeader({
+    version: 2,
+    incompatible: FEATURELESS,
+    compatible: FEATURELESS,
+    autoclear: FEATURELESS,
+    compressionType: "zlib",
+  });
   yield* image.barrier();
 }

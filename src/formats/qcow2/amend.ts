@@ -12,7 +12,16 @@ import type { Qcow2 } from "./image.js";
 import { Autoclear, Compatible } from "./layout.js";
 import { replaceRefcounts, type Progress } from "./replace-refcounts.js";
 
-const AMENDABLE = ["size", "compat", "backing_file", "backing_fmt", "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits"];
+const AMENDABLE = [
+  "size",
+  "compat",
+  "backing_file",
+  "backing_fmt",
+  "data_file",
+  "data_file_raw",
+  "lazy_refcounts",
+  "refcount_bits",
+];
 
 export const AMEND_OPTIONS: readonly CreateOption[] = [
   ...ENCRYPT_AMEND_OPTIONS,
@@ -41,11 +50,13 @@ function readChanges(image: Qcow2, encryption: Encryption | null, options: Reado
   if (version === undefined) throw invalid(`Unknown compatibility level ${String(compat)}`);
   const encrypt = Object.keys(options).some((name) => name.startsWith("encrypt."));
   if (encrypt && encryption === null) throw invalid("Can't amend encryption options - encryption not present");
-  if (encrypt && encryption?.luks === null) throw new BlockError("ERR_UNSUPPORTED", "Only LUKS encryption options can be amended", { errno: "ENOTSUP" });
+  if (encrypt && encryption?.luks === null)
+    throw new BlockError("ERR_UNSUPPORTED", "Only LUKS encryption options can be amended", { errno: "ENOTSUP" });
   const bits = (options["refcount_bits"] as number | undefined) ?? 2 ** header.refcountOrder;
   if (!isPowerOfTwo(bits) || bits > 64) throw invalid("Refcount width must be a power of two and may not exceed 64 bits");
   const dataFile = options["data_file"] as string | undefined;
-  if (dataFile !== undefined && !image.hasDataFile) throw invalid("data-file can only be set for images that use an external data file");
+  if (dataFile !== undefined && !image.hasDataFile)
+    throw invalid("data-file can only be set for images that use an external data file");
   const isRaw = (header.autoclear.lo & Autoclear.rawDataFile) !== 0;
   const dataFileRaw = (options["data_file_raw"] as boolean | undefined) ?? isRaw;
   if (dataFileRaw && !isRaw) throw invalid("data-file-raw cannot be set on existing images");
@@ -82,7 +93,8 @@ export function* amendQcow2(
     steps.end();
   }
   if (changes.refcountOrder !== header.refcountOrder) {
-    if (changes.version < 3 && changes.refcountOrder !== 4) throw invalid("Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)");
+    if (changes.version < 3 && changes.refcountOrder !== 4)
+      throw invalid("Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)");
     yield* exclusively(image, () => replaceRefcounts(image, changes.refcountOrder, steps.progress));
     steps.end();
   }
@@ -104,7 +116,10 @@ function* amendHeader(image: Qcow2, changes: Changes, options: Readonly<Record<s
     change.autoclear = { hi: header.autoclear.hi, lo: header.autoclear.lo & ~Autoclear.rawDataFile };
   }
   yield* changeHeader(image, change);
-  if ((file !== undefined && file !== (header.backingFile ?? "")) || (format !== undefined && format !== (header.backingFormat ?? ""))) {
+  if (
+    (file !== undefined && file !== (header.backingFile ?? "")) ||
+    (format !== undefined && format !== (header.backingFormat ?? ""))
+  ) {
     throw invalid("Cannot amend the backing file", "You can use 'qemu-img rebase' instead.");
   }
   const isLazy = (header.compatible.lo & Compatible.lazyRefcounts) !== 0;
@@ -116,7 +131,9 @@ function* amendHeader(image: Qcow2, changes: Changes, options: Readonly<Record<s
   if (!changes.lazyRefcounts) yield* image.settle();
   image.options.lazyRefcounts = changes.lazyRefcounts;
   const { hi, lo } = header.compatible;
-  yield* changeHeader(image, { compatible: { hi, lo: changes.lazyRefcounts ? lo | Compatible.lazyRefcounts : lo & ~Compatible.lazyRefcounts } });
+  yield* changeHeader(image, {
+    compatible: { hi, lo: changes.lazyRefcounts ? lo | Compatible.lazyRefcounts : lo & ~Compatible.lazyRefcounts },
+  });
 }
 
 function* changeHeader(image: Qcow2, change: Partial<Header>): Op<void> {
@@ -143,7 +160,8 @@ function* exclusively(image: Qcow2, work: () => Op<void>): Op<void> {
       // Frees take effect after a flush, and what they free is dirty then.
       yield* image.flushLocked();
       yield* image.flushLocked();
-      if (image.allocator.hasPendingFrees) throw new BlockError("ERR_BUSY", "The image is being read; try again when that is done");
+      if (image.allocator.hasPendingFrees)
+        throw new BlockError("ERR_BUSY", "The image is being read; try again when that is done");
       yield* image.allocator.writeBack();
       yield* image.barrier();
       yield* work();

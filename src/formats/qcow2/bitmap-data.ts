@@ -22,7 +22,11 @@ export interface Allocation {
 }
 
 /** Calls `each` with index and host offset (0: none) and the all-ones flag of every entry. */
-function* eachEntry(image: Qcow2, stored: StoredBitmap, each: (index: number, host: number, ones: boolean) => Op<void> | void): Op<void> {
+function* eachEntry(
+  image: Qcow2,
+  stored: StoredBitmap,
+  each: (index: number, host: number, ones: boolean) => Op<void> | void,
+): Op<void> {
   for (let from = 0; from < stored.tableEntries; from += WINDOW) {
     const count = Math.min(WINDOW, stored.tableEntries - from);
     const at = stored.tableOffset + from * 8;
@@ -44,14 +48,20 @@ function* eachEntry(image: Qcow2, stored: StoredBitmap, each: (index: number, ho
 }
 
 function unreadable(stored: StoredBitmap, offset: number): BlockError {
-  return new BlockError("ERR_CORRUPT", `Could not read bitmap_table table from image for bitmap '${stored.name}': Invalid argument`, { offset });
+  return new BlockError(
+    "ERR_CORRUPT",
+    `Could not read bitmap_table table from image for bitmap '${stored.name}': Invalid argument`,
+    { offset },
+  );
 }
 
 /** Marks in `into` what the image holds. */
 export function* loadBitmap(image: Qcow2, stored: StoredBitmap, into: DirtyBitmap): Op<void> {
   const size = image.clusterSize;
   if (stored.tableEntries !== divCeil(into.byteLength, size)) {
-    throw new BlockError("ERR_CORRUPT", `Could not read bitmap '${stored.name}' from image: Invalid argument`, { node: image.node.nodeName });
+    throw new BlockError("ERR_CORRUPT", `Could not read bitmap '${stored.name}' from image: Invalid argument`, {
+      node: image.node.nodeName,
+    });
   }
   yield* eachEntry(image, stored, (index, host, ones) => {
     if (ones) into.setBytes(index * size, size);
@@ -64,13 +74,17 @@ function* loadCluster(image: Qcow2, host: number, into: DirtyBitmap, at: number)
 }
 
 /** Writes table and clusters to new places, which are added to `made`. Nothing points to them yet. */
-export function* storeBitmap(image: Qcow2, bits: DirtyBitmap, made: Allocation[]): Op<{ tableOffset: number; tableEntries: number }> {
+export function* storeBitmap(
+  image: Qcow2,
+  bits: DirtyBitmap,
+  made: Allocation[],
+): Op<{ tableOffset: number; tableEntries: number }> {
   const size = image.clusterSize;
   const entries = divCeil(bits.byteLength, size);
   const table = new Uint8Array(entries * 8);
   const view = viewOf(table);
   const perRun = Math.max(1, Math.floor(MiB / size));
-  for (let index = 0; index < entries; ) {
+  for (let index = 0; index < entries;) {
     const kind = bits.kindOf(index * size, size);
     if (kind === "ones") view.setUint32(index * 8 + 4, ALL_ONES);
     if (kind !== "mixed") {

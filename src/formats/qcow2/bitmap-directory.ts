@@ -34,7 +34,8 @@ export function bitmapBytes(size: number, granularity: number): number {
 }
 
 const entryBytes = (bitmap: StoredBitmap): number => alignUp(ENTRY + bitmap.nameBytes.length, 8);
-export const directoryBytes = (bitmaps: readonly StoredBitmap[]): number => bitmaps.reduce((sum, bitmap) => sum + entryBytes(bitmap), 0);
+export const directoryBytes = (bitmaps: readonly StoredBitmap[]): number =>
+  bitmaps.reduce((sum, bitmap) => sum + entryBytes(bitmap), 0);
 /** What a bitmap of this name adds to the directory. */
 export const directoryBytesOf = (name: string): number => alignUp(ENTRY + encodeText(name).length, 8);
 

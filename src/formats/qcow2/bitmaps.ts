@@ -18,7 +18,14 @@ import type { Op } from "../../block/op.js";
 import type { BitmapInfo } from "../../block/types.js";
 import { freeBitmap, loadBitmap, place, storeBitmap, type Allocation } from "./bitmap-data.js";
 import {
-  BITMAP_AUTO, BITMAP_IN_USE, bitmapBytes, checkConstraints, decodeDirectory, directoryBytes, directoryBytesOf, encodeDirectory,
+  BITMAP_AUTO,
+  BITMAP_IN_USE,
+  bitmapBytes,
+  checkConstraints,
+  decodeDirectory,
+  directoryBytes,
+  directoryBytesOf,
+  encodeDirectory,
   type StoredBitmap,
 } from "./bitmap-directory.js";
 import type { Header } from "./header.js";
@@ -56,14 +63,19 @@ export class PersistentBitmaps implements BitmapStore {
     if (header.bitmaps === null) return;
     const { count, directoryOffset, directorySize } = header.bitmaps;
     if (directoryOffset >= image.file.size || directorySize > image.file.size - directoryOffset) {
-      throw new BlockError("ERR_CORRUPT", "Failed to read bitmap directory: it lies outside of the image file", { offset: directoryOffset });
+      throw new BlockError("ERR_CORRUPT", "Failed to read bitmap directory: it lies outside of the image file", {
+        offset: directoryOffset,
+      });
     }
     const stored = decodeDirectory(image, yield* readBytes(image.file, directoryOffset, directorySize), count);
     const names = new Set<string>();
     for (const { name, flags, tableEntries, granularityBits } of stored) {
       if (names.has(name)) throw new BlockError("ERR_CORRUPT", `Bitmap already exists: ${name}`);
       names.add(name);
-      if ((flags & BITMAP_IN_USE) === 0 && tableEntries !== divCeil(bitmapBytes(image.size, 2 ** granularityBits), image.clusterSize)) {
+      if (
+        (flags & BITMAP_IN_USE) === 0 &&
+        tableEntries !== divCeil(bitmapBytes(image.size, 2 ** granularityBits), image.clusterSize)
+      ) {
         throw new BlockError("ERR_CORRUPT", `Could not read bitmap '${name}' from image: Invalid argument`);
       }
     }
@@ -92,7 +104,10 @@ export class PersistentBitmaps implements BitmapStore {
     return this.#stored.map(({ name, flags, granularityBits }) => ({
       name,
       granularity: 2 ** granularityBits,
-      flags: [...((flags & BITMAP_IN_USE) !== 0 ? (["in-use"] as const) : []), ...((flags & BITMAP_AUTO) !== 0 ? (["auto"] as const) : [])],
+      flags: [
+        ...((flags & BITMAP_IN_USE) !== 0 ? (["in-use"] as const) : []),
+        ...((flags & BITMAP_AUTO) !== 0 ? (["auto"] as const) : []),
+      ],
     }));
   }
 
@@ -105,10 +120,12 @@ export class PersistentBitmaps implements BitmapStore {
     const { node } = image;
     if (findBitmap(node, name) !== null) throw new BlockError("ERR_EXISTS", `Bitmap already exists: ${name}`);
     try {
-      if (image.header.version < 3) throw new BlockError("ERR_UNSUPPORTED", "Cannot store dirty bitmaps in qcow2 v2 files", { errno: "ENOTSUP" });
+      if (image.header.version < 3)
+        throw new BlockError("ERR_UNSUPPORTED", "Cannot store dirty bitmaps in qcow2 v2 files", { errno: "ENOTSUP" });
       checkConstraints(image, name, granularity);
       const kept = node.bitmaps.filter((bitmap) => bitmap.persistent);
-      if (kept.length >= MAX_BITMAPS) throw new BlockError("ERR_TOO_LARGE", "Maximum number of persistent bitmaps is already reached");
+      if (kept.length >= MAX_BITMAPS)
+        throw new BlockError("ERR_TOO_LARGE", "Maximum number of persistent bitmaps is already reached");
       const bytes = kept.reduce((sum, bitmap) => sum + directoryBytesOf(bitmap.name), directoryBytesOf(name));
       if (bytes > MAX_BITMAP_DIRECTORY_BYTES) throw new BlockError("ERR_NO_SPACE", "Not enough space in the bitmap directory");
     } catch (error) {
@@ -131,7 +148,10 @@ export class PersistentBitmaps implements BitmapStore {
       const entry = this.#stored.find((candidate) => candidate.name === name);
       if (entry === undefined) return;
       yield* image.beginModifying(false);
-      yield* this.#replaceDirectory(this.#stored.filter((candidate) => candidate !== entry), []);
+      yield* this.#replaceDirectory(
+        this.#stored.filter((candidate) => candidate !== entry),
+        [],
+      );
       yield* freeBitmap(image, entry);
     } catch (error) {
       throw prefixError("Failed to update bitmap extension: ", error);
@@ -207,7 +227,14 @@ export class PersistentBitmaps implements BitmapStore {
         const generation = bitmap.bits.generation;
         if (entry === undefined) {
           if (entries.length >= MAX_BITMAPS) throw new BlockError("ERR_TOO_LARGE", "Too many persistent bitmaps");
-          entry = { name, nameBytes: encodeText(name), tableOffset: 0, tableEntries: 0, flags: 0, granularityBits: log2(granularity) };
+          entry = {
+            name,
+            nameBytes: encodeText(name),
+            tableOffset: 0,
+            tableEntries: 0,
+            flags: 0,
+            granularityBits: log2(granularity),
+          };
           entries.push(entry);
         } else if (bitmap.isChanged) {
           dropped.push({ ...entry });
@@ -248,7 +275,10 @@ export class PersistentBitmaps implements BitmapStore {
     yield* image.updateHeader(
       entries.length === 0
         ? { bitmaps: null, autoclear: { hi: 0, lo } }
-        : { bitmaps: { count: entries.length, directorySize: bytes.length, directoryOffset: offset }, autoclear: { hi: 0, lo: lo | Autoclear.bitmaps } },
+        : {
+            bitmaps: { count: entries.length, directorySize: bytes.length, directoryOffset: offset },
+            autoclear: { hi: 0, lo: lo | Autoclear.bitmaps },
+          },
     );
     made.length = 0; // the header leads to it now: not to be taken back, though the barrier should fail
     this.#adopt(entries);
@@ -276,7 +306,10 @@ export class PersistentBitmaps implements BitmapStore {
         checkBitmap(bitmap);
       } catch (error) {
         const inner = error as BlockError;
-        throw new BlockError("ERR_UNSUPPORTED", inner.message, { errno: "ENOTSUP", ...(inner.hint === undefined ? {} : { hint: inner.hint }) });
+        throw new BlockError("ERR_UNSUPPORTED", inner.message, {
+          errno: "ENOTSUP",
+          ...(inner.hint === undefined ? {} : { hint: inner.hint }),
+        });
       }
       yield* bitmap.load();
     }
@@ -299,7 +332,8 @@ export class PersistentBitmaps implements BitmapStore {
   }
 }
 
-const byName = (stored: readonly StoredBitmap[]): Map<string, StoredBitmap> => new Map(stored.map((entry) => [entry.name, entry]));
+const byName = (stored: readonly StoredBitmap[]): Map<string, StoredBitmap> =>
+  new Map(stored.map((entry) => [entry.name, entry]));
 
 function isStored(entry: StoredBitmap | undefined, bitmap: NamedBitmap): boolean {
   return entry !== undefined && !bitmap.isChanged && entry.flags === (bitmap.enabled ? BITMAP_AUTO : 0);

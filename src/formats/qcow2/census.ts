@@ -95,7 +95,10 @@ export class Census {
     this.fileSize = image.file.size;
     this.clusters = divCeil(this.fileSize, image.clusterSize);
     if (this.clusters > MAX_CLUSTERS) {
-      throw new BlockError("ERR_TOO_LARGE", "The image file is too large to be checked", { errno: "EFBIG", node: image.node.nodeName });
+      throw new BlockError("ERR_TOO_LARGE", "The image file is too large to be checked", {
+        errno: "EFBIG",
+        node: image.node.nodeName,
+      });
     }
     const budget = Math.max(MIN_WINDOW_CLUSTERS, Math.min(WINDOW_CLUSTERS, Math.floor(image.node.environment.memoryBudget / 3)));
     // One more than the file has, as its last cluster may be partial and what reaches a little behind the end counts there;
@@ -105,8 +108,17 @@ export class Census {
     const stats = plan.add("statistics", CENSUS_STRIDE);
     const counters = plan.add("counters", this.windows[0]!.count * 4);
     const indexes = plan.add("indexes", this.indexRoom * 4);
-    const blocks = plan.add("refcount-blocks", Math.max(image.clusterSize, Math.min(MiB, alignUp(image.allocator.table.length / 8 * image.clusterSize, image.clusterSize))));
-    const tables = plan.add("l2-tables", Math.max(image.clusterSize, Math.min(TABLES_BYTES, this.#mostTables() * image.clusterSize)));
+    const blocks = plan.add(
+      "refcount-blocks",
+      Math.max(
+        image.clusterSize,
+        Math.min(MiB, alignUp((image.allocator.table.length / 8) * image.clusterSize, image.clusterSize)),
+      ),
+    );
+    const tables = plan.add(
+      "l2-tables",
+      Math.max(image.clusterSize, Math.min(TABLES_BYTES, this.#mostTables() * image.clusterSize)),
+    );
     this.kernel = plan.create();
     this.#stats = stats.offset;
     this.counters = counters.offset;
@@ -201,7 +213,16 @@ export class Census {
     if (!image.hasDataFile || window.first) {
       kernel.memory.fill(0, this.#stats, this.#stats + CENSUS_STRIDE);
       const walk = (): void =>
-        kernel.censusL2(table.pointer, image.l2Entries, image.clusterBits, image.scanFlags, this.counters, window.base, window.count, this.#stats);
+        kernel.censusL2(
+          table.pointer,
+          image.l2Entries,
+          image.clusterBits,
+          image.scanFlags,
+          this.counters,
+          window.base,
+          window.count,
+          this.#stats,
+        );
       walk();
       const found = readCensus(kernel.view, this.#stats);
       const suspicious = found.corrupt > 0 || this.isOutside(found.hostEnd, 0);
@@ -281,16 +302,22 @@ export class Census {
             state.corruption("entries", `ERROR found L1 entry with reserved bits set: ${hex64(hi, lo)}`);
           }
           if ((lo & OFFSET_LO) % image.clusterSize !== 0) {
-            state.corruption("entries", `ERROR l2_offset=${hex(offset)}: Table is not cluster aligned; L1 entry corrupted`, offset);
+            state.corruption(
+              "entries",
+              `ERROR l2_offset=${hex(offset)}: Table is not cluster aligned; L1 entry corrupted`,
+              offset,
+            );
           }
-          if (this.isOutside(offset, image.clusterSize)) this.tellOutside(hex64(hi & OFFSET_HI, lo & OFFSET_LO), image.clusterSize, offset);
+          if (this.isOutside(offset, image.clusterSize))
+            this.tellOutside(hex64(hi & OFFSET_HI, lo & OFFSET_LO), image.clusterSize, offset);
         }
         // What begins behind the end of the file holds no entries.
         if (offset >= this.fileSize) continue;
         if ((lo & OFFSET_LO) % image.clusterSize !== 0) {
           this.#patience.tables -= image.clusterSize;
           if (this.#patience.tables < 0) {
-            if (this.#patience.tables + image.clusterSize >= 0) state.error("ERROR too many L2 tables are not cluster aligned; not all of them were checked");
+            if (this.#patience.tables + image.clusterSize >= 0)
+              state.error("ERROR too many L2 tables are not cluster aligned; not all of them were checked");
             continue;
           }
         }
@@ -299,7 +326,7 @@ export class Census {
       return at;
     };
     if (counting) this.reference(image.header.l1Offset, image.l1.length);
-    for (let at = 0; ; ) {
+    for (let at = 0; ;) {
       at = take(image.l1View, 0, image.l1Entries, 0, at);
       if (at >= image.l1Entries) break;
       yield* flush();
@@ -318,7 +345,7 @@ export class Census {
           const to = Math.min(from + step, snapshot.l1Entries);
           if (snapshot.l1Offset + from * 8 >= this.fileSize) break;
           const view = viewOf(yield* readBytes(image.file, snapshot.l1Offset + from * 8, (to - from) * 8));
-          for (let at = from; ; ) {
+          for (let at = from; ;) {
             at = take(view, from, to, 1, at);
             if (at >= to) break;
             yield* flush();
@@ -337,7 +364,7 @@ export class Census {
     const held: LoadedTable[] = [];
     let complete = true;
     let loaded: LoadedTable[] = [];
-    for (let i = 0; i < entries.length; ) {
+    for (let i = 0; i < entries.length;) {
       const offset = entries[i]! - (entries[i]! % 512);
       let active = 0;
       let inactive = 0;
@@ -374,7 +401,7 @@ export class Census {
   *#load(tables: readonly LoadedTable[]): Op<void> {
     const size = this.image.clusterSize;
     let ops: Op<void>[] = [];
-    for (let i = 0; i < tables.length; ) {
+    for (let i = 0; i < tables.length;) {
       let run = 1;
       while (i + run < tables.length && tables[i + run]!.offset === tables[i]!.offset + run * size) run++;
       const { pointer, offset } = tables[i]!;

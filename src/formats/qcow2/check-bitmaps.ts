@@ -48,9 +48,20 @@ export function* bitmapReferences(census: Census): Op<void> {
     const extra = view.getUint32(at + 20);
     const end = at + ENTRY + extra + nameLength;
     const sound =
-      found < count && tableEntries > 0 && tableEntries <= MAX_TABLE_ENTRIES && tableOffset > 0 && tableOffset % image.clusterSize === 0 &&
-      granularityBits >= 9 && granularityBits <= 31 && (flags & ~KNOWN_FLAGS) === 0 && view.getUint8(at + 16) === 1 &&
-      nameLength > 0 && nameLength <= MAX_NAME && extra === 0 && end <= directory.length && tableEntries * image.clusterSize <= MAX_BITMAP_BYTES;
+      found < count &&
+      tableEntries > 0 &&
+      tableEntries <= MAX_TABLE_ENTRIES &&
+      tableOffset > 0 &&
+      tableOffset % image.clusterSize === 0 &&
+      granularityBits >= 9 &&
+      granularityBits <= 31 &&
+      (flags & ~KNOWN_FLAGS) === 0 &&
+      view.getUint8(at + 16) === 1 &&
+      nameLength > 0 &&
+      nameLength <= MAX_NAME &&
+      extra === 0 &&
+      end <= directory.length &&
+      tableEntries * image.clusterSize <= MAX_BITMAP_BYTES;
     if (!sound) throw wrong();
     // A bitmap in use may have been left behind by a resize.
     const needed = divCeil(divCeil(image.size, 2 ** granularityBits), image.clusterSize * 8);

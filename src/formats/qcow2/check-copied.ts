@@ -43,7 +43,7 @@ function* checkL1(census: Census, repair: boolean): Op<number> {
     const offset = (hi & OFFSET_HI) * 4294967296 + ((lo & OFFSET_LO) >>> 0);
     if (offset === 0) continue;
     const refcount = refcountOf(census, Math.floor(offset / image.clusterSize));
-    if (refcount < 0 || (refcount === 1) === ((hi & COPIED_HI) < 0)) continue;
+    if (refcount < 0 || (refcount === 1) === (hi & COPIED_HI) < 0) continue;
     wrong++;
     const text = `OFLAG_COPIED L2 cluster: l1_index=${i} l1_entry=${hex64(hi, lo)} refcount=${census.refcountText(Math.floor(offset / image.clusterSize), refcount)}`;
     if (!repair) {
@@ -89,7 +89,7 @@ function checkTable(census: Census, table: LoadedTable, counters: Uint32Array | 
     else if (index >= 0 && index < count) refcount = counters === null ? census.counter(cluster) : counters[index]!;
     else if (index >= 0 && window.last) refcount = 0;
     else continue;
-    if ((refcount === 1) === (hi < 0)) continue;
+    if ((refcount === 1) === hi < 0) continue;
     if (external && !window.first) continue;
     wrong++;
     const text = `OFLAG_COPIED data cluster: l2_entry=${hex64(hi, lo)} refcount=${census.refcountText(cluster, refcount)}`;

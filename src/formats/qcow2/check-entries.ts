@@ -49,14 +49,17 @@ export function explainTable(census: Census, table: LoadedTable, references: num
       const hostHi = (hi & (2 ** offsetHiBits - 1)) >>> 0;
       const host = hostHi * 4294967296 + lo;
       const sectors = ((hi & 0x3fffffff) >>> offsetHiBits) + 1;
-      if ((hi & COPIED_HI) !== 0) bad(`ERROR: coffset=0x${hex64(hostHi, lo)}: copied flag must never be set for compressed clusters`);
+      if ((hi & COPIED_HI) !== 0)
+        bad(`ERROR: coffset=0x${hex64(hostHi, lo)}: copied flag must never be set for compressed clusters`);
       const entry = hex64(hi & ~COPIED_HI, lo);
       if (image.hasDataFile) bad(`ERROR compressed cluster ${i} with data file, entry=0x${entry}`);
-      else if (zeros !== 0 || allocated !== 0) bad(`ERROR compressed cluster ${i} with non-zero subcluster allocation bitmap, entry=0x${entry}`);
+      else if (zeros !== 0 || allocated !== 0)
+        bad(`ERROR compressed cluster ${i} with non-zero subcluster allocation bitmap, entry=0x${entry}`);
       else settle(host, sectors * 512 - (lo % 512), hex64(hostHi, lo));
       continue;
     }
-    if ((hi & RESERVED_HI) !== 0 || (lo & RESERVED_LO) !== 0) bad(`ERROR found l2 entry with reserved bits set: ${hex64(hi, lo)}`);
+    if ((hi & RESERVED_HI) !== 0 || (lo & RESERVED_LO) !== 0)
+      bad(`ERROR found l2 entry with reserved bits set: ${hex64(hi, lo)}`);
     const hostHi = hi & OFFSET_HI;
     const hostLo = (lo & OFFSET_LO) >>> 0;
     const host = hostHi * 4294967296 + hostLo;
@@ -94,4 +97,3 @@ export function explainTable(census: Census, table: LoadedTable, references: num
   }
   return changed;
 }
-

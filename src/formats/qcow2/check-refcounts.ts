@@ -34,8 +34,12 @@ export function* compareRefcounts(census: Census, compared: Comparison, mending:
     if (waiting.length === 0) return;
     const blocks = waiting;
     waiting = [];
-    yield* loadBlocks(census, blocks.map(({ offset }) => offset));
-    for (let i = 0; i < blocks.length; i++) yield* compareBlock(census, blocks[i]!, census.blocks + i * image.clusterSize, stop, compared, mending);
+    yield* loadBlocks(
+      census,
+      blocks.map(({ offset }) => offset),
+    );
+    for (let i = 0; i < blocks.length; i++)
+      yield* compareBlock(census, blocks[i]!, census.blocks + i * image.clusterSize, stop, compared, mending);
   };
   for (let block = Math.floor(window.base / perBlock); block * perBlock < stop; block++) {
     const inTable = block < image.allocator.tableEntries;
@@ -63,7 +67,7 @@ function* loadBlocks(census: Census, offsets: readonly number[]): Op<void> {
   const { image } = census;
   const size = image.clusterSize;
   const ops: Op<void>[] = [];
-  for (let i = 0; i < offsets.length; ) {
+  for (let i = 0; i < offsets.length;) {
     let run = 1;
     while (i + run < offsets.length && offsets[i + run] === offsets[i]! + run * size) run++;
     const at = census.blocks + i * size;
@@ -80,7 +84,7 @@ function missingBlock(census: Census, block: number, stop: number, compared: Com
   const { image, kernel, window, counters } = census;
   const first = Math.max(window.base, block * image.allocator.blockEntries);
   const end = Math.min(stop, (block + 1) * image.allocator.blockEntries);
-  for (let cluster = first; cluster < end; ) {
+  for (let cluster = first; cluster < end;) {
     const rest = (end - cluster) * 4;
     const skipped = kernel.findNonZero(counters + (cluster - window.base) * 4, rest);
     if (skipped === rest) return;
@@ -108,10 +112,25 @@ function* compareBlock(
   if (used >= 0) compared.end = Math.max(compared.end, firstCluster + used + 1);
   let changed = false;
   while (at < end) {
-    const found = kernel.refCompare(pointer, at - firstCluster, end - at, order, counters + (at - window.base) * 4, indexes, indexRoom);
+    const found = kernel.refCompare(
+      pointer,
+      at - firstCluster,
+      end - at,
+      order,
+      counters + (at - window.base) * 4,
+      indexes,
+      indexRoom,
+    );
     for (let i = 0; i < found; i++) {
       const index = kernel.view.getUint32(indexes + i * 4, true);
-      const mended = differs(census, firstCluster + index, kernel.refGet(pointer, index, order), census.counter(firstCluster + index), compared, mending);
+      const mended = differs(
+        census,
+        firstCluster + index,
+        kernel.refGet(pointer, index, order),
+        census.counter(firstCluster + index),
+        compared,
+        mending,
+      );
       if (mended >= 0) {
         kernel.refSet(pointer, index, order, mended);
         changed = true;
@@ -127,7 +146,14 @@ function* compareBlock(
 }
 
 /** One cluster whose refcount is not the number of its references. @returns the refcount to store, or -1 */
-function differs(census: Census, cluster: number, disk: number, references: number, compared: Comparison, mending: Mending): number {
+function differs(
+  census: Census,
+  cluster: number,
+  disk: number,
+  references: number,
+  compared: Comparison,
+  mending: Mending,
+): number {
   const { image, state } = census;
   // Behind the end of the file only what is referenced counts.
   if (cluster >= census.clusters && references === 0) {

@@ -56,7 +56,11 @@ export function* readSnapshots(state: CheckState): Op<CheckedSnapshots> {
     if (image.header.version >= 3 && entry.extra < NEEDED_EXTRA) {
       incomplete++;
       const fix = state.options.fix === "all";
-      state.corruption("snapshots", `${fix ? "Repairing" : "ERROR"} snapshot table entry ${index} is incomplete`, offset + entry.at);
+      state.corruption(
+        "snapshots",
+        `${fix ? "Repairing" : "ERROR"} snapshot table entry ${index} is incomplete`,
+        offset + entry.at,
+      );
     }
     const snapshot: CheckedSnapshot = {
       id: readText(table.subarray(entry.idAt, entry.nameAt)),
@@ -66,9 +70,15 @@ export function* readSnapshots(state: CheckState): Op<CheckedSnapshots> {
     };
     const label = `snapshot ${snapshot.id} (${snapshot.name})`;
     if (view.getUint32(entry.at + 4) % image.clusterSize !== 0) {
-      state.corruption("entries", `ERROR ${label} l1_offset=0x${hexAt(view, entry.at)}: L1 table is not cluster aligned; snapshot table entry corrupted`);
+      state.corruption(
+        "entries",
+        `ERROR ${label} l1_offset=0x${hexAt(view, entry.at)}: L1 table is not cluster aligned; snapshot table entry corrupted`,
+      );
     } else if (snapshot.l1Entries * 8 > MAX_L1_BYTES) {
-      state.corruption("entries", `ERROR ${label} l1_size=0x${snapshot.l1Entries.toString(16)}: L1 table is too large; snapshot table entry corrupted`);
+      state.corruption(
+        "entries",
+        `ERROR ${label} l1_size=0x${snapshot.l1Entries.toString(16)}: L1 table is too large; snapshot table entry corrupted`,
+      );
     } else usable.push(snapshot);
   });
   return { usable, bytes: table.length, incomplete, table: incomplete > 0 ? table : nothing.table };
@@ -83,7 +93,8 @@ function* readTable(state: CheckState, offset: number, count: number): Op<{ tabl
   for (;;) {
     const table = yield* readBytes(image.file, offset, length);
     const entries = parseEntries(state, table, count);
-    if (entries !== null) return { table: table.subarray(0, entries.length === 0 ? 0 : entries[entries.length - 1]!.end), entries };
+    if (entries !== null)
+      return { table: table.subarray(0, entries.length === 0 ? 0 : entries[entries.length - 1]!.end), entries };
     if (length === most) throw new BlockError("ERR_TOO_LARGE", "Snapshot table is too big", { errno: "EFBIG", offset });
     length = Math.min(most, length * 8);
   }

@@ -64,11 +64,16 @@ export class CheckState {
     this.tell("repair", text, offset);
   }
   tell(severity: CheckProblem["severity"], text: string, offset?: number): void {
-    if (!this.muted || severity === "repair") this.options.report({ severity, text, ...(offset === undefined ? {} : { offset }) });
+    if (!this.muted || severity === "repair")
+      this.options.report({ severity, text, ...(offset === undefined ? {} : { offset }) });
   }
   /** For what makes going on pointless. */
   fail(text: string, offset?: number): BlockError {
-    return new BlockError("ERR_CORRUPT", text, { errno: "EINVAL", node: this.image.node.nodeName, ...(offset === undefined ? {} : { offset }) });
+    return new BlockError("ERR_CORRUPT", text, {
+      errno: "EINVAL",
+      node: this.image.node.nodeName,
+      ...(offset === undefined ? {} : { offset }),
+    });
   }
 }
 

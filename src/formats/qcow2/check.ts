@@ -79,30 +79,50 @@ function plan(state: CheckState, snapshots: CheckedSnapshots, wrongFlags: number
   const all = options.fix === "all";
   if (state.rebuild && !all) return;
   if (all && state.zeroable > 0) {
-    tell({ action: "zero-entries", reason: "L2 entries that read as zeros have a misplaced cluster: they become plain zeros", count: state.zeroable });
+    tell({
+      action: "zero-entries",
+      reason: "L2 entries that read as zeros have a misplaced cluster: they become plain zeros",
+      count: state.zeroable,
+    });
   }
   if (state.rebuild) {
     tell({
       action: "rebuild-refcounts",
-      reason: "Refcount blocks are missing or misplaced, or clusters in use count as free: all refcounts are written anew behind the end of the file",
+      reason:
+        "Refcount blocks are missing or misplaced, or clusters in use count as free: all refcounts are written anew behind the end of the file",
       count: corruptions.blocks + corruptions.refcounts + state.leaks,
     });
   } else {
-    if (state.leaks > 0) tell({ action: "lower-refcounts", reason: "Clusters have more references on record than there are: leaked space is given back", count: state.leaks });
+    if (state.leaks > 0)
+      tell({
+        action: "lower-refcounts",
+        reason: "Clusters have more references on record than there are: leaked space is given back",
+        count: state.leaks,
+      });
     if (all && corruptions.refcounts > 0) {
-      tell({ action: "raise-refcounts", reason: "Clusters have fewer references on record than there are: they could be overwritten", count: corruptions.refcounts });
+      tell({
+        action: "raise-refcounts",
+        reason: "Clusters have fewer references on record than there are: they could be overwritten",
+        count: corruptions.refcounts,
+      });
     }
   }
   if (wrongFlags > 0 && (all || corruptions.refcounts + corruptions.blocks + corruptions.entries === 0)) {
     tell({ action: "correct-copied-flags", reason: "COPIED flags contradict the refcounts", count: wrongFlags });
   }
   if (all && snapshots.incomplete > 0) {
-    tell({ action: "rewrite-snapshot-table", reason: "Snapshot table entries lack fields that version 3 of the format needs", count: snapshots.incomplete });
+    tell({
+      action: "rewrite-snapshot-table",
+      reason: "Snapshot table entries lack fields that version 3 of the format needs",
+      count: snapshots.incomplete,
+    });
   }
   const remaining = corruptions.entries - (all ? state.zeroable : 0) + (all ? 0 : corruptions.refcounts + corruptions.snapshots);
   if (remaining > 0 || state.errors > (state.rebuild ? state.unreadableBlocks : 0)) return;
-  if ((image.header.incompatible.lo & Incompatible.dirty) !== 0) tell({ action: "clear-dirty-bit", reason: "The refcounts are right", count: 1 });
-  if ((image.header.incompatible.lo & Incompatible.corrupt) !== 0) tell({ action: "clear-corrupt-bit", reason: "No corruption is left", count: 1 });
+  if ((image.header.incompatible.lo & Incompatible.dirty) !== 0)
+    tell({ action: "clear-dirty-bit", reason: "The refcounts are right", count: 1 });
+  if ((image.header.incompatible.lo & Incompatible.corrupt) !== 0)
+    tell({ action: "clear-corrupt-bit", reason: "No corruption is left", count: 1 });
 }
 
 function* repair(state: CheckState, census: Census, snapshots: CheckedSnapshots, compared: Comparison): Op<void> {

@@ -14,7 +14,10 @@ const compressors = new WeakMap<Qcow2, Compressor>();
 function compressorOf(image: Qcow2): Compressor {
   let compressor = compressors.get(image);
   if (compressor === undefined) {
-    compressor = image.header.compressionType === "zstd" ? image.codecs.compressor("zstd") : image.codecs.compressor("deflate", { windowBits: 12 });
+    compressor =
+      image.header.compressionType === "zstd"
+        ? image.codecs.compressor("zstd")
+        : image.codecs.compressor("deflate", { windowBits: 12 });
     compressors.set(image, compressor);
   }
   return compressor;
@@ -23,7 +26,10 @@ function compressorOf(image: Qcow2): Compressor {
 /** `bytes` is one cluster, or what there is of the last one. The caller holds the lease of the range. */
 export function* writeCompressed(image: Qcow2, impl: MappedImpl, bytes: Uint8Array, offset: number): Op<void> {
   if (image.hasDataFile) {
-    throw new BlockError("ERR_UNSUPPORTED", "Compression is not supported with an external data file", { errno: "ENOTSUP", node: image.node.nodeName });
+    throw new BlockError("ERR_UNSUPPORTED", "Compression is not supported with an external data file", {
+      errno: "ENOTSUP",
+      node: image.node.nodeName,
+    });
   }
   let cluster = bytes;
   if (bytes.length < image.clusterSize) {
@@ -75,7 +81,8 @@ function looksIncompressible(compressor: Compressor, cluster: Uint8Array): boole
   if (compressor.sync === null || cluster.length < 8 * SAMPLE) return false;
   const sample = new Uint8Array(SAMPLE);
   const piece = SAMPLE / PLACES;
-  for (let i = 0; i < PLACES; i++) sample.set(cluster.subarray((i * cluster.length) / PLACES, (i * cluster.length) / PLACES + piece), i * piece);
+  for (let i = 0; i < PLACES; i++)
+    sample.set(cluster.subarray((i * cluster.length) / PLACES, (i * cluster.length) / PLACES + piece), i * piece);
   return compressor.sync(sample, SAMPLE - 1) === null;
 }
 

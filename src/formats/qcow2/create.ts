@@ -71,9 +71,11 @@ export function readSettings(options: Readonly<Record<string, unknown>>): Create
     throw invalid(`Parameter 'preallocation' does not accept value '${preallocation}'`);
   }
   const extended = options["extended_l2"] === true;
-  const newer = (what: string): BlockError => invalid(`${what} only supported with compatibility level 1.1 and above (use version=v3 or greater)`);
+  const newer = (what: string): BlockError =>
+    invalid(`${what} only supported with compatibility level 1.1 and above (use version=v3 or greater)`);
   if (extended && version < 3) throw newer("Extended L2 entries are");
-  if (extended && clusterSize < 16384) throw invalid("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes");
+  if (extended && clusterSize < 16384)
+    throw invalid("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes");
   const backingFile = text(options["backing_file"]);
   const backingFormat = text(options["backing_fmt"]);
   if (backingFormat !== null && backingFile === null) throw invalid("Backing format cannot be used without backing file");
@@ -83,7 +85,8 @@ export function readSettings(options: Readonly<Record<string, unknown>>): Create
   const lazyRefcounts = options["lazy_refcounts"] === true;
   if (lazyRefcounts && version < 3) throw newer("Lazy refcounts");
   const refcountBits = (options["refcount_bits"] as number | undefined) ?? 16;
-  if (!isPowerOfTwo(refcountBits) || refcountBits > 64) throw invalid("Refcount width must be a power of two and may not exceed 64 bits");
+  if (!isPowerOfTwo(refcountBits) || refcountBits > 64)
+    throw invalid("Refcount width must be a power of two and may not exceed 64 bits");
   if (refcountBits !== 16 && version < 3) {
     throw invalid("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)");
   }
@@ -93,7 +96,8 @@ export function readSettings(options: Readonly<Record<string, unknown>>): Create
   if (dataFileRaw && dataFile === null) throw invalid("data-file-raw requires data-file");
   if (dataFileRaw && backingFile !== null) throw invalid("Backing file and data-file-raw cannot be used at the same time");
   const compression = text(options["compression_type"]) ?? "zlib";
-  if (compression !== "zlib" && compression !== "zstd") throw invalid(`Parameter 'compression-type' does not accept value '${compression}'`);
+  if (compression !== "zlib" && compression !== "zstd")
+    throw invalid(`Parameter 'compression-type' does not accept value '${compression}'`);
   if (compression === "zstd" && version < 3) throw newer("Non-zlib compression type is");
   return {
     version,

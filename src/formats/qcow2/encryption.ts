@@ -35,7 +35,10 @@ const invalid = (message: string): BlockError => new BlockError("ERR_INVALID_ARG
 const PREFIX = "encrypt.";
 
 /** Amend options of the encryption. */
-export const ENCRYPT_AMEND_OPTIONS: readonly CreateOption[] = LUKS_AMEND_OPTIONS.map((option) => ({ ...option, name: PREFIX + option.name }));
+export const ENCRYPT_AMEND_OPTIONS: readonly CreateOption[] = LUKS_AMEND_OPTIONS.map((option) => ({
+  ...option,
+  name: PREFIX + option.name,
+}));
 
 // ---- opening ------------------------------------------------------------------------------------------------------
 
@@ -65,7 +68,8 @@ export function* openEncryption(context: OpenContext, header: Header): Op<Encryp
     if (format !== undefined) throw invalid(`No encryption in image header, but options specified format '${format}'`);
     return null;
   }
-  if (format !== undefined && format !== name) throw invalid(`Header reported '${name}' encryption format but options specify '${format}'`);
+  if (format !== undefined && format !== name)
+    throw invalid(`Header reported '${name}' encryption format but options specify '${format}'`);
   if (name === "aes") {
     if (flags.noIO) return { cipher: lockedCipher(node), luks: null, keySecret };
     return { cipher: payloadCipher(yield* legacyAes(environment, keySecret, PREFIX), "guest"), luks: null, keySecret };
@@ -86,10 +90,14 @@ function areaOf(file: Node, header: Header): LuksArea {
   if (crypto === null) throw new BlockError("ERR_CORRUPT", "Missing CRYPTO header for crypt method 2", { offset: 32 });
   const clusterSize = 2 ** header.clusterBits;
   if (!Number.isFinite(crypto.offset) || crypto.offset % clusterSize !== 0) {
-    throw new BlockError("ERR_CORRUPT", `Encryption header offset '${crypto.offset}' is not a multiple of cluster size '${clusterSize}'`);
+    throw new BlockError(
+      "ERR_CORRUPT",
+      `Encryption header offset '${crypto.offset}' is not a multiple of cluster size '${clusterSize}'`,
+    );
   }
   const check = (offset: number, length: number): void => {
-    if (offset + length > crypto.length) throw new BlockError("ERR_CORRUPT", "Request for data outside of extension header", { offset: crypto.offset + offset });
+    if (offset + length > crypto.length)
+      throw new BlockError("ERR_CORRUPT", "Request for data outside of extension header", { offset: crypto.offset + offset });
   };
   return {
     *read(offset, length) {
@@ -161,7 +169,8 @@ export function* setUpEncryption(image: Qcow2, settings: EncryptSettings, passph
       const offset = yield* image.allocator.allocate(clusters);
       header.crypto = { offset, length };
       try {
-        for (let at = 0; at < clusters * clusterSize; at += clusterSize) yield* writeGrow(image.file, new Uint8Array(clusterSize), offset + at);
+        for (let at = 0; at < clusters * clusterSize; at += clusterSize)
+          yield* writeGrow(image.file, new Uint8Array(clusterSize), offset + at);
         yield* createLuks(image.node.environment, settings.luks, passphrase, areaOf(image.file, header));
       } catch (error) {
         header.crypto = null;
@@ -182,9 +191,16 @@ export function* setUpEncryption(image: Qcow2, settings: EncryptSettings, passph
 // ---- amending -----------------------------------------------------------------------------------------------------
 
 /** Adds or erases key slots: options `encrypt.state`, `encrypt.new-secret` … */
-export function* amendEncryption(image: Qcow2, encryption: Encryption | null, options: Readonly<Record<string, unknown>>, force: boolean): Op<void> {
-  if (encryption === null) throw new BlockError("ERR_INVALID_ARGUMENT", "Can't amend encryption options - encryption not present");
-  if (encryption.luks === null) throw new BlockError("ERR_UNSUPPORTED", "Only LUKS encryption options can be amended", { errno: "ENOTSUP" });
+export function* amendEncryption(
+  image: Qcow2,
+  encryption: Encryption | null,
+  options: Readonly<Record<string, unknown>>,
+  force: boolean,
+): Op<void> {
+  if (encryption === null)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Can't amend encryption options - encryption not present");
+  if (encryption.luks === null)
+    throw new BlockError("ERR_UNSUPPORTED", "Only LUKS encryption options can be amended", { errno: "ENOTSUP" });
   const { environment } = image.node;
   const release = yield* image.lock.acquire();
   try {

@@ -39,19 +39,32 @@ export function readEntry(image: Qcow2, pointer: number, index: number): Entry {
   }
   const host = (hi & OFFSET_HI) * 4294967296 + ((lo & OFFSET_LO) >>> 0);
   if (image.extended) {
-    const kind: EntryKind = host === 0 && !(image.hasDataFile && copied) ? (zeros !== 0 ? "zero-plain" : "unallocated") : allocated !== 0 ? "data" : "zero-allocated";
+    const kind: EntryKind =
+      host === 0 && !(image.hasDataFile && copied)
+        ? zeros !== 0
+          ? "zero-plain"
+          : "unallocated"
+        : allocated !== 0
+          ? "data"
+          : "zero-allocated";
     return { kind, host, compressedLength: 0, copied, allocated, zeros };
   }
   if ((lo & ZERO_LO) !== 0 && image.header.version >= 3) {
     return { kind: host === 0 ? "zero-plain" : "zero-allocated", host, compressedLength: 0, copied, allocated: 0, zeros: ALL };
   }
   // With an external data file offset 0 is a place like any other; the COPIED flag tells.
-  if (host === 0 && !(image.hasDataFile && copied)) return { kind: "unallocated", host, compressedLength: 0, copied, allocated: 0, zeros: 0 };
+  if (host === 0 && !(image.hasDataFile && copied))
+    return { kind: "unallocated", host, compressedLength: 0, copied, allocated: 0, zeros: 0 };
   return { kind: "data", host, compressedLength: 0, copied, allocated: ALL, zeros: 0 };
 }
 
 /** Stores an entry; `allocated` and `zeros` count for extended entries only, `zero` is the flag of standard ones. */
-export function writeEntry(image: Qcow2, pointer: number, index: number, entry: { host: number; copied: boolean; zero?: boolean; allocated?: number; zeros?: number }): void {
+export function writeEntry(
+  image: Qcow2,
+  pointer: number,
+  index: number,
+  entry: { host: number; copied: boolean; zero?: boolean; allocated?: number; zeros?: number },
+): void {
   const view = image.kernel.view;
   const offset = index * image.entrySize;
   const hi = Math.floor(entry.host / 4294967296);
@@ -91,7 +104,7 @@ export function writeCompressedEntry(image: Qcow2, pointer: number, index: numbe
   const sectors = Math.floor((host + length - 1) / 512) - Math.floor(host / 512);
   const hi = COMPRESSED_HI | (sectors << (62 - sectorBits - 32)) | Math.floor(host / 4294967296);
   view.setUint32(pointer + offset, hi >>> 0);
-  view.setUint32(pointer + offset + 4, host % 4294967296 >>> 0);
+  view.setUint32(pointer + offset + 4, (host % 4294967296) >>> 0);
   if (image.extended) {
     view.setUint32(pointer + offset + 8, 0);
     view.setUint32(pointer + offset + 12, 0);
@@ -111,7 +124,10 @@ export function* sliceForRead(image: Qcow2, guest: number): Op<number> {
   const l2 = image.l2Offset(image.l1Index(guest));
   if (l2 === 0) return -1;
   if (l2 % image.clusterSize !== 0) {
-    throw image.corruption(`L2 table offset 0x${l2.toString(16)} unaligned (L1 index: 0x${image.l1Index(guest).toString(16)})`, l2);
+    throw image.corruption(
+      `L2 table offset 0x${l2.toString(16)} unaligned (L1 index: 0x${image.l1Index(guest).toString(16)})`,
+      l2,
+    );
   }
   return yield* image.l2.get(image.sliceOffset(l2, guest), true);
 }
@@ -130,7 +146,10 @@ function* ownL2(image: Qcow2, index: number): Op<void> {
     const size = image.l2.slotSize;
     for (let at = 0; at < image.clusterSize; at += size) {
       if (old !== 0) yield* debugEvent(image.file, "l2_alloc_cow_read");
-      const source = old === 0 ? null : image.kernel.memory.slice(yield* image.l2.get(old + at, true), (yield* image.l2.get(old + at, true)) + size);
+      const source =
+        old === 0
+          ? null
+          : image.kernel.memory.slice(yield* image.l2.get(old + at, true), (yield* image.l2.get(old + at, true)) + size);
       const pointer = yield* image.l2.create(fresh + at);
       if (source !== null) image.kernel.memory.set(source, pointer);
     }

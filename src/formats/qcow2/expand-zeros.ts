@@ -84,7 +84,11 @@ function* expandTable(image: Qcow2, l2: number, bytes: Uint8Array): Op<boolean> 
       writeU64BE(view, at, 0);
       continue;
     }
-    if (host % clusterSize !== 0) throw image.corruption(`Cluster allocation offset 0x${host.toString(16)} unaligned (L2 offset: 0x${l2.toString(16)}, L2 index: 0x${(at / 8).toString(16)})`, host);
+    if (host % clusterSize !== 0)
+      throw image.corruption(
+        `Cluster allocation offset 0x${host.toString(16)} unaligned (L2 offset: 0x${l2.toString(16)}, L2 index: 0x${(at / 8).toString(16)})`,
+        host,
+      );
     if (sharers === 0) sharers = Math.max(1, yield* allocator.refcount(l2 / clusterSize));
     // The reserved cluster may still be data of somebody else, who must not find zeros there.
     const reuse = host !== 0 && (yield* allocator.refcount(host / clusterSize)) <= sharers;

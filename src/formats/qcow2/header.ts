@@ -138,7 +138,10 @@ export function decodeHeader(bytes: Uint8Array): Header {
   }
   if (header.refcountOrder > 6) throw bad("Reference count entry width too large; may not exceed 64 bits", 96);
   if (header.cryptMethod > CryptMethod.luks) {
-    throw new BlockError("ERR_UNSUPPORTED", `Unsupported encryption method ${header.cryptMethod}`, { errno: "EINVAL", offset: 32 });
+    throw new BlockError("ERR_UNSUPPORTED", `Unsupported encryption method ${header.cryptMethod}`, {
+      errno: "EINVAL",
+      offset: 32,
+    });
   }
   if (header.snapshotCount > MAX_SNAPSHOTS) throw new BlockError("ERR_TOO_LARGE", "Snapshot table too large", { offset: 60 });
   decodeBackingName(header, bytes, view, clusterSize);
@@ -154,7 +157,8 @@ function decodeVersion3(header: Header, bytes: Uint8Array, view: DataView, clust
   header.refcountOrder = view.getUint32(96);
   header.headerLength = view.getUint32(100);
   if (header.headerLength < V3_MIN_HEADER_LENGTH) throw bad("qcow2 header too short", 100);
-  if (header.headerLength > clusterSize || header.headerLength > bytes.length) throw bad("qcow2 header exceeds cluster size", 100);
+  if (header.headerLength > clusterSize || header.headerLength > bytes.length)
+    throw bad("qcow2 header exceeds cluster size", 100);
   const type = header.headerLength > 104 ? bytes[104]! : 0;
   const flagged = (header.incompatible.lo & Incompatible.compression) !== 0;
   if (flagged && type === 0) throw bad("Compression type incompatible feature bit must not be set", 104);
@@ -199,7 +203,12 @@ function decodeExtension(header: Header, type: number, data: Uint8Array, at: num
       return;
     case Extension.bitmaps:
       if (data.length !== 24) throw bad("bitmaps_ext: Invalid extension length", at);
-      header.bitmaps = { count: view.getUint32(0), reserved: view.getUint32(4), directorySize: readU64BE(view, 8), directoryOffset: readU64BE(view, 16) };
+      header.bitmaps = {
+        count: view.getUint32(0),
+        reserved: view.getUint32(4),
+        directorySize: readU64BE(view, 8),
+        directoryOffset: readU64BE(view, 16),
+      };
       return;
     case Extension.dataFile:
       header.dataFile = readText(data);
@@ -214,14 +223,17 @@ function checkBitmapsExtension(header: Header): void {
   const { bitmaps } = header;
   if (bitmaps === null || (header.autoclear.lo & Autoclear.bitmaps) === 0) return;
   if (bitmaps.reserved !== 0) throw bad("bitmaps_ext: Reserved field is not zero");
-  if (bitmaps.count > MAX_BITMAPS) throw bad(`bitmaps_ext: Image has ${bitmaps.count} bitmaps, exceeding the QEMU supported maximum of ${MAX_BITMAPS}`);
+  if (bitmaps.count > MAX_BITMAPS)
+    throw bad(`bitmaps_ext: Image has ${bitmaps.count} bitmaps, exceeding the QEMU supported maximum of ${MAX_BITMAPS}`);
   if (bitmaps.count === 0) throw bad("found bitmaps extension with zero bitmaps");
   if (bitmaps.directoryOffset % 2 ** header.clusterBits !== 0 || !Number.isFinite(bitmaps.directoryOffset)) {
     throw bad("bitmaps_ext: invalid bitmap directory offset");
   }
   if (bitmaps.directorySize === 0) throw bad("Requested bitmap directory size is zero");
   if (bitmaps.directorySize > MAX_BITMAP_DIRECTORY_BYTES) {
-    throw bad(`bitmaps_ext: bitmap directory size (${bitmaps.directorySize}) exceeds the maximum supported size (${MAX_BITMAP_DIRECTORY_BYTES})`);
+    throw bad(
+      `bitmaps_ext: bitmap directory size (${bitmaps.directorySize}) exceeds the maximum supported size (${MAX_BITMAP_DIRECTORY_BYTES})`,
+    );
   }
 }
 
@@ -280,7 +292,8 @@ export function encodeHeader(header: Header, compact?: { backingAt: number }): U
     parts.push({ type: Extension.cryptoHeader, data });
   }
   // As QEMU: small clusters keep their room for the backing file name.
-  if (header.version === 3 && clusterSize >= 4096 && compact === undefined) parts.push({ type: Extension.featureNames, data: encodeFeatureNames() });
+  if (header.version === 3 && clusterSize >= 4096 && compact === undefined)
+    parts.push({ type: Extension.featureNames, data: encodeFeatureNames() });
   if (header.bitmaps !== null && header.bitmaps.count > 0) {
     const data = new Uint8Array(24);
     const view = viewOf(data);
@@ -297,7 +310,9 @@ export function encodeHeader(header: Header, compact?: { backingAt: number }): U
   if (compact !== undefined && backing.length > 0) length = Math.max(length, compact.backingAt);
   const total = length + backing.length;
   if (backing.length > MAX_BACKING_NAME || total > clusterSize) {
-    throw new BlockError("ERR_NO_SPACE", "The header and backing file name do not fit into the first cluster", { errno: "ENOSPC" });
+    throw new BlockError("ERR_NO_SPACE", "The header and backing file name do not fit into the first cluster", {
+      errno: "ENOSPC",
+    });
   }
   const bytes = new Uint8Array(total);
   const view = viewOf(bytes);
@@ -379,4 +394,5 @@ export function newHeader(version: 2 | 3, clusterBits: number, refcountOrder: nu
   };
 }
 
-export const hasAutoclear = (header: Header, bit: (typeof Autoclear)[keyof typeof Autoclear]): boolean => (header.autoclear.lo & bit) !== 0;
+export const hasAutoclear = (header: Header, bit: (typeof Autoclear)[keyof typeof Autoclear]): boolean =>
+  (header.autoclear.lo & bit) !== 0;

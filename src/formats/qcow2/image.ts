@@ -85,7 +85,16 @@ export class Qcow2 {
   corrupt = false;
   closed = false;
 
-  constructor(node: Node, header: Header, options: Options, codecs: Codecs, kernel: Kernel, scan: Region, sliceSize: number, l1: Uint8Array) {
+  constructor(
+    node: Node,
+    header: Header,
+    options: Options,
+    codecs: Codecs,
+    kernel: Kernel,
+    scan: Region,
+    sliceSize: number,
+    l1: Uint8Array,
+  ) {
     this.node = node;
     this.header = header;
     this.options = options;
@@ -114,7 +123,9 @@ export class Qcow2 {
   }
   /** What kernels must know to read L2 tables; amend may change the version. */
   get scanFlags(): number {
-    return (this.header.version >= 3 ? L2_VERSION3 : 0) | (this.hasDataFile ? L2_EXTERNAL_DATA : 0) | (this.extended ? L2_EXTENDED : 0);
+    return (
+      (this.header.version >= 3 ? L2_VERSION3 : 0) | (this.hasDataFile ? L2_EXTERNAL_DATA : 0) | (this.extended ? L2_EXTENDED : 0)
+    );
   }
   get hasDataFile(): boolean {
     return (this.header.incompatible.lo & Incompatible.dataFile) !== 0;
@@ -144,7 +155,9 @@ export class Qcow2 {
   /** Offset of the L2 table of an L1 entry; 0 when there is none. */
   l2Offset(index: number): number {
     if (index >= this.l1Entries) return 0;
-    return (this.l1View.getUint32(index * 8) & OFFSET_HI) * 4294967296 + ((this.l1View.getUint32(index * 8 + 4) & OFFSET_LO) >>> 0);
+    return (
+      (this.l1View.getUint32(index * 8) & OFFSET_HI) * 4294967296 + ((this.l1View.getUint32(index * 8 + 4) & OFFSET_LO) >>> 0)
+    );
   }
   /** The L2 table is ours alone: no snapshot shares it. */
   l2IsCopied(index: number): boolean {
@@ -286,7 +299,10 @@ export class Qcow2 {
   /** A write of the header failed in a way that leaves open which one is in the file: this session writes no more. */
   lost = false;
   #refuseWhenLost(): void {
-    if (this.lost) throw errnoError("EIO", "The image header could not be written; nothing more is written to this image", { node: this.node.nodeName });
+    if (this.lost)
+      throw errnoError("EIO", "The image header could not be written; nothing more is written to this image", {
+        node: this.node.nodeName,
+      });
   }
 
   /**
@@ -294,7 +310,8 @@ export class Qcow2 {
    * persistent bitmaps are marked in use (unless the bitmaps themselves are what changes). The lock is held.
    */
   *beginModifying(markBitmaps = true): Op<void> {
-    if (this.corrupt) throw errnoError("EIO", "Image is marked corrupt; repair it with check first", { node: this.node.nodeName });
+    if (this.corrupt)
+      throw errnoError("EIO", "Image is marked corrupt; repair it with check first", { node: this.node.nodeName });
     this.#refuseWhenLost();
     if (!this.#modified) {
       const keep = this.options.autoclearKept;

@@ -191,11 +191,15 @@ function* decompress(image: MapState, packed: Uint8Array, plain: Uint8Array, hos
       codec.sync === null && codec.async !== null ? () => codec.async!(packed, plain) : null,
     );
   } catch (error) {
-    throw new BlockError("ERR_CORRUPT", `Decompressing the cluster at offset 0x${host.toString(16)} failed: ${(error as Error).message}`, {
-      errno: "EIO",
-      node: image.node.nodeName,
-      offset: host,
-      cause: error,
-    });
+    throw new BlockError(
+      "ERR_CORRUPT",
+      `Decompressing the cluster at offset 0x${host.toString(16)} failed: ${(error as Error).message}`,
+      {
+        errno: "EIO",
+        node: image.node.nodeName,
+        offset: host,
+        cause: error,
+      },
+    );
   }
 }

@@ -36,7 +36,8 @@ export function checkTables(header: Header, check: boolean): void {
   const bad = (message: string, offset: number): BlockError => new BlockError("ERR_CORRUPT", message, { offset });
   if (header.reftableClusters * clusterSize > MAX_REFTABLE_BYTES) throw bad("Reference count table too large", 56);
   if (header.reftableClusters === 0 && !check) throw bad("Image does not contain a reference count table", 56);
-  if (header.reftableOffset % clusterSize !== 0 || !Number.isFinite(header.reftableOffset)) throw bad("Reference count table offset invalid", 48);
+  if (header.reftableOffset % clusterSize !== 0 || !Number.isFinite(header.reftableOffset))
+    throw bad("Reference count table offset invalid", 48);
   const l1Bytes = header.l1Entries * 8;
   if (l1Bytes > MAX_L1_BYTES) throw bad("Active L1 table too large", 36);
   if (header.l1Offset % clusterSize !== 0 || !Number.isFinite(header.l1Offset)) throw bad("Active L1 table offset invalid", 40);

@@ -25,20 +25,52 @@ export interface Options {
 }
 
 export const OVERLAP_KINDS = [
-  "main-header", "active-l1", "active-l2", "refcount-table", "refcount-block", "snapshot-table", "inactive-l1", "inactive-l2", "bitmap-directory",
+  "main-header",
+  "active-l1",
+  "active-l2",
+  "refcount-table",
+  "refcount-block",
+  "snapshot-table",
+  "inactive-l1",
+  "inactive-l2",
+  "bitmap-directory",
 ] as const;
 
 const TEMPLATES: Record<string, readonly MetadataKind[]> = {
   none: [],
   constant: ["main-header", "refcount-table", "snapshot-table", "active-l1", "bitmap-directory"],
-  cached: ["main-header", "refcount-table", "snapshot-table", "active-l1", "bitmap-directory", "refcount-block", "active-l2", "inactive-l1"],
+  cached: [
+    "main-header",
+    "refcount-table",
+    "snapshot-table",
+    "active-l1",
+    "bitmap-directory",
+    "refcount-block",
+    "active-l2",
+    "inactive-l1",
+  ],
   all: OVERLAP_KINDS,
 };
 
-export const CACHE_OPTIONS: readonly string[] = ["cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size", "cache-clean-interval"];
+export const CACHE_OPTIONS: readonly string[] = [
+  "cache-size",
+  "l2-cache-size",
+  "l2-cache-entry-size",
+  "refcount-cache-size",
+  "cache-clean-interval",
+];
 export const RUNTIME_OPTIONS: readonly string[] = /* @__PURE__ */ [
-  "encrypt", "lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref", "overlap-check",
-].concat(/* @__PURE__ */ OVERLAP_KINDS.map((kind) => `overlap-check.${kind}`), CACHE_OPTIONS);
+  "encrypt",
+  "lazy-refcounts",
+  "pass-discard-request",
+  "pass-discard-snapshot",
+  "pass-discard-other",
+  "discard-no-unref",
+  "overlap-check",
+].concat(
+  /* @__PURE__ */ OVERLAP_KINDS.map((kind) => `overlap-check.${kind}`),
+  CACHE_OPTIONS,
+);
 
 const MAX_L2_CACHE = 32 * MiB;
 const MIN_REFCOUNT_CLUSTERS = 4;
@@ -51,7 +83,10 @@ export function takeOptions(context: OpenContext, header: Header): Options {
   const fromImage = (header.compatible.lo & Compatible.lazyRefcounts) !== 0;
   const lazyRefcounts = takeBool(bag, "lazy-refcounts") ?? fromImage;
   if (lazyRefcounts && header.version < 3) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level");
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level",
+    );
   }
   const unmap = context.flags.unmap;
   takeCleanInterval(bag);
@@ -73,7 +108,8 @@ function takeCleanInterval(bag: Record<string, unknown>): void {
   const value = take(bag, "cache-clean-interval");
   if (value === undefined || value === null) return;
   const seconds = Number(value);
-  if (!Number.isInteger(seconds)) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'cache-clean-interval' expects a number");
+  if (!Number.isInteger(seconds))
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'cache-clean-interval' expects a number");
   if (seconds < 0 || seconds > 0xffffffff) throw new BlockError("ERR_INVALID_ARGUMENT", "Cache clean interval too big");
 }
 
@@ -98,25 +134,40 @@ function takeOverlap(bag: Record<string, unknown>): ReadonlySet<MetadataKind> {
 }
 
 /** Bytes of the caches: as asked for, else what it takes to map the whole image, within limits. */
-export function takeCacheSizes(bag: Record<string, unknown>, header: Header, clusterSize: number, budget: number): { l2CacheSize: number; refcountCacheSize: number; sliceSize: number } {
+export function takeCacheSizes(
+  bag: Record<string, unknown>,
+  header: Header,
+  clusterSize: number,
+  budget: number,
+): { l2CacheSize: number; refcountCacheSize: number; sliceSize: number } {
   const both = takeSize(bag, "cache-size");
   let l2 = takeSize(bag, "l2-cache-size");
   let refcount = takeSize(bag, "refcount-cache-size");
   const sliceSize = takeSize(bag, "l2-cache-entry-size") ?? Math.min(clusterSize, 64 * KiB);
   if (sliceSize < 512 || sliceSize > clusterSize || !isPowerOfTwo(sliceSize)) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", `L2 cache entry size must be a power of two between 512 and the cluster size (${clusterSize})`);
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      `L2 cache entry size must be a power of two between 512 and the cluster size (${clusterSize})`,
+    );
   }
   if (both !== undefined) {
     if (l2 !== undefined && refcount !== undefined) {
-      throw new BlockError("ERR_INVALID_ARGUMENT", "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time");
+      throw new BlockError(
+        "ERR_INVALID_ARGUMENT",
+        "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time",
+      );
     }
     if (l2 !== undefined && l2 > both) throw new BlockError("ERR_INVALID_ARGUMENT", "l2-cache-size may not exceed cache-size");
-    if (refcount !== undefined && refcount > both) throw new BlockError("ERR_INVALID_ARGUMENT", "refcount-cache-size may not exceed cache-size");
-    if (l2 === undefined) l2 = refcount === undefined ? both - Math.min(MIN_REFCOUNT_CLUSTERS * clusterSize, both / 2) : both - refcount;
+    if (refcount !== undefined && refcount > both)
+      throw new BlockError("ERR_INVALID_ARGUMENT", "refcount-cache-size may not exceed cache-size");
+    if (l2 === undefined)
+      l2 = refcount === undefined ? both - Math.min(MIN_REFCOUNT_CLUSTERS * clusterSize, both / 2) : both - refcount;
     refcount ??= both - l2;
   }
-  if (l2 !== undefined && l2 / sliceSize > MAX_CACHE_ENTRIES) throw new BlockError("ERR_INVALID_ARGUMENT", "L2 cache size too big");
-  if (refcount !== undefined && refcount / clusterSize > MAX_CACHE_ENTRIES) throw new BlockError("ERR_INVALID_ARGUMENT", "Refcount cache size too big");
+  if (l2 !== undefined && l2 / sliceSize > MAX_CACHE_ENTRIES)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "L2 cache size too big");
+  if (refcount !== undefined && refcount / clusterSize > MAX_CACHE_ENTRIES)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Refcount cache size too big");
   // What it takes to map the whole image, within limits.
   const entry = header.incompatible.lo & 16 ? 16 : 8;
   const whole = Math.ceil(header.size / clusterSize) * entry;

@@ -132,7 +132,8 @@ export class OverlapGuard {
     if (checked("active-l1") && hits(header.l1Offset, image.l1.length)) return "active-l1";
     if (checked("refcount-table") && hits(header.reftableOffset, header.reftableClusters * clusterSize)) return "refcount-table";
     if (checked("snapshot-table") && hits(header.snapshotsOffset, options.snapshotTableSize)) return "snapshot-table";
-    if (checked("inactive-l1") && this.#snapshots.some(({ l1Offset, l1Entries }) => hits(l1Offset, l1Entries * 8))) return "inactive-l1";
+    if (checked("inactive-l1") && this.#snapshots.some(({ l1Offset, l1Entries }) => hits(l1Offset, l1Entries * 8)))
+      return "inactive-l1";
     if (checked("active-l2") && hitsAny(this.#active())) return "active-l2";
     if (checked("refcount-block") && image.allocator.blockInRange(start, end)) return "refcount-block";
     if (checked("inactive-l2") && this.#inactiveL2 !== null && hitsAny(this.#inactiveL2)) return "inactive-l2";

@@ -2,7 +2,19 @@
 import { encodeText } from "../../base/bytes.js";
 import { BlockError, prefixError, strerror, toBlockError } from "../../base/error.js";
 import type { OpenContext } from "../../block/context.js";
-import type { BackingLink, BitmapStore, BlockDriverInfo, Driver, MappedImpl, Miss, SnapshotVerbs, SpecialExtent, TruncateOptions, WriteFlags, WritePlan } from "../../block/driver.js";
+import type {
+  BackingLink,
+  BitmapStore,
+  BlockDriverInfo,
+  Driver,
+  MappedImpl,
+  Miss,
+  SnapshotVerbs,
+  SpecialExtent,
+  TruncateOptions,
+  WriteFlags,
+  WritePlan,
+} from "../../block/driver.js";
 import { debugEvent } from "../../block/debug.js";
 import type { ExtentList } from "../../block/extent.js";
 import { readBytes, writeGrow } from "../../block/io.js";
@@ -197,7 +209,12 @@ function flushFailure(image: Qcow2, error: unknown): BlockError {
   if (image.l2.isDirty || image.l1IsDirty) lines.push(`Failed to flush the L2 table cache: ${reason}`);
   if (image.allocator.isDirty) lines.push(`Failed to flush the refcount block cache: ${reason}`);
   if (lines.length === 0) return cause;
-  return new BlockError(cause.code, lines.join("\n"), { errno: cause.errno, node: image.node.nodeName, operation: "inactivate", cause });
+  return new BlockError(cause.code, lines.join("\n"), {
+    errno: cause.errno,
+    node: image.node.nodeName,
+    operation: "inactivate",
+    cause,
+  });
 }
 
 // eslint-disable-next-line require-yield
@@ -205,13 +222,19 @@ function* nothing(): Op<void> {}
 
 function refuseBackingFile(image: Qcow2, name: string): void {
   if (image.hasDataFile && (image.header.autoclear.lo & Autoclear.rawDataFile) !== 0) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "Backing file and data-file-raw cannot be used at the same time", { errno: "EINVAL" });
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Backing file and data-file-raw cannot be used at the same time", {
+      errno: "EINVAL",
+    });
   }
-  if (encodeText(name).length > MAX_BACKING_NAME) throw new BlockError("ERR_INVALID_ARGUMENT", "Backing file name too long", { errno: "EINVAL" });
+  if (encodeText(name).length > MAX_BACKING_NAME)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Backing file name too long", { errno: "EINVAL" });
 }
 
 function compressionRefused(image: Qcow2): BlockError {
-  return new BlockError("ERR_UNSUPPORTED", "Compression and encryption not supported at the same time", { errno: "ENOTSUP", node: image.node.nodeName });
+  return new BlockError("ERR_UNSUPPORTED", "Compression and encryption not supported at the same time", {
+    errno: "ENOTSUP",
+    node: image.node.nodeName,
+  });
 }
 
 /** The state behind a qcow2 node: for the modules of this folder and their tests. */
@@ -331,7 +354,10 @@ function* openSnapshots(image: Qcow2): Op<Snapshots> {
 
 function* repairDirty(impl: Qcow2Impl): Op<void> {
   const { environment } = impl.image.node;
-  const result = yield* checkImage(impl.image, { fix: "all", report: (problem) => (environment.notice ?? environment.warn)(problem.text) });
+  const result = yield* checkImage(impl.image, {
+    fix: "all",
+    report: (problem) => (environment.notice ?? environment.warn)(problem.text),
+  });
   if ((result.corruptions ?? 0) > 0 || result["check-errors"] > 0) {
     throw new BlockError("ERR_CORRUPT", `Could not repair dirty image '${imageName(impl.image.node)}'`, { errno: "EIO" });
   }

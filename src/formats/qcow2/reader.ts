@@ -58,7 +58,10 @@ function* openReader(context: OpenContext): Op<MappedImpl> {
   checkTables(header, false);
   yield* openData(context, header);
   if (header.cryptMethod !== CryptMethod.none) {
-    throw new BlockError("ERR_UNSUPPORTED", "Encrypted images need the full qcow2 driver", { errno: "ENOTSUP", hint: "Pass `qcow2` instead of `qcow2Reader`." });
+    throw new BlockError("ERR_UNSUPPORTED", "Encrypted images need the full qcow2 driver", {
+      errno: "ENOTSUP",
+      hint: "Pass `qcow2` instead of `qcow2Reader`.",
+    });
   }
   const sizes = takeCacheSizes(context.options, header, 2 ** header.clusterBits, context.environment.memoryBudget);
   delete context.options["cache-clean-interval"];
@@ -67,7 +70,11 @@ function* openReader(context: OpenContext): Op<MappedImpl> {
   const l2Region = plan.add("l2-cache", sizes.l2CacheSize);
   const l1 = yield* readBytes(node.file, header.l1Offset, header.l1Entries * 8);
   const image = new Qcow2View(node, header, context.environment.codecs, plan.create(), scan, sizes.sliceSize, l1);
-  image.l2 = new TableCache(image.kernel, l2Region, sizes.sliceSize, () => node.file, { write: nothing, beforeWrite: nothing, makeRoom: nothing });
+  image.l2 = new TableCache(image.kernel, l2Region, sizes.sliceSize, () => node.file, {
+    write: nothing,
+    beforeWrite: nothing,
+    makeRoom: nothing,
+  });
   node.filename = "";
   return new Qcow2Reader(image);
 }

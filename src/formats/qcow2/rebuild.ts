@@ -40,7 +40,7 @@ export function* rebuildRefcounts(census: Census, used: number): Op<void> {
     yield* census.count(window, false);
     state.quiet = false;
     const stop = Math.min(window.base + window.count, end);
-    for (let cluster = window.base; cluster < stop; ) {
+    for (let cluster = window.base; cluster < stop;) {
       const blockEnd = (block + 1) * blockEntries;
       const until = Math.min(stop, blockEnd);
       while (cluster < until) {
@@ -72,7 +72,10 @@ export function* rebuildRefcounts(census: Census, used: number): Op<void> {
     last = needed;
   }
   if (table * size > MAX_REFTABLE_BYTES) {
-    throw new BlockError("ERR_TOO_LARGE", "ERROR allocating reftable: File too large", { errno: "EFBIG", node: image.node.nodeName });
+    throw new BlockError("ERR_TOO_LARGE", "ERROR allocating reftable: File too large", {
+      errno: "EFBIG",
+      node: image.node.nodeName,
+    });
   }
   for (; block <= last; block++) {
     const from = Math.max(end, block * blockEntries);
@@ -109,5 +112,8 @@ function clearOf(census: Census, used: number): number {
     const behind = table + image.header.reftableClusters;
     end = table <= end + most && behind > end ? behind : end + 1;
   }
-  throw new BlockError("ERR_CORRUPT", "ERROR allocating reftable: the image's tables point everywhere behind its end", { errno: "EIO", node: image.node.nodeName });
+  throw new BlockError("ERR_CORRUPT", "ERROR allocating reftable: the image's tables point everywhere behind its end", {
+    errno: "EIO",
+    node: image.node.nodeName,
+  });
 }

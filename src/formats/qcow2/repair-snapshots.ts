@@ -16,7 +16,8 @@ export function* repairSnapshotTable(state: CheckState, snapshots: CheckedSnapsh
   const oldView = viewOf(old);
   const entries = parseEntries(state, old, image.header.snapshotCount) ?? [];
   let length = 0;
-  for (const { at, end, extra } of entries) length = alignUp(length, 8) + (end - at) + (extra < NEEDED_EXTRA ? FULL_EXTRA - extra : 0);
+  for (const { at, end, extra } of entries)
+    length = alignUp(length, 8) + (end - at) + (extra < NEEDED_EXTRA ? FULL_EXTRA - extra : 0);
   const table = new Uint8Array(length);
   const view = viewOf(table);
   let to = 0;

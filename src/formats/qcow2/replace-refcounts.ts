@@ -57,7 +57,7 @@ class Old {
   /** Calls `use` with every cluster in [from, to) that has references, and their number. */
   *each(from: number, to: number, use: (cluster: number, count: number) => void): Op<void> {
     const { kernel } = this;
-    for (let at = from; at < to; ) {
+    for (let at = from; at < to;) {
       const block = Math.floor(at / this.perBlock);
       const end = Math.min(to, (block + 1) * this.perBlock);
       const offset = this.blocks[block] ?? 0;
@@ -87,7 +87,7 @@ class Old {
 export function* replaceRefcounts(image: Qcow2, order: number, progress: Progress = () => {}): Op<void> {
   const size = image.clusterSize;
   const perBlock = (size * 8) / 2 ** order;
-  const most = order === 6 ? Infinity : 2 ** 2 ** order - 1;
+  const most = order === 6 ? Infinity : 2 ** (2 ** order) - 1;
   const old = new Old(image);
   const steps = old.blocks.length;
   /** QEMU counts walks over the old table: to find out what is needed, to see that it is enough, to write. */
@@ -113,7 +113,11 @@ export function* replaceRefcounts(image: Qcow2, order: number, progress: Progres
     for (;;) {
       const table = divCeil((maxOf(needed) + 1) * 8, size);
       if (table * size > MAX_REFTABLE_BYTES) {
-        throw new BlockError("ERR_TOO_LARGE", "This operation would make the refcount table grow beyond the maximum size supported by QEMU, aborting", { errno: "ENOTSUP" });
+        throw new BlockError(
+          "ERR_TOO_LARGE",
+          "This operation would make the refcount table grow beyond the maximum size supported by QEMU, aborting",
+          { errno: "ENOTSUP" },
+        );
       }
       const enough = room >= needed.size + table;
       // From the second look on QEMU shows another walk; one that finds too little makes for one more.
@@ -130,7 +134,8 @@ export function* replaceRefcounts(image: Qcow2, order: number, progress: Progres
       room = wanted;
       needed = new Set(used);
       const first = offset / size;
-      for (let block = Math.floor(first / perBlock); block <= Math.floor((first + room - 1) / perBlock); block++) needed.add(block);
+      for (let block = Math.floor(first / perBlock); block <= Math.floor((first + room - 1) / perBlock); block++)
+        needed.add(block);
     }
     yield* image.checkOverlap(offset, room * size, null);
     yield* image.allocator.writeBack();
@@ -138,9 +143,15 @@ export function* replaceRefcounts(image: Qcow2, order: number, progress: Progres
     old.refresh();
 
     // 3. Writing.
-    const table = yield* write(image, old, order, needed, offset, room, (done, total) => progress(walk * total + done, (walk + 1) * total));
+    const table = yield* write(image, old, order, needed, offset, room, (done, total) =>
+      progress(walk * total + done, (walk + 1) * total),
+    );
     yield* image.barrier();
-    yield* image.updateHeader({ reftableOffset: table.offset, reftableClusters: table.bytes.length / size, refcountOrder: order });
+    yield* image.updateHeader({
+      reftableOffset: table.offset,
+      reftableClusters: table.bytes.length / size,
+      refcountOrder: order,
+    });
     room = 0;
     yield* image.barrier();
     image.refblocks.dropAll();

@@ -51,7 +51,8 @@ function* grow(image: Qcow2, old: number, size: number, preallocation: Prealloca
   if (preallocation === "off") {
     // The raw file is the disk; another one need not be longer than its last cluster, but is, as QEMU makes it.
     const isRaw = (image.header.autoclear.lo & Autoclear.rawDataFile) !== 0;
-    if (image.hasDataFile && (isRaw || image.dataFile.size < size)) yield* truncate(image.dataFile, size, { preallocation: "off" });
+    if (image.hasDataFile && (isRaw || image.dataFile.size < size))
+      yield* truncate(image.dataFile, size, { preallocation: "off" });
   } else {
     yield* preallocate(image, old, size, preallocation);
   }
@@ -127,7 +128,7 @@ function* preallocate(image: Qcow2, old: number, size: number, mode: Preallocati
   if (image.hasDataFile) {
     yield* truncate(image.dataFile, size, { preallocation: mode === "metadata" ? "off" : mode });
   }
-  for (let at = alignDown(old, image.clusterSize); at < size; ) {
+  for (let at = alignDown(old, image.clusterSize); at < size;) {
     const stop = Math.min(alignUp(size, image.clusterSize), alignDown(at, image.sliceCoverage) + image.sliceCoverage);
     const release = yield* image.lock.acquire();
     try {
@@ -162,15 +163,21 @@ function* preallocateSlice(image: Qcow2, at: number, stop: number, mode: Preallo
     while (cluster + count * size < stop && free(cluster + count * size)) count++;
     const host = image.hasDataFile ? cluster : yield* image.allocator.allocate(count);
     // What the file held there before must not appear: space inside the file is cleared.
-    if (!image.hasDataFile && host < image.file.size) yield* zeroGrow(image.file, host, Math.min(count * size, image.file.size - host));
+    if (!image.hasDataFile && host < image.file.size)
+      yield* zeroGrow(image.file, host, Math.min(count * size, image.file.size - host));
     // No entry on disk points behind the end of the file.
     const behind = host + count * size;
-    if (!image.hasDataFile && behind > image.file.size) yield* truncate(image.file, behind, { preallocation: mode === "metadata" ? "off" : mode });
+    if (!image.hasDataFile && behind > image.file.size)
+      yield* truncate(image.file, behind, { preallocation: mode === "metadata" ? "off" : mode });
     image.barrierNeeded = true;
     const again = yield* sliceForWrite(image, cluster);
     for (let i = 0; i < count; i++) {
       const stored = image.extended && mode === "metadata" ? 0 : 0xffffffff;
-      writeEntry(image, again, image.sliceIndex(cluster) + i, { host: host + i * size, copied: true, allocated: image.extended ? stored : 0 });
+      writeEntry(image, again, image.sliceIndex(cluster) + i, {
+        host: host + i * size,
+        copied: true,
+        allocated: image.extended ? stored : 0,
+      });
     }
     end = Math.max(end, host + count * size);
     cluster += count * size;
@@ -198,7 +205,8 @@ function* shrink(image: Qcow2, size: number, options: TruncateOptions): Op<void>
   } finally {
     release();
   }
-  if (image.hasDataFile && (image.header.autoclear.lo & Autoclear.rawDataFile) !== 0) yield* truncate(image.dataFile, size, { preallocation: "off" });
+  if (image.hasDataFile && (image.header.autoclear.lo & Autoclear.rawDataFile) !== 0)
+    yield* truncate(image.dataFile, size, { preallocation: "off" });
 }
 
 /** Lets go of every cluster and L2 table behind guest offset `from`. */
@@ -249,4 +257,3 @@ export function* trimFile(image: Qcow2): Op<void> {
   const end = yield* endOfUse(image);
   if (end < image.file.size) yield* truncate(image.file, end, { preallocation: "off" });
 }
-

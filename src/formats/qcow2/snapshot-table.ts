@@ -60,7 +60,8 @@ function entryAt(table: Uint8Array, at: number, index: number): Uint8Array | nul
   if (at + ENTRY > table.length) return null;
   const view = viewOf(table);
   const extra = view.getUint32(at + 36);
-  if (extra > MAX_EXTRA) throw new BlockError("ERR_CORRUPT", `Too much extra metadata in snapshot table entry ${index}`, { offset: at });
+  if (extra > MAX_EXTRA)
+    throw new BlockError("ERR_CORRUPT", `Too much extra metadata in snapshot table entry ${index}`, { offset: at });
   const end = at + ENTRY + extra + view.getUint16(at + 12) + view.getUint16(at + 14);
   return end > table.length ? null : table.slice(at, end);
 }
@@ -98,7 +99,8 @@ export interface NewSnapshot {
 export function newSnapshot(given: NewSnapshot): Snapshot {
   const id = encodeText(given.id);
   const name = encodeText(given.name);
-  if (id.length > 0xffff || name.length > 0xffff) throw new BlockError("ERR_INVALID_ARGUMENT", "The name of the snapshot is too long");
+  if (id.length > 0xffff || name.length > 0xffff)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "The name of the snapshot is too long");
   const bytes = new Uint8Array(ENTRY + EXTRA + id.length + name.length);
   const view = viewOf(bytes);
   writeU64BE(view, 0, given.l1Offset);

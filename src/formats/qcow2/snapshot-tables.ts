@@ -26,7 +26,8 @@ export class FreedRuns {
 /** Reads an L2 table into `into` (one cluster). */
 export function* readTable(image: Qcow2, offset: number, into: Uint8Array): Op<void> {
   if (offset % image.clusterSize !== 0) throw image.corruption(`L2 table offset 0x${offset.toString(16)} unaligned`, offset);
-  if (offset >= image.file.size) throw image.corruption(`L2 table offset 0x${offset.toString(16)} lies behind the end of the image file`, offset);
+  if (offset >= image.file.size)
+    throw image.corruption(`L2 table offset 0x${offset.toString(16)} lies behind the end of the image file`, offset);
   yield* readPadded(image.file, into, offset);
 }
 
@@ -153,8 +154,11 @@ export function* placeFresh(image: Qcow2, bytes: number): Op<number> {
 
 /** The L1 table of a snapshot, after its place and size were judged. */
 export function checkSnapshotL1(image: Qcow2, snapshot: { l1Offset: number; l1Entries: number }, most: number): void {
-  const bad = (text: string): BlockError => new BlockError("ERR_CORRUPT", text, { errno: "EINVAL", node: image.node.nodeName, offset: snapshot.l1Offset });
-  if (snapshot.l1Entries * 8 > most) throw new BlockError("ERR_TOO_LARGE", "Snapshot L1 table too large", { errno: "EFBIG", node: image.node.nodeName });
-  if (snapshot.l1Offset % image.clusterSize !== 0 || !Number.isFinite(snapshot.l1Offset)) throw bad("Snapshot L1 table offset invalid");
+  const bad = (text: string): BlockError =>
+    new BlockError("ERR_CORRUPT", text, { errno: "EINVAL", node: image.node.nodeName, offset: snapshot.l1Offset });
+  if (snapshot.l1Entries * 8 > most)
+    throw new BlockError("ERR_TOO_LARGE", "Snapshot L1 table too large", { errno: "EFBIG", node: image.node.nodeName });
+  if (snapshot.l1Offset % image.clusterSize !== 0 || !Number.isFinite(snapshot.l1Offset))
+    throw bad("Snapshot L1 table offset invalid");
   if (snapshot.l1Entries > 0 && snapshot.l1Offset >= image.file.size) throw bad("Snapshot L1 table offset invalid");
 }

@@ -73,15 +73,20 @@ export class Snapshots implements SnapshotVerbs {
 
   #find(wanted: SnapshotInfo): Snapshot {
     const found = this.#snapshots.find(({ id, name }) => id === wanted.id && name === wanted.name);
-    if (found === undefined) throw new BlockError("ERR_NOT_FOUND", "Can't find the snapshot", { errno: "ENOENT", node: this.#image.node.nodeName });
+    if (found === undefined)
+      throw new BlockError("ERR_NOT_FOUND", "Can't find the snapshot", { errno: "ENOENT", node: this.#image.node.nodeName });
     return found;
   }
 
   // ---- the operations -----------------------------------------------------------------------------------------------
 
-  *create(name: string, state: { vmStateSize: number; dateSec: number; dateNsec: number; vmClockNsec: number; icount?: number }): Op<void> {
+  *create(
+    name: string,
+    state: { vmStateSize: number; dateSec: number; dateNsec: number; vmClockNsec: number; icount?: number },
+  ): Op<void> {
     this.#refuseDataFile();
-    if (this.#snapshots.length >= MAX_SNAPSHOTS) throw errnoError("EFBIG", "There are too many snapshots", { node: this.#image.node.nodeName });
+    if (this.#snapshots.length >= MAX_SNAPSHOTS)
+      throw errnoError("EFBIG", "There are too many snapshots", { node: this.#image.node.nodeName });
     const image = this.#image;
     yield* this.#change(function* (this: Snapshots): Op<Outcome> {
       const { header, l1, clusterSize } = image;
@@ -140,7 +145,8 @@ export class Snapshots implements SnapshotVerbs {
     const found = this.#find(snapshot);
     const entries = Math.max(found.l1Entries, divCeil(found.diskSize, image.l2Coverage));
     checkSnapshotL1(image, found, MAX_L1_BYTES);
-    if (!(entries * 8 <= MAX_L1_BYTES)) throw new BlockError("ERR_TOO_LARGE", "The snapshot's disk is too large", { errno: "EFBIG", node: image.node.nodeName });
+    if (!(entries * 8 <= MAX_L1_BYTES))
+      throw new BlockError("ERR_TOO_LARGE", "The snapshot's disk is too large", { errno: "EFBIG", node: image.node.nodeName });
     // They would not hear of what changes.
     if (image.node.bitmaps.length > 0) {
       throw new BlockError("ERR_UNSUPPORTED", "Device has active dirty bitmaps", { errno: "ENOTSUP", node: image.node.nodeName });
@@ -196,12 +202,17 @@ export class Snapshots implements SnapshotVerbs {
       const old = yield* readBytes(image.file, found.l1Offset, found.l1Entries * 8);
       // Space for every active table whose flags may change, before any reference is taken away.
       const places = new Float64Array(image.l1Entries);
-      for (let index = 0; index < image.l1Entries; index++) if (image.l2Offset(index) !== 0) places[index] = yield* placeFresh(image, clusterSize);
+      for (let index = 0; index < image.l1Entries; index++)
+        if (image.l2Offset(index) !== 0) places[index] = yield* placeFresh(image, clusterSize);
       const at = yield* placeFresh(image, image.l1.length);
       const free: Outcome["free"] = [];
-      const outcome = yield* this.#withTable(this.#snapshots.filter((other) => other !== found), free);
+      const outcome = yield* this.#withTable(
+        this.#snapshots.filter((other) => other !== found),
+        free,
+      );
       yield* updateReferences(image, viewOf(old), -1, outcome.freed);
-      if (old.length > 0) yield* updateRun(image, found.l1Offset / clusterSize, divCeil(old.length, clusterSize), -1, outcome.freed);
+      if (old.length > 0)
+        yield* updateRun(image, found.l1Offset / clusterSize, divCeil(old.length, clusterSize), -1, outcome.freed);
       const l1 = image.l1.slice();
       if (yield* this.#adjustActive(viewOf(l1), places, free)) {
         yield* writeFresh(image, at, l1);
@@ -343,7 +354,10 @@ export class Snapshots implements SnapshotVerbs {
       // Somebody still reads what is to be freed: let him go on.
       yield* pause();
     }
-    throw new BlockError("ERR_BUSY", "The image is being read by requests that do not end", { errno: "EBUSY", node: image.node.nodeName });
+    throw new BlockError("ERR_BUSY", "The image is being read by requests that do not end", {
+      errno: "EBUSY",
+      node: image.node.nodeName,
+    });
   }
 
   *#replace(prepare: (this: Snapshots) => Op<Outcome>): Op<FreedRuns> {

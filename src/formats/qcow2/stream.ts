@@ -34,7 +34,8 @@ export function* planQcow2Stream(context: StreamContext): Op<StreamPlan> {
 }
 
 function refuse(settings: CreateSettings): void {
-  const no = (what: string): BlockError => new BlockError("ERR_UNSUPPORTED", `An image with ${what} cannot be written to a stream`, { errno: "ENOTSUP" });
+  const no = (what: string): BlockError =>
+    new BlockError("ERR_UNSUPPORTED", `An image with ${what} cannot be written to a stream`, { errno: "ENOTSUP" });
   if (settings.backingFile !== null) throw no("a backing file");
   if (settings.dataFile !== null) throw no("an external data file");
   if (settings.encryption !== null) throw no("encryption");
@@ -67,7 +68,11 @@ class Runs {
         return;
       }
     }
-    if (this.count === MAX_RUNS) throw new BlockError("ERR_TOO_LARGE", "The source is too fragmented to be written to a stream (try using a larger cluster size)");
+    if (this.count === MAX_RUNS)
+      throw new BlockError(
+        "ERR_TOO_LARGE",
+        "The source is too fragmented to be written to a stream (try using a larger cluster size)",
+      );
     if (this.count * 2 === this.#items.length) {
       const larger = new Float64Array(this.#items.length * 2);
       larger.set(this.#items);
@@ -82,7 +87,7 @@ class Runs {
 
 function* findRuns(source: StreamSource, size: number, clusterSize: number): Op<Runs> {
   const runs = new Runs();
-  for (let at = 0; at < size; ) {
+  for (let at = 0; at < size;) {
     const { length, data } = yield* source.status(at, Math.min(MAX_STATUS, size - at));
     if (data) runs.add(Math.floor(at / clusterSize), Math.ceil((at + length) / clusterSize));
     at += length;

@@ -87,7 +87,9 @@ export class Qcow2View implements MapState {
   /** Offset of the L2 table of an L1 entry; 0 when there is none. */
   l2Offset(index: number): number {
     if (index >= this.l1Entries) return 0;
-    return (this.l1View.getUint32(index * 8) & OFFSET_HI) * 4294967296 + ((this.l1View.getUint32(index * 8 + 4) & OFFSET_LO) >>> 0);
+    return (
+      (this.l1View.getUint32(index * 8) & OFFSET_HI) * 4294967296 + ((this.l1View.getUint32(index * 8 + 4) & OFFSET_LO) >>> 0)
+    );
   }
 
   /** Offset in the image file of the slice of L2 table `l2Offset` that covers `guest`. */

@@ -39,7 +39,8 @@ export function* writeVmState(image: Qcow2, impl: MappedImpl, bytes: Uint8Array,
     const whole = new Uint8Array(to - from);
     if (offset > from) yield* readVmState(image, impl, whole.subarray(0, image.clusterSize), from);
     const last = to - image.clusterSize;
-    if (offset + bytes.length < to && (last > from || offset === from)) yield* readVmState(image, impl, whole.subarray(last - from), last);
+    if (offset + bytes.length < to && (last > from || offset === from))
+      yield* readVmState(image, impl, whole.subarray(last - from), last);
     whole.set(bytes, offset - from);
     yield* writeLeased(image.node, impl, whole, start + from);
   } finally {
@@ -49,7 +50,7 @@ export function* writeVmState(image: Qcow2, impl: MappedImpl, bytes: Uint8Array,
 
 function* readVmState(image: Qcow2, impl: MappedImpl, into: Uint8Array, offset: number): Op<void> {
   const list = new ExtentList();
-  for (let at = 0; at < into.length; ) {
+  for (let at = 0; at < into.length;) {
     list.clear();
     const miss = mapVmState(image, offset + at, into.length - at, list);
     for (let i = 0; i < list.count; i++) {

@@ -23,7 +23,11 @@ export function* prepareWrite(image: Qcow2, offset: number, length: number): Op<
   try {
     yield* image.markCorrupt();
     yield* image.beginModifying();
-    const end = Math.min(offset + length, alignDown(offset, image.sliceCoverage) + image.sliceCoverage, alignDown(offset, image.clusterSize) + PLAN_LIMIT);
+    const end = Math.min(
+      offset + length,
+      alignDown(offset, image.sliceCoverage) + image.sliceCoverage,
+      alignDown(offset, image.clusterSize) + PLAN_LIMIT,
+    );
     const plan: WritePlan = { length: end - offset, pieces: [] };
     const pieces: FreshPiece[] = [];
     try {
@@ -52,7 +56,11 @@ function* planRange(image: Qcow2, offset: number, end: number, pieces: FreshPiec
     const own = host >= 0;
     // All clusters of one kind that follow: our own as far as they are in a row, or those that need space, which get it in one run.
     let index = from + 1;
-    while (index < limit && (own ? ownHost(image, pointer, index) === host + (index - from) * size : ownHost(image, pointer, index) < 0)) index++;
+    while (
+      index < limit &&
+      (own ? ownHost(image, pointer, index) === host + (index - from) * size : ownHost(image, pointer, index) < 0)
+    )
+      index++;
     const count = index - from;
     const stop = Math.min(end, first + count * size);
     if (own) {
@@ -97,7 +105,8 @@ function isOwn(image: Qcow2, entry: Entry): boolean {
 function planInPlace(image: Qcow2, entry: Entry, at: number, stop: number, pieces: FreshPiece[]): void {
   const within = at % image.clusterSize;
   const unit = image.subclusterSize;
-  const stored = (guest: number): boolean => (image.extended ? ((entry.allocated >>> Math.floor((guest % image.clusterSize) / unit)) & 1) !== 0 : entry.kind === "data");
+  const stored = (guest: number): boolean =>
+    image.extended ? ((entry.allocated >>> Math.floor((guest % image.clusterSize) / unit)) & 1) !== 0 : entry.kind === "data";
   // Edges that have no content of their own yet are filled up to their (sub)cluster.
   const from = stored(at) ? at : alignDown(at, unit);
   const to = stored(stop - 1) ? stop : alignUp(stop, unit);
@@ -105,7 +114,13 @@ function planInPlace(image: Qcow2, entry: Entry, at: number, stop: number, piece
   for (let guest = at; guest < stop && !fresh; guest = alignDown(guest, unit) + unit) fresh = !stored(guest);
   const host = entry.host + within - (at - from);
   const last = pieces[pieces.length - 1];
-  if (last !== undefined && last.fresh === fresh && !last.allocated && last.start + last.length === from && last.host + last.length === host) {
+  if (
+    last !== undefined &&
+    last.fresh === fresh &&
+    !last.allocated &&
+    last.start + last.length === from &&
+    last.host + last.length === host
+  ) {
     last.length += to - from;
     return;
   }
@@ -132,7 +147,14 @@ function* planFresh(image: Qcow2, at: number, stop: number, first: number, clust
     const head = edgeStart(image, readEntry(image, pointer, image.sliceIndex(cluster)), from, cluster);
     const lastCluster = cluster + (got - 1) * size;
     const tail = edgeEnd(image, readEntry(image, pointer, image.sliceIndex(lastCluster)), to, lastCluster + size);
-    pieces.push({ start: head, length: tail - head, file: image.dataFile, host: host + (head - cluster), fresh: true, allocated: !image.hasDataFile });
+    pieces.push({
+      start: head,
+      length: tail - head,
+      file: image.dataFile,
+      host: host + (head - cluster),
+      fresh: true,
+      allocated: !image.hasDataFile,
+    });
     cluster += got * size;
     left -= got;
   }
@@ -163,13 +185,19 @@ export function* commitWrite(image: Qcow2, plan: WritePlan): Op<void> {
 function* linkPiece(image: Qcow2, piece: FreshPiece): Op<void> {
   const size = image.clusterSize;
   const end = piece.start + piece.length;
-  for (let cluster = alignDown(piece.start, size); cluster < end; ) {
+  for (let cluster = alignDown(piece.start, size); cluster < end;) {
     const pointer = yield* sliceForWrite(image, cluster);
     // Nothing yields below: the table stays where it is to the end of its slice.
     const stop = Math.min(end, alignDown(cluster, image.sliceCoverage) + image.sliceCoverage);
     let index = image.sliceIndex(cluster);
     if (!image.extended && piece.allocated) {
-      const count = writeNewEntries(image, pointer, index, Math.ceil((stop - cluster) / size), piece.host + (cluster - piece.start));
+      const count = writeNewEntries(
+        image,
+        pointer,
+        index,
+        Math.ceil((stop - cluster) / size),
+        piece.host + (cluster - piece.start),
+      );
       index += count;
       cluster += count * size;
     }
@@ -180,9 +208,18 @@ function* linkPiece(image: Qcow2, piece: FreshPiece): Op<void> {
 function linkCluster(image: Qcow2, piece: FreshPiece, pointer: number, index: number, cluster: number): void {
   const old = readEntry(image, pointer, index);
   const host = piece.host + (cluster - piece.start);
-  const written = subclusterMask(image, Math.max(piece.start, cluster) - cluster, Math.min(piece.start + piece.length, cluster + image.clusterSize) - cluster);
+  const written = subclusterMask(
+    image,
+    Math.max(piece.start, cluster) - cluster,
+    Math.min(piece.start + piece.length, cluster + image.clusterSize) - cluster,
+  );
   if (!piece.allocated && isOwn(image, old)) {
-    writeEntry(image, pointer, index, { host: old.host, copied: true, allocated: old.allocated | written, zeros: old.zeros & ~written });
+    writeEntry(image, pointer, index, {
+      host: old.host,
+      copied: true,
+      allocated: old.allocated | written,
+      zeros: old.zeros & ~written,
+    });
     return;
   }
   const keepBits = image.extended && old.kind !== "compressed" && old.kind !== "data";

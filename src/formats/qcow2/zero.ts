@@ -32,7 +32,10 @@ export function* zeroRange(image: Qcow2, offset: number, length: number, flags: 
       const old = readEntry(image, pointer, index);
       if (stop - at === image.clusterSize) zeroCluster(image, pointer, index, old, flags.mayUnmap === true);
       else if (old.kind !== "compressed") zeroSubclusters(image, pointer, index, old, at, stop);
-      else throw new BlockError("ERR_UNSUPPORTED", "Subclusters of a compressed cluster cannot be zeroed alone", { errno: "ENOTSUP" });
+      else
+        throw new BlockError("ERR_UNSUPPORTED", "Subclusters of a compressed cluster cannot be zeroed alone", {
+          errno: "ENOTSUP",
+        });
       at = stop;
     }
   } finally {
@@ -56,7 +59,12 @@ function zeroSubclusters(image: Qcow2, pointer: number, index: number, old: Entr
   const first = (at % image.clusterSize) / image.subclusterSize;
   const count = Math.ceil((stop - at) / image.subclusterSize);
   const mask = (((count >= 32 ? 0xffffffff : (1 << count) - 1) << first) & 0xffffffff) >>> 0;
-  writeEntry(image, pointer, index, { host: old.host, copied: old.copied, allocated: (old.allocated & ~mask) >>> 0, zeros: (old.zeros | mask) >>> 0 });
+  writeEntry(image, pointer, index, {
+    host: old.host,
+    copied: old.copied,
+    allocated: (old.allocated & ~mask) >>> 0,
+    zeros: (old.zeros | mask) >>> 0,
+  });
 }
 
 /** Guest range aligned to clusters or reaching the end of the image. */

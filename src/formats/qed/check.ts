@@ -52,13 +52,22 @@ class QedCheck {
     let shared = 0;
     for (let i = 0; i < clusters; i++) if (!this.used.add(first + i)) shared++;
     this.corruptions += shared;
-    if (shared > 0) this.options.report({ severity: "corruption", text: `ERROR ${what} at offset 0x${offset.toString(16)} is used more than once`, offset });
+    if (shared > 0)
+      this.options.report({
+        severity: "corruption",
+        text: `ERROR ${what} at offset 0x${offset.toString(16)} is used more than once`,
+        offset,
+      });
     return shared === 0;
   }
 
   /** An entry that points nowhere: removed when fixing. */
   badEntry(text: string, offset: number): void {
-    this.options.report({ severity: this.fix ? "repair" : "corruption", text: `${this.fix ? "Repairing" : "ERROR"} ${text}`, offset });
+    this.options.report({
+      severity: this.fix ? "repair" : "corruption",
+      text: `${this.fix ? "Repairing" : "ERROR"} ${text}`,
+      offset,
+    });
     if (this.fix) this.fixed++;
     else this.corruptions++;
   }
@@ -103,7 +112,10 @@ class QedCheck {
         this.claim(offset, 1, "cluster");
         continue;
       }
-      this.badEntry(`L2 entry ${index} of the table at 0x${table.offset.toString(16)}: invalid cluster offset`, page.offset + slot * 8);
+      this.badEntry(
+        `L2 entry ${index} of the table at 0x${table.offset.toString(16)}: invalid cluster offset`,
+        page.offset + slot * 8,
+      );
       if (this.fix) {
         writeU64LE(page.view, slot * 8, 0);
         tables.pages.markDirty(page, slot);

@@ -4,7 +4,19 @@ import { alignUp } from "../../base/int.js";
 import type { CreateContext, CreateOption } from "../../block/context.js";
 import { truncate, writeGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
-import { DEFAULT_CLUSTER, DEFAULT_TABLE_CLUSTERS, encodeQedHeader, Feature, isClusterSize, isTableSize, MAX_CLUSTER, MAX_TABLE_CLUSTERS, maxImageSize, MIN_CLUSTER, type QedHeader } from "./header.js";
+import {
+  DEFAULT_CLUSTER,
+  DEFAULT_TABLE_CLUSTERS,
+  encodeQedHeader,
+  Feature,
+  isClusterSize,
+  isTableSize,
+  MAX_CLUSTER,
+  MAX_TABLE_CLUSTERS,
+  maxImageSize,
+  MIN_CLUSTER,
+  type QedHeader,
+} from "./header.js";
 
 export const QED_CREATE_OPTIONS: readonly CreateOption[] = [
   { name: "size", type: "size", help: "Virtual disk size" },
@@ -22,7 +34,8 @@ export function* createQed(context: CreateContext): Op<void> {
   if (context.size < 0) throw invalid("Image creation needs a size parameter");
   const clusterSize = (options["cluster_size"] as number | undefined) ?? DEFAULT_CLUSTER;
   const tableClusters = (options["table_size"] as number | undefined) ?? DEFAULT_TABLE_CLUSTERS;
-  if (!isClusterSize(clusterSize)) throw invalid(`QED cluster size must be within range [${MIN_CLUSTER}, ${MAX_CLUSTER}] and power of 2`);
+  if (!isClusterSize(clusterSize))
+    throw invalid(`QED cluster size must be within range [${MIN_CLUSTER}, ${MAX_CLUSTER}] and power of 2`);
   if (!isTableSize(tableClusters)) throw invalid(`QED table size must be within range [1, ${MAX_TABLE_CLUSTERS}] and power of 2`);
   if (tableClusters === 1) throw invalid("QED tables of one cluster are not supported: QEMU opens no image that has them");
   const size = alignUp(context.size, 512);
@@ -33,7 +46,8 @@ export function* createQed(context: CreateContext): Op<void> {
     clusterSize,
     tableClusters,
     headerClusters: 1,
-    features: backingFile === null ? 0 : Feature.backingFile | (text(options["backing_fmt"]) === "raw" ? Feature.backingNoProbe : 0),
+    features:
+      backingFile === null ? 0 : Feature.backingFile | (text(options["backing_fmt"]) === "raw" ? Feature.backingNoProbe : 0),
     compatible: { hi: 0, lo: 0 },
     autoclear: { hi: 0, lo: 0 },
     l1Offset: clusterSize,

@@ -37,7 +37,8 @@ export function isQed(head: Uint8Array): boolean {
 }
 
 /** Entries of a table. */
-export const tableEntries = (header: Pick<QedHeader, "clusterSize" | "tableClusters">): number => (header.clusterSize * header.tableClusters) / 8;
+export const tableEntries = (header: Pick<QedHeader, "clusterSize" | "tableClusters">): number =>
+  (header.clusterSize * header.tableClusters) / 8;
 
 /** The largest virtual size such tables can map. */
 export function maxImageSize(header: Pick<QedHeader, "clusterSize" | "tableClusters">): number {
@@ -47,7 +48,8 @@ export function maxImageSize(header: Pick<QedHeader, "clusterSize" | "tableClust
 const bad = (message: string, offset: number): BlockError => new BlockError("ERR_CORRUPT", message, { offset });
 
 export const isClusterSize = (size: number): boolean => size >= MIN_CLUSTER && size <= MAX_CLUSTER && isPowerOfTwo(size);
-export const isTableSize = (clusters: number): boolean => clusters >= 1 && clusters <= MAX_TABLE_CLUSTERS && isPowerOfTwo(clusters);
+export const isTableSize = (clusters: number): boolean =>
+  clusters >= 1 && clusters <= MAX_TABLE_CLUSTERS && isPowerOfTwo(clusters);
 
 /** Decodes the first bytes of the file. The backing file name is read separately (`backingNamePlace`). */
 export function decodeQedHeader(bytes: Uint8Array, fileSize: number): QedHeader {

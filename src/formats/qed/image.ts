@@ -10,7 +10,17 @@ import type { CheckOptions, ImageCheck } from "../../block/types.js";
 import type { EntryPage, EntryPages, EntryTable } from "../shared/entry-pages.js";
 import { TwoLevelImage, type Cluster } from "../shared/two-level-image.js";
 import { checkQed } from "./check.js";
-import { encodeQedHeader, Feature, isClusterOffset, isTableOffset, maxImageSize, QED_HEADER_BYTES, tableEntries, usableSize, type QedHeader } from "./header.js";
+import {
+  encodeQedHeader,
+  Feature,
+  isClusterOffset,
+  isTableOffset,
+  maxImageSize,
+  QED_HEADER_BYTES,
+  tableEntries,
+  usableSize,
+  type QedHeader,
+} from "./header.js";
 
 export class Qed extends TwoLevelImage {
   readonly header: QedHeader;
@@ -19,7 +29,14 @@ export class Qed extends TwoLevelImage {
 
   constructor(node: Node, header: QedHeader, budget: number) {
     const entries = tableEntries(header);
-    super({ node, size: header.size, clusterSize: header.clusterSize, l2Entries: entries, l1: { offset: header.l1Offset, entries, level: 1 }, budget });
+    super({
+      node,
+      size: header.size,
+      clusterSize: header.clusterSize,
+      l2Entries: entries,
+      l1: { offset: header.l1Offset, entries, level: 1 },
+      budget,
+    });
     this.header = header;
     this.zeroUnit = header.clusterSize;
   }
@@ -33,7 +50,9 @@ export class Qed extends TwoLevelImage {
   }
   get backingFile(): BackingLink | null {
     const { backingFile, features } = this.header;
-    return backingFile === null ? null : { filename: backingFile, format: (features & Feature.backingNoProbe) !== 0 ? "raw" : null };
+    return backingFile === null
+      ? null
+      : { filename: backingFile, format: (features & Feature.backingNoProbe) !== 0 ? "raw" : null };
   }
   blockInfo(): BlockDriverInfo {
     // As QEMU: the check bit is not reported as dirty.
@@ -47,7 +66,8 @@ export class Qed extends TwoLevelImage {
 
   protected override readL1(page: EntryPage, slot: number): number {
     const offset = readU64LE(page.view, slot * 8);
-    if (offset !== 0 && !isTableOffset(this.header, offset, this.file.size)) throw this.error(`QED L2 table offset ${offset} is invalid`, page.offset + slot * 8);
+    if (offset !== 0 && !isTableOffset(this.header, offset, this.file.size))
+      throw this.error(`QED L2 table offset ${offset} is invalid`, page.offset + slot * 8);
     return offset;
   }
   protected override writeL1(page: EntryPage, slot: number, offset: number): void {
@@ -72,7 +92,8 @@ export class Qed extends TwoLevelImage {
   }
   protected override checkWritable(host: number): void {
     const tableEnd = this.header.l1Offset + this.l2Bytes;
-    if (host < tableEnd && host + this.clusterSize > this.header.l1Offset) throw this.error(`Data cluster at ${host} lies inside the L1 table`, host);
+    if (host < tableEnd && host + this.clusterSize > this.header.l1Offset)
+      throw this.error(`Data cluster at ${host} lies inside the L1 table`, host);
   }
   /** With a backing file QEMU relies on the order of writes alone, which we keep in any case. */
   protected override *beforeAllocation(): Op<void> {
@@ -129,7 +150,8 @@ export class Qed extends TwoLevelImage {
     if (options.preallocation !== "off") {
       throw new BlockError("ERR_UNSUPPORTED", `Unsupported preallocation mode '${options.preallocation}'`, { errno: "ENOTSUP" });
     }
-    if (size % 512 !== 0 || size > maxImageSize(this.header)) throw new BlockError("ERR_INVALID_ARGUMENT", "Invalid image size specified");
+    if (size % 512 !== 0 || size > maxImageSize(this.header))
+      throw new BlockError("ERR_INVALID_ARGUMENT", "Invalid image size specified");
     const old = this.guestSize;
     if (size < old) throw new BlockError("ERR_UNSUPPORTED", "Shrinking images is currently not supported", { errno: "ENOTSUP" });
     if (size === old) return;
@@ -160,12 +182,15 @@ export class Qed extends TwoLevelImage {
   *changeBackingFile(backingFile: string | null, backingFormat: string | null): Op<void> {
     const { header } = this;
     if (header.compatible.lo !== 0 || header.compatible.hi !== 0) {
-      throw new BlockError("ERR_UNSUPPORTED", "Features of this image that are not known here could depend on its backing file", { errno: "ENOTSUP" });
+      throw new BlockError("ERR_UNSUPPORTED", "Features of this image that are not known here could depend on its backing file", {
+        errno: "ENOTSUP",
+      });
     }
     const before = { ...header };
     header.backingFile = backingFile === "" ? null : backingFile;
     header.features &= ~(Feature.backingFile | Feature.backingNoProbe);
-    if (header.backingFile !== null) header.features |= Feature.backingFile | (backingFormat === "raw" ? Feature.backingNoProbe : 0);
+    if (header.backingFile !== null)
+      header.features |= Feature.backingFile | (backingFormat === "raw" ? Feature.backingNoProbe : 0);
     try {
       const bytes = encodeQedHeader(header);
       // The old name goes, too.

@@ -32,7 +32,8 @@ function* openQed(context: OpenContext): Op<MappedImpl> {
       image.closesClean = false;
     } else {
       const found = yield* image.check({ fix: "all", report: () => {} });
-      if ((found.corruptions ?? 0) > 0) throw new BlockError("ERR_CORRUPT", "The image was not closed cleanly and could not be repaired", { errno: "EIO" });
+      if ((found.corruptions ?? 0) > 0)
+        throw new BlockError("ERR_CORRUPT", "The image was not closed cleanly and could not be repaired", { errno: "EIO" });
     }
   }
   return image;

@@ -2,7 +2,15 @@
 import { BlockError, errnoError } from "../../base/error.js";
 import { alignUp } from "../../base/int.js";
 import type { CreateContext, OpenContext } from "../../block/context.js";
-import type { BlockDriverInfo, Driver, InterceptImpl, MeasureContext, Measure, TruncateOptions, WriteFlags } from "../../block/driver.js";
+import type {
+  BlockDriverInfo,
+  Driver,
+  InterceptImpl,
+  MeasureContext,
+  Measure,
+  TruncateOptions,
+  WriteFlags,
+} from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
 import { discard, flush, read, readPadded, truncate, write, writeZeroes } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
@@ -106,10 +114,16 @@ export const raw: Driver = {
     const given = takeSize(context.options, "size");
     const whole = context.node.file.size;
     if (offset > whole) {
-      throw new BlockError("ERR_INVALID_ARGUMENT", `Offset (${offset}) cannot be greater than size of the containing file (${whole})`);
+      throw new BlockError(
+        "ERR_INVALID_ARGUMENT",
+        `Offset (${offset}) cannot be greater than size of the containing file (${whole})`,
+      );
     }
     if (given !== undefined && given > whole - offset) {
-      throw new BlockError("ERR_INVALID_ARGUMENT", `The sum of offset (${offset}) and size (${given}) has to be smaller or equal to the  actual size of the containing file (${whole})`);
+      throw new BlockError(
+        "ERR_INVALID_ARGUMENT",
+        `The sum of offset (${offset}) and size (${given}) has to be smaller or equal to the  actual size of the containing file (${whole})`,
+      );
     }
     const node = context.node;
     return new Raw(node, offset, given ?? whole - offset, given !== undefined);

@@ -181,7 +181,11 @@ export abstract class BlockImage implements MappedImpl {
         present.push(block);
       }
     }
-    if (present.length > 0) yield* this.touch(present, records.filter((record) => record >= 0));
+    if (present.length > 0)
+      yield* this.touch(
+        present,
+        records.filter((record) => record >= 0),
+      );
     if (plan.blocks.length > 0) yield* this.#allocateFor(plan);
     let used = 0;
     for (let block = first; block < last; block++) {
@@ -194,17 +198,24 @@ export abstract class BlockImage implements MappedImpl {
 
   #checkBlock(block: number): void {
     if (block < this.table.count) return;
-    throw new BlockError("ERR_CORRUPT", `The image's table has no entry for block ${block}`, { errno: "EIO", node: this.node.nodeName });
+    throw new BlockError("ERR_CORRUPT", `The image's table has no entry for block ${block}`, {
+      errno: "EIO",
+      node: this.node.nodeName,
+    });
   }
 
   /** A damaged entry must not make a write destroy the header or stretch the file. */
   #checkRecord(block: number, record: number): void {
     if (record >= this.dataStart && record < this.file.size) return;
-    throw new BlockError("ERR_CORRUPT", `Block ${block} of the image lies at offset ${record}, ${record < this.dataStart ? "inside the image's header" : "behind the end of the file"}`, {
-      errno: "EIO",
-      node: this.node.nodeName,
-      offset: record,
-    });
+    throw new BlockError(
+      "ERR_CORRUPT",
+      `Block ${block} of the image lies at offset ${record}, ${record < this.dataStart ? "inside the image's header" : "behind the end of the file"}`,
+      {
+        errno: "EIO",
+        node: this.node.nodeName,
+        offset: record,
+      },
+    );
   }
 
   /** New space that reads as zeros as it is, so that only the guest's bytes need writing. */
@@ -218,7 +229,12 @@ export abstract class BlockImage implements MappedImpl {
     const end = fresh ? from + this.blockSize : Math.min(from + this.blockSize, offset + plan.length);
     const host = record + this.lead + (start - from);
     const previous = plan.pieces[plan.pieces.length - 1];
-    if (previous !== undefined && previous.fresh === fresh && previous.start + previous.length === start && previous.host + previous.length === host) {
+    if (
+      previous !== undefined &&
+      previous.fresh === fresh &&
+      previous.start + previous.length === start &&
+      previous.host + previous.length === host
+    ) {
       previous.length += end - start;
       return;
     }

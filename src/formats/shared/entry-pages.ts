@@ -113,7 +113,17 @@ export class EntryPages {
       const bytes = new Uint8Array(PAGE_BYTES);
       bytes.set(yield* readBytes(this.#file(), offset, length));
       this.#makeRoom();
-      this.#pages.set(offset, { key: offset, bytes, view: viewOf(bytes), offset, length, level, dirty: null, writing: 0, used: true });
+      this.#pages.set(offset, {
+        key: offset,
+        bytes,
+        view: viewOf(bytes),
+        offset,
+        length,
+        level,
+        dirty: null,
+        writing: 0,
+        used: true,
+      });
     } finally {
       unlock();
     }
@@ -158,7 +168,11 @@ export class EntryPages {
         let end = sector + 1;
         while (end < dirty.length && dirty[end] === 1) end++;
         // Bytes behind the end of the table are not ours to write.
-        taken.push({ page, sector, bytes: page.bytes.slice(sector * SECTOR_ENTRIES * 8, Math.min(end * SECTOR_ENTRIES * 8, page.length)) });
+        taken.push({
+          page,
+          sector,
+          bytes: page.bytes.slice(sector * SECTOR_ENTRIES * 8, Math.min(end * SECTOR_ENTRIES * 8, page.length)),
+        });
         page.writing++;
         sector = end;
       }

@@ -42,7 +42,10 @@ function readAmendment(options: Readonly<Record<string, unknown>>, prefix: strin
     return found;
   };
   for (const name of Object.keys(options)) {
-    if (name.startsWith(prefix) && !["state", "keyslot", "old-secret", "new-secret", "secret", "iter-time", "format"].includes(name.slice(prefix.length))) {
+    if (
+      name.startsWith(prefix) &&
+      !["state", "keyslot", "old-secret", "new-secret", "secret", "iter-time", "format"].includes(name.slice(prefix.length))
+    ) {
       throw invalid(`Parameter '${name.slice(prefix.length)}' is unexpected`);
     }
   }
@@ -51,20 +54,41 @@ function readAmendment(options: Readonly<Record<string, unknown>>, prefix: strin
   if (state !== "active" && state !== "inactive") throw invalid(`Parameter 'state' does not accept value '${state}'`);
   const iterTime = number("iter-time");
   if (iterTime !== undefined && iterTime <= 0) throw invalid("Parameter 'iter-time' expects a positive number of milliseconds");
-  return { state, keyslot: number("keyslot"), oldSecret: text("old-secret"), newSecret: text("new-secret"), secret: text("secret"), iterTime };
+  return {
+    state,
+    keyslot: number("keyslot"),
+    oldSecret: text("old-secret"),
+    newSecret: text("new-secret"),
+    secret: text("secret"),
+    iterTime,
+  };
 }
 
 /**
  * Changes key slots. `keySecret` is the secret the volume was opened with.
  * @throws BlockError ERR_INVALID_ARGUMENT for what would lose data, unless `force`
  */
-export function* amendLuks(environment: Environment, volume: LuksVolume, keySecret: string | undefined, options: Readonly<Record<string, unknown>>, prefix: string, force: boolean): Op<void> {
+export function* amendLuks(
+  environment: Environment,
+  volume: LuksVolume,
+  keySecret: string | undefined,
+  options: Readonly<Record<string, unknown>>,
+  prefix: string,
+  force: boolean,
+): Op<void> {
   const amendment = readAmendment(options, prefix);
   if (amendment.state === "active") yield* addSlot(environment, volume, keySecret, amendment, prefix, force);
   else yield* eraseSlots(environment, volume, amendment, force);
 }
 
-function* addSlot(environment: Environment, volume: LuksVolume, keySecret: string | undefined, amendment: Amendment, prefix: string, force: boolean): Op<void> {
+function* addSlot(
+  environment: Environment,
+  volume: LuksVolume,
+  keySecret: string | undefined,
+  amendment: Amendment,
+  prefix: string,
+  force: boolean,
+): Op<void> {
   const { keyslot, newSecret } = amendment;
   if (newSecret === undefined) throw invalid("'new-secret' is required to activate a keyslot");
   if (amendment.oldSecret !== undefined) throw invalid("'old-secret' must not be given when activating keyslots");
@@ -94,12 +118,15 @@ function* eraseSlots(environment: Environment, volume: LuksVolume, amendment: Am
     }
     if (!force && !slots[keyslot]!.active) throw invalid(`Given keyslot ${keyslot} is already erased (inactive) `);
     if (!force && active === 1) {
-      throw invalid(`Attempt to erase the only active keyslot ${keyslot} which will erase all the data in the image irreversibly - refusing operation`);
+      throw invalid(
+        `Attempt to erase the only active keyslot ${keyslot} which will erase all the data in the image irreversibly - refusing operation`,
+      );
     }
     yield* volume.eraseSlot(keyslot);
     return;
   }
-  if (old === null) throw invalid("To erase keyslot(s), either explicit keyslot index or the password currently contained in them must be given");
+  if (old === null)
+    throw invalid("To erase keyslot(s), either explicit keyslot index or the password currently contained in them must be given");
   const matching: number[] = [];
   for (let i = 0; i < LUKS_SLOTS; i++) if ((yield* volume.unlockSlot(i, old)) !== null) matching.push(i);
   if (matching.length === 0) throw invalid("No keyslots match given (old) password for erase operation");

@@ -5,7 +5,17 @@ import type { Op } from "../../block/op.js";
 import { secureRandom } from "../../codec/crypto/af.js";
 import { isCipherName, isHashName, type HashName } from "../../codec/crypto/crypto.js";
 import type { CipherMode, IvGenerator } from "../../codec/crypto/sector-cipher.js";
-import { checkEssiv, cipherKeyBytes, LUKS_KEY_ALIGNMENT, LUKS_SLOTS, LUKS_STRIPES, payloadOffsetOf, slotArea, type LuksCipher, type LuksHeader } from "./luks-header.js";
+import {
+  checkEssiv,
+  cipherKeyBytes,
+  LUKS_KEY_ALIGNMENT,
+  LUKS_SLOTS,
+  LUKS_STRIPES,
+  payloadOffsetOf,
+  slotArea,
+  type LuksCipher,
+  type LuksHeader,
+} from "./luks-header.js";
 import { iterationsFor, LuksVolume, type LuksArea } from "./luks-volume.js";
 import { cryptoOf, passphraseOf } from "./secrets.js";
 import { randomUuid, uuidText } from "./uuid.js";
@@ -56,14 +66,16 @@ export function readLuksSettings(options: Readonly<Record<string, unknown>>, pre
   };
   const cipher = given("cipher-alg") ?? "aes-256";
   if (!isCipherName(cipher)) {
-    if (["cast5-128", "des", "3des"].includes(cipher)) throw new BlockError("ERR_UNSUPPORTED", `Algorithm '${cipher}' not supported`);
+    if (["cast5-128", "des", "3des"].includes(cipher))
+      throw new BlockError("ERR_UNSUPPORTED", `Algorithm '${cipher}' not supported`);
     throw invalid(`Parameter 'cipher-alg' does not accept value '${cipher}'`);
   }
   const ivgen = pick<IvGenerator>("ivgen-alg", ["plain", "plain64", "essiv"], "plain64");
   const ivgenHash = hashOf("ivgen-hash-alg") ?? (ivgen === "essiv" ? "sha256" : null);
   if (ivgen === "essiv") checkEssiv(cipher, ivgenHash!);
   const iterTime = options[`${prefix}iter-time`] ?? DEFAULT_ITER_TIME;
-  if (typeof iterTime !== "number" || !(iterTime > 0)) throw invalid("Parameter 'iter-time' expects a positive number of milliseconds");
+  if (typeof iterTime !== "number" || !(iterTime > 0))
+    throw invalid("Parameter 'iter-time' expects a positive number of milliseconds");
   return {
     keySecret: given("key-secret"),
     cipher,
@@ -90,7 +102,12 @@ export function luksPassphrase(environment: Environment, settings: LuksSettings,
 }
 
 /** Makes a volume in `area`, which has room for `luksHeaderBytes`. */
-export function* createLuks(environment: Environment, settings: LuksSettings, passphrase: Uint8Array, area: LuksArea): Op<LuksVolume> {
+export function* createLuks(
+  environment: Environment,
+  settings: LuksSettings,
+  passphrase: Uint8Array,
+  area: LuksArea,
+): Op<LuksVolume> {
   const crypto = cryptoOf(environment);
   const keyBytes = masterKeyBytes(settings);
   const masterKey = new Uint8Array(keyBytes);

@@ -2,7 +2,14 @@
 import { BlockError } from "../../base/error.js";
 import { encodeText, readText, startsWith, viewOf } from "../../base/bytes.js";
 import { alignUp } from "../../base/int.js";
-import { CIPHER_KEY_BYTES, HASH_BYTES, isCipherName, isHashName, type CipherName, type HashName } from "../../codec/crypto/crypto.js";
+import {
+  CIPHER_KEY_BYTES,
+  HASH_BYTES,
+  isCipherName,
+  isHashName,
+  type CipherName,
+  type HashName,
+} from "../../codec/crypto/crypto.js";
 import type { CipherMode, IvGenerator } from "../../codec/crypto/sector-cipher.js";
 
 export const LUKS_SECTOR = 512;
@@ -54,7 +61,8 @@ export interface LuksHeader {
 }
 
 const bad = (message: string, offset: number): BlockError => new BlockError("ERR_CORRUPT", message, { offset });
-const unsupported = (message: string, offset: number): BlockError => new BlockError("ERR_UNSUPPORTED", message, { errno: "EINVAL", offset });
+const unsupported = (message: string, offset: number): BlockError =>
+  new BlockError("ERR_UNSUPPORTED", message, { errno: "EINVAL", offset });
 
 /** Whether the bytes begin a LUKS volume of the version we know. */
 export function isLuks(head: Uint8Array): boolean {
@@ -129,7 +137,8 @@ function decodeSlots(bytes: Uint8Array, view: DataView, keyBytes: number, payloa
       keyOffset: view.getUint32(at + 40) * LUKS_SECTOR,
       stripes: view.getUint32(at + 44),
     };
-    if (slot.stripes !== LUKS_STRIPES) throw bad(`Keyslot ${i} is corrupted (stripes ${slot.stripes} != ${LUKS_STRIPES})`, at + 44);
+    if (slot.stripes !== LUKS_STRIPES)
+      throw bad(`Keyslot ${i} is corrupted (stripes ${slot.stripes} != ${LUKS_STRIPES})`, at + 44);
     if (state !== ENABLED && state !== DISABLED) throw bad(`Keyslot ${i} state (active/disable) is corrupted`, at);
     if (slot.active && slot.iterations === 0) throw bad(`Keyslot ${i} iteration count is zero`, at + 4);
     if (slot.keyOffset < LUKS_KEY_ALIGNMENT) throw bad(`Keyslot ${i} is overlapping with the LUKS header`, at + 40);

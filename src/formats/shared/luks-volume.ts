@@ -28,13 +28,17 @@ const ERASE_PASSES = 3;
 const DIGEST_BYTES = 20;
 
 function derive(crypto: Crypto, parameters: Pbkdf2Parameters): Op<Uint8Array> {
-  return foreign("Deriving a key", () => crypto.pbkdf2Sync(parameters), () => crypto.pbkdf2(parameters));
+  return foreign(
+    "Deriving a key",
+    () => crypto.pbkdf2Sync(parameters),
+    () => crypto.pbkdf2(parameters),
+  );
 }
 
 /** PBKDF2 iterations this machine does in a second, from a trial of some hundredths of a second. */
 function* iterationsPerSecond(crypto: Crypto, hash: HashName, length: number): Op<number> {
   const parameters = { hash, password: new Uint8Array(16), salt: new Uint8Array(32), length };
-  for (let iterations = 1 << 12; ; ) {
+  for (let iterations = 1 << 12; ;) {
     const start = performance.now();
     yield* derive(crypto, { ...parameters, iterations });
     const elapsed = performance.now() - start;
@@ -47,7 +51,10 @@ function* iterationsPerSecond(crypto: Crypto, hash: HashName, length: number): O
 export function* iterationsFor(crypto: Crypto, hash: HashName, length: number, milliseconds: number): Op<number> {
   const iterations = Math.floor(((yield* iterationsPerSecond(crypto, hash, length)) * milliseconds) / 1000);
   if (iterations > MAX_ITERATIONS) {
-    throw new BlockError("ERR_TOO_LARGE", `PBKDF iterations ${iterations} larger than ${MAX_ITERATIONS}`, { errno: "ERANGE", hint: "Choose a smaller iter-time." });
+    throw new BlockError("ERR_TOO_LARGE", `PBKDF iterations ${iterations} larger than ${MAX_ITERATIONS}`, {
+      errno: "ERANGE",
+      hint: "Choose a smaller iter-time.",
+    });
   }
   return Math.max(iterations, MIN_ITERATIONS);
 }
@@ -67,7 +74,14 @@ export class LuksVolume {
   sectorCipher(key: Uint8Array): SectorCipher {
     const { cipher, mode, ivgen, ivgenHash } = this.header;
     if (cipher === "cast5-128") throw new BlockError("ERR_UNSUPPORTED", "Algorithm 'cast5-128' not supported");
-    return makeSectorCipher(this.crypto, { cipher, mode, ivgen, ...(ivgenHash === null ? {} : { ivgenHash }), key, sectorSize: LUKS_SECTOR });
+    return makeSectorCipher(this.crypto, {
+      cipher,
+      mode,
+      ivgen,
+      ...(ivgenHash === null ? {} : { ivgenHash }),
+      key,
+      sectorSize: LUKS_SECTOR,
+    });
   }
 
   /** Digest that tells the right master key. */
@@ -100,7 +114,13 @@ export class LuksVolume {
     const slot = this.header.slots[index]!;
     if (!slot.active) return null;
     if (slot.iterations > MAX_ITERATIONS) throw tooMany(`Keyslot ${index}`, slot.iterations);
-    const slotKey = yield* derive(this.crypto, { hash, password: passphrase, salt: slot.salt, iterations: slot.iterations, length: keyBytes });
+    const slotKey = yield* derive(this.crypto, {
+      hash,
+      password: passphrase,
+      salt: slot.salt,
+      iterations: slot.iterations,
+      length: keyBytes,
+    });
     const length = keyBytes * slot.stripes;
     // Key sizes whose material ends inside a sector: the modes work block by block, what follows does not matter.
     const material = new Uint8Array(alignUp(length, LUKS_SECTOR));
@@ -163,5 +183,9 @@ export class LuksVolume {
 }
 
 function tooMany(what: string, iterations: number): BlockError {
-  return new BlockError("ERR_TOO_LARGE", `${what} asks for ${iterations} PBKDF2 iterations; at most ${MAX_ITERATIONS} are allowed`, { errno: "ERANGE" });
+  return new BlockError(
+    "ERR_TOO_LARGE",
+    `${what} asks for ${iterations} PBKDF2 iterations; at most ${MAX_ITERATIONS} are allowed`,
+    { errno: "ERANGE" },
+  );
 }

@@ -29,7 +29,10 @@ export function payloadCipher(cipher: SectorCipher, numbering: "guest" | "host")
 export function lockedCipher(node: Node): PayloadCipher {
   // eslint-disable-next-line require-yield
   function* refuse(): Op<never> {
-    throw new BlockError("ERR_ENCRYPTED", `'${node.nodeName}' is encrypted and was opened without its key`, { errno: "EPERM", node: node.nodeName });
+    throw new BlockError("ERR_ENCRYPTED", `'${node.nodeName}' is encrypted and was opened without its key`, {
+      errno: "EPERM",
+      node: node.nodeName,
+    });
   }
   return { decrypt: refuse, encrypt: refuse };
 }

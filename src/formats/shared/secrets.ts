@@ -8,9 +8,13 @@ import type { Crypto } from "../../codec/crypto/crypto.js";
 export function cryptoOf(environment: Environment): Crypto {
   const { crypto } = environment;
   if (crypto !== undefined) return crypto;
-  throw new BlockError("ERR_UNSUPPORTED", "This build of Blockcore has no cryptography: encrypted images cannot be read or made", {
-    hint: "Add `crypto` to the environment of the entry you use.",
-  });
+  throw new BlockError(
+    "ERR_UNSUPPORTED",
+    "This build of Blockcore has no cryptography: encrypted images cannot be read or made",
+    {
+      hint: "Add `crypto` to the environment of the entry you use.",
+    },
+  );
 }
 
 /**

@@ -203,13 +203,20 @@ export abstract class TwoLevelImage implements MappedImpl {
       const { clusterSize } = this;
       const end = Math.min(offset + length, alignDown(offset, clusterSize) + PLAN_LIMIT);
       const pieces: FreshPiece[] = [];
-      for (let at = offset; at < end; ) {
+      for (let at = offset; at < end;) {
         const start = alignDown(at, clusterSize);
         const stop = Math.min(end, start + clusterSize);
         const cluster = yield* this.clusterAt(start);
         if (cluster.kind === "data") {
           this.checkWritable(cluster.host);
-          addPiece(pieces, { start: at, length: stop - at, file: this.file, host: cluster.host + (at - start), fresh: false, allocated: false });
+          addPiece(pieces, {
+            start: at,
+            length: stop - at,
+            file: this.file,
+            host: cluster.host + (at - start),
+            fresh: false,
+            allocated: false,
+          });
           at = stop;
           continue;
         }
@@ -236,7 +243,8 @@ export abstract class TwoLevelImage implements MappedImpl {
       if (this.#end < file.size) yield* truncate(file, this.#end, { preallocation: "off" });
     }
     const host = alignUp(this.#end, alignment);
-    if (!Number.isSafeInteger(host + bytes)) throw new BlockError("ERR_NO_SPACE", "The image cannot grow any more", { node: this.node.nodeName });
+    if (!Number.isSafeInteger(host + bytes))
+      throw new BlockError("ERR_NO_SPACE", "The image cannot grow any more", { node: this.node.nodeName });
     this.#end = host + bytes;
     return host;
   }
@@ -315,7 +323,12 @@ export abstract class TwoLevelImage implements MappedImpl {
 
 function addPiece(pieces: FreshPiece[], piece: FreshPiece): void {
   const last = pieces[pieces.length - 1];
-  if (last !== undefined && last.allocated === piece.allocated && last.start + last.length === piece.start && last.host + last.length === piece.host) {
+  if (
+    last !== undefined &&
+    last.allocated === piece.allocated &&
+    last.start + last.length === piece.start &&
+    last.host + last.length === piece.host
+  ) {
     last.length += piece.length;
   } else {
     pieces.push(piece);

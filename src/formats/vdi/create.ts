@@ -47,7 +47,11 @@ export function* create(context: CreateContext): Op<void> {
   );
   yield* writeGrow(file, header, 0);
   for (let first = 0; first < mapBytes / 4; first += MAP_CHUNK) {
-    yield* writeGrow(file, mapChunk(first, Math.min(MAP_CHUNK, mapBytes / 4 - first), blocks, isStatic), HEADER_BYTES + first * 4);
+    yield* writeGrow(
+      file,
+      mapChunk(first, Math.min(MAP_CHUNK, mapBytes / 4 - first), blocks, isStatic),
+      HEADER_BYTES + first * 4,
+    );
   }
   if (isStatic) yield* truncate(file, dataOffset + blocks * BLOCK_SIZE, { preallocation: "off" });
 }

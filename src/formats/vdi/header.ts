@@ -77,11 +77,18 @@ export function parseHeader(bytes: Uint8Array): VdiHeader {
   const size = readU64LE(view, at.diskSize);
   if (size > MAX_SIZE) {
     const high = u32(at.diskSize + 4).toString(16);
-    throw sizeError(`0x${high === "0" ? "" : high}${u32(at.diskSize).toString(16).padStart(high === "0" ? 1 : 8, "0")}`);
+    throw sizeError(
+      `0x${high === "0" ? "" : high}${u32(at.diskSize)
+        .toString(16)
+        .padStart(high === "0" ? 1 : 8, "0")}`,
+    );
   }
   const signature = u32(at.signature);
   if (signature !== SIGNATURE) {
-    throw new BlockError("ERR_NOT_THIS_FORMAT", `Image not in VDI format (bad signature ${signature.toString(16).padStart(8, "0")})`);
+    throw new BlockError(
+      "ERR_NOT_THIS_FORMAT",
+      `Image not in VDI format (bad signature ${signature.toString(16).padStart(8, "0")})`,
+    );
   }
   const version = u32(at.version);
   if (version !== VERSION_1_1) throw unsupported(`version ${version >>> 16}.${version & 0xffff}`);

@@ -99,7 +99,8 @@ export class VdiImage extends BlockImage {
   *truncate(size: number, options: TruncateOptions): Op<void> {
     const header = this.#header;
     const old = header.diskSize;
-    if (options.preallocation !== "off") throw new BlockError("ERR_UNSUPPORTED", `Unsupported preallocation mode '${options.preallocation}'`);
+    if (options.preallocation !== "off")
+      throw new BlockError("ERR_UNSUPPORTED", `Unsupported preallocation mode '${options.preallocation}'`);
     if (size === old) return;
     if (size < old) throw new BlockError("ERR_UNSUPPORTED", "Shrinking VDI images is not supported");
     if (size % 512 !== 0) throw new BlockError("ERR_INVALID_ARGUMENT", "The new size must be a multiple of 512");
@@ -143,12 +144,18 @@ export class VdiImage extends BlockImage {
     const { blocksAllocated } = this.#header;
     // The count alone is wrong: it can be set right when the blocks in use are the first ones of the file.
     if (options.fix === "all" && found.corruptions === 0 && found.end === found.allocated) {
-      options.report({ severity: "repair", text: `Repairing allocated blocks mismatch, is ${found.allocated}, was ${blocksAllocated}` });
+      options.report({
+        severity: "repair",
+        text: `Repairing allocated blocks mismatch, is ${found.allocated}, was ${blocksAllocated}`,
+      });
       yield* this.#putHeader({ blocksAllocated: found.allocated });
       yield* flush(this.file);
       result["corruptions-fixed"] = 1;
     } else {
-      options.report({ severity: "corruption", text: `ERROR: allocated blocks mismatch, is ${found.allocated}, should be ${blocksAllocated}` });
+      options.report({
+        severity: "corruption",
+        text: `ERROR: allocated blocks mismatch, is ${found.allocated}, should be ${blocksAllocated}`,
+      });
     }
     return result;
   }

@@ -10,7 +10,14 @@ import type { Op } from "../../block/op.js";
 import { takeBool, takeEnum, takeString } from "../../block/take.js";
 import { formatDescriptor, newCid, NO_CID } from "./descriptor.js";
 import { VmdkImage } from "./image.js";
-import { EMBEDDED_DESCRIPTOR_BYTES, EMBEDDED_DESCRIPTOR_OFFSET, Flag, MAX_DIRECTORY_ENTRIES, SECTOR, SPLIT_BYTES } from "./layout.js";
+import {
+  EMBEDDED_DESCRIPTOR_BYTES,
+  EMBEDDED_DESCRIPTOR_OFFSET,
+  Flag,
+  MAX_DIRECTORY_ENTRIES,
+  SECTOR,
+  SPLIT_BYTES,
+} from "./layout.js";
 import { encodeSparseHeader } from "./sparse-header.js";
 
 export const createOptions: readonly CreateOption[] = [

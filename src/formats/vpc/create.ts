@@ -14,9 +14,21 @@ const BLOCK_SIZE: number = 2 * MiB;
 
 export const createOptions: readonly CreateOption[] = [
   { name: "size", type: "size", help: "Virtual disk size" },
-  { name: "subformat", type: "string", help: "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} " },
-  { name: "force_size", type: "bool", help: "Force disk size calculation to use the actual size specified, rather than using the nearest CHS-based calculation" },
-  { name: "align_size", type: "size", help: "Round the disk size up to a multiple of this (Azure: 1M, with subformat=fixed and force_size=on)" },
+  {
+    name: "subformat",
+    type: "string",
+    help: "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} ",
+  },
+  {
+    name: "force_size",
+    type: "bool",
+    help: "Force disk size calculation to use the actual size specified, rather than using the nearest CHS-based calculation",
+  },
+  {
+    name: "align_size",
+    type: "size",
+    help: "Round the disk size up to a multiple of this (Azure: 1M, with subformat=fixed and force_size=on)",
+  },
 ];
 
 export function* create(context: CreateContext): Op<void> {
@@ -26,7 +38,8 @@ export function* create(context: CreateContext): Op<void> {
   const force = takeBool(options, "force_size") ?? false;
   const align = takeSize(options, "align_size") ?? 512;
   if (align % 512 !== 0 || align === 0) throw new BlockError("ERR_INVALID_ARGUMENT", "align_size must be a multiple of 512");
-  if (align > 512 && !force) throw new BlockError("ERR_INVALID_ARGUMENT", "align_size needs force_size=on: otherwise the geometry decides the size");
+  if (align > 512 && !force)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "align_size needs force_size=on: otherwise the geometry decides the size");
   const { geometry, totalSectors } = shapeFor(alignUp(context.size, align), force);
   const size = totalSectors * 512;
   const footer = buildFooter({

@@ -36,7 +36,14 @@ export class DifferencingImage implements MappedImpl, Vhd {
   readonly #header: DynamicHeader;
   readonly #bitmaps = new Map<number, Uint8Array>();
 
-  constructor(node: Node, table: BlockTable, header: DynamicHeader, identity: VhdIdentity, size: number, parent: BackingLink | null) {
+  constructor(
+    node: Node,
+    table: BlockTable,
+    header: DynamicHeader,
+    identity: VhdIdentity,
+    size: number,
+    parent: BackingLink | null,
+  ) {
     this.#node = node;
     this.#table = table;
     this.#header = header;
@@ -50,7 +57,7 @@ export class DifferencingImage implements MappedImpl, Vhd {
     const { blockSize, bitmapSize } = this.#header;
     const end = offset + length;
     const limit = out.count + MAP_EXTENTS;
-    for (let at = offset; at < end && out.count <= limit; ) {
+    for (let at = offset; at < end && out.count <= limit;) {
       const block = Math.floor(at / blockSize);
       const page = this.#table.page(block);
       if (page === null) return this.#table.miss(block);

@@ -94,7 +94,8 @@ export class DynamicImage extends BlockImage implements Vhd {
 
   /** Grows the disk as far as the space between the table and the first block allows. */
   *truncate(size: number, options: TruncateOptions): Op<void> {
-    if (options.preallocation !== "off") throw new BlockError("ERR_UNSUPPORTED", `Unsupported preallocation mode '${options.preallocation}'`);
+    if (options.preallocation !== "off")
+      throw new BlockError("ERR_UNSUPPORTED", `Unsupported preallocation mode '${options.preallocation}'`);
     const { header, lowest } = this.#options;
     const old = this.size;
     if (size === old) return;
@@ -103,9 +104,13 @@ export class DynamicImage extends BlockImage implements Vhd {
     const entries = divCeil(size, this.blockSize);
     const room = Math.floor((lowest - header.tableOffset) / 4);
     if (entries > Math.max(room, header.entries)) {
-      throw new BlockError("ERR_UNSUPPORTED", `The block allocation table of this image has room for ${room * this.blockSize} bytes only`, {
-        hint: "Convert the image into a larger one.",
-      });
+      throw new BlockError(
+        "ERR_UNSUPPORTED",
+        `The block allocation table of this image has room for ${room * this.blockSize} bytes only`,
+        {
+          hint: "Convert the image into a larger one.",
+        },
+      );
     }
     if (entries > header.entries) {
       this.table.count = entries;

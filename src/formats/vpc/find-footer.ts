@@ -17,7 +17,12 @@ export function* findFooter(file: Node, warn: (message: string) => void): Op<Fou
   const head = yield* readBytes(file, 0, FOOTER_BYTES);
   const tailOffset = Math.max(0, Math.ceil(file.size / 512) * 512 - FOOTER_BYTES);
   const tail = yield* readBytes(file, tailOffset, FOOTER_BYTES);
-  const found = (bytes: Uint8Array, isFixed: boolean): FoundFooter => ({ bytes, footer: parseFooter(bytes), isFixed, tailOffset });
+  const found = (bytes: Uint8Array, isFixed: boolean): FoundFooter => ({
+    bytes,
+    footer: parseFooter(bytes),
+    isFixed,
+    tailOffset,
+  });
   if (!hasCookie(head)) {
     if (file.size < FOOTER_BYTES) throw new BlockError("ERR_NOT_THIS_FORMAT", "File too small for a VHD header");
     if (!hasCookie(tail)) throw new BlockError("ERR_NOT_THIS_FORMAT", "invalid VPC image");
@@ -34,7 +39,8 @@ export function* findFooter(file: Node, warn: (message: string) => void): Op<Fou
     return found(tail, isFixed);
   }
   // Files that were padded, or hold the image inside a larger disk, have something else at their end: no reason to worry anyone.
-  if (!tailIntact && hasCookie(tail)) warn(`The footer at the end of '${file.filename}' is damaged; using its copy at the beginning`);
+  if (!tailIntact && hasCookie(tail))
+    warn(`The footer at the end of '${file.filename}' is damaged; using its copy at the beginning`);
   if (tailIntact && parseFooter(tail).type === VHD_FIXED) return found(tail, true);
   return found(head, false);
 }

@@ -51,7 +51,11 @@ export class FixedImage implements MappedImpl, Vhd {
 
   #checkStored(offset: number, length: number): void {
     if (offset + length <= this.#dataEnd) return;
-    throw new BlockError("ERR_CORRUPT", "The image file is shorter than the disk it describes", { errno: "EIO", node: this.#node.nodeName, offset });
+    throw new BlockError("ERR_CORRUPT", "The image file is shorter than the disk it describes", {
+      errno: "EIO",
+      node: this.#node.nodeName,
+      offset,
+    });
   }
 
   *writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
@@ -70,7 +74,8 @@ export class FixedImage implements MappedImpl, Vhd {
 
   /** Moves the footer; the new one is durable before the old one goes. */
   *truncate(size: number, options: TruncateOptions): Op<void> {
-    if (options.preallocation === "metadata") throw new BlockError("ERR_UNSUPPORTED", "Unsupported preallocation mode 'metadata'");
+    if (options.preallocation === "metadata")
+      throw new BlockError("ERR_UNSUPPORTED", "Unsupported preallocation mode 'metadata'");
     const geometry = resizedShape(this.identity, size);
     const file = this.#node.file;
     const old = this.#dataEnd;

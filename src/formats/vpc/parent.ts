@@ -62,7 +62,12 @@ export function* openParent(context: OpenContext, header: DynamicHeader, names: 
   let failure: unknown;
   for (const filename of names) {
     try {
-      const child = yield* context.openReference("backing", "backing", { kind: "parent", filename, format: "vpc" }, { write: false, unmap: false, check: false });
+      const child = yield* context.openReference(
+        "backing",
+        "backing",
+        { kind: "parent", filename, format: "vpc" },
+        { write: false, unmap: false, check: false },
+      );
       checkIdentity(child.node, header, filename);
       return filename;
     } catch (error) {
@@ -76,5 +81,8 @@ export function* openParent(context: OpenContext, header: DynamicHeader, names: 
 function checkIdentity(parent: Node, header: DynamicHeader, name: string): void {
   const identity = (parent.impl as Partial<Vhd>).identity;
   if (identity === undefined || isNullUuid(header.parentUuid) || equalBytes(identity.uuid, header.parentUuid)) return;
-  throw new BlockError("ERR_CORRUPT", `'${name}' is not the parent this image was made from: its UUID is ${uuidText(identity.uuid)}, not ${uuidText(header.parentUuid)}`);
+  throw new BlockError(
+    "ERR_CORRUPT",
+    `'${name}' is not the parent this image was made from: its UUID is ${uuidText(identity.uuid)}, not ${uuidText(header.parentUuid)}`,
+  );
 }

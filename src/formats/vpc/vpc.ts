@@ -38,7 +38,10 @@ function* survey(table: BlockTable, header: DynamicHeader, fileSize: number): Op
     }
   });
   if (found.end > alignUp(fileSize, SECTOR)) {
-    throw new BlockError("ERR_CORRUPT", "block-vpc: free_data_block_offset points after the end of file. The image has been truncated.");
+    throw new BlockError(
+      "ERR_CORRUPT",
+      "block-vpc: free_data_block_offset points after the end of file. The image has been truncated.",
+    );
   }
   found.lowest = Math.min(found.lowest, found.end);
   return found;
@@ -49,24 +52,42 @@ function* openSparse(context: OpenContext, found: FoundFooter, identity: VhdIden
   const file = node.file;
   const headerOffset = found.footer.dataOffset;
   // As QEMU has it: an offset beyond all files cannot be read, one behind the end of this file reads as zeros.
-  if (headerOffset > Number.MAX_SAFE_INTEGER - DYNAMIC_HEADER_BYTES) throw new BlockError("ERR_CORRUPT", "Error reading dynamic VHD header");
+  if (headerOffset > Number.MAX_SAFE_INTEGER - DYNAMIC_HEADER_BYTES)
+    throw new BlockError("ERR_CORRUPT", "Error reading dynamic VHD header");
   const headerBytes = yield* readBytes(file, headerOffset, DYNAMIC_HEADER_BYTES);
   const header = parseDynamicHeader(headerBytes, sectors);
-  if (!isHeaderIntact(headerBytes)) environment.warn(`The checksum of the dynamic disk header of '${file.filename}' is incorrect`);
-  if (header.tableOffset + header.entries * 4 > alignUp(file.size, SECTOR)) throw new BlockError("ERR_CORRUPT", "Error reading pagetable");
-  const table = new BlockTable({ file, offset: header.tableOffset, count: header.entries, bigEndian: true, budget: environment.memoryBudget });
+  if (!isHeaderIntact(headerBytes))
+    environment.warn(`The checksum of the dynamic disk header of '${file.filename}' is incorrect`);
+  if (header.tableOffset + header.entries * 4 > alignUp(file.size, SECTOR))
+    throw new BlockError("ERR_CORRUPT", "Error reading pagetable");
+  const table = new BlockTable({
+    file,
+    offset: header.tableOffset,
+    count: header.entries,
+    bigEndian: true,
+    budget: environment.memoryBudget,
+  });
   const { end, lowest } = yield* survey(table, header, file.size);
   const size = sectors * SECTOR;
   if (found.footer.type !== VHD_DIFFERENCING) {
     return new DynamicImage({ node, table, footer: found.bytes, headerBytes, headerOffset, header, identity, size, end, lowest });
   }
-  if (flags.write) throw new BlockError("ERR_READ_ONLY", "Differencing VHD images can only be opened read-only", { errno: "ENOTSUP" });
+  if (flags.write)
+    throw new BlockError("ERR_READ_ONLY", "Differencing VHD images can only be opened read-only", { errno: "ENOTSUP" });
   const names = yield* parentNames(file, header);
   let parent = names[0];
-  if (parent === undefined) environment.warn(`'${file.filename}' is a differencing image that names no parent: what it does not hold reads as zeros`);
+  if (parent === undefined)
+    environment.warn(`'${file.filename}' is a differencing image that names no parent: what it does not hold reads as zeros`);
   // Stated by the caller, the parent is opened like any backing file.
   else if (!flags.noBacking && !("backing" in node.options)) parent = yield* openParent(context, header, names);
-  return new DifferencingImage(node, table, header, identity, size, parent === undefined ? null : { filename: parent, format: "vpc" });
+  return new DifferencingImage(
+    node,
+    table,
+    header,
+    identity,
+    size,
+    parent === undefined ? null : { filename: parent, format: "vpc" },
+  );
 }
 
 export const vpc: Driver = {

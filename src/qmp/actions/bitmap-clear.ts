@@ -12,6 +12,10 @@ export const bitmapClear: Action = action({
     const before = (yield* bitmap.load()).copy();
     bitmap.clear();
     // eslint-disable-next-line require-yield
-    return { *abort() { bitmap.replace(before); } };
+    return {
+      *abort() {
+        bitmap.replace(before);
+      },
+    };
   },
 });

@@ -14,7 +14,11 @@ const turn = (type: string, enabled: boolean): Action =>
       const before = bitmap.enabled;
       bitmap.enabled = enabled;
       // eslint-disable-next-line require-yield
-      return { *abort() { bitmap.enabled = before; } };
+      return {
+        *abort() {
+          bitmap.enabled = before;
+        },
+      };
     },
   });
 

@@ -6,14 +6,24 @@ import { bitmapMembers, bitmapOf } from "../bitmap.js";
 
 export const bitmapMerge: Action = action({
   type: "block-dirty-bitmap-merge",
-  data: struct("BlockDirtyBitmapMerge", { node: str(), target: str(), bitmaps: array(alternate("BlockDirtyBitmapOrStr", { local: str(), external: bitmapMembers })) }),
+  data: struct("BlockDirtyBitmapMerge", {
+    node: str(),
+    target: str(),
+    bitmaps: array(alternate("BlockDirtyBitmapOrStr", { local: str(), external: bitmapMembers })),
+  }),
   *prepare(core, data) {
     const target = bitmapOf(core, { node: data.node, name: data.target });
     checkBitmap(target);
     const before = (yield* target.load()).copy();
-    const sources = data.bitmaps.map((source) => (typeof source === "string" ? { node: target.node, name: source } : { node: bitmapOf(core, source).node, name: source.name }));
+    const sources = data.bitmaps.map((source) =>
+      typeof source === "string" ? { node: target.node, name: source } : { node: bitmapOf(core, source).node, name: source.name },
+    );
     yield* mergeBitmaps(target.node, data.target, sources);
     // eslint-disable-next-line require-yield
-    return { *abort() { target.replace(before); } };
+    return {
+      *abort() {
+        target.replace(before);
+      },
+    };
   },
 });

@@ -10,19 +10,34 @@ import { newImageMode } from "../schema/common.js";
 export const blockdevSnapshotSync: Action = action({
   type: "blockdev-snapshot-sync",
   data: struct("BlockdevSnapshotSync", {
-    device: optional(str()), "node-name": optional(str()), "snapshot-file": str(), "snapshot-node-name": optional(str()), format: optional(str()), mode: optional(newImageMode),
+    device: optional(str()),
+    "node-name": optional(str()),
+    "snapshot-file": str(),
+    "snapshot-node-name": optional(str()),
+    format: optional(str()),
+    mode: optional(newImageMode),
   }),
   *prepare(core, data) {
     const old = core.lookup(data.device, data["node-name"]);
     const name = data["snapshot-node-name"];
-    if (data["node-name"] !== undefined && name === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "New overlay node-name missing");
-    if (name !== undefined && (core.nodes.find(name) !== null || core.devices.has(name))) throw new BlockError("ERR_EXISTS", "New overlay node-name already in use");
+    if (data["node-name"] !== undefined && name === undefined)
+      throw new BlockError("ERR_INVALID_ARGUMENT", "New overlay node-name missing");
+    if (name !== undefined && (core.nodes.find(name) !== null || core.devices.has(name)))
+      throw new BlockError("ERR_EXISTS", "New overlay node-name already in use");
     core.checkFree(old);
     const mode = data.mode ?? "absolute-paths";
     const filename = data["snapshot-file"];
-    if (filename === imageName(old)) throw new BlockError("ERR_INVALID_ARGUMENT", `The overlay '${filename}' cannot be the image itself`);
+    if (filename === imageName(old))
+      throw new BlockError("ERR_INVALID_ARGUMENT", `The overlay '${filename}' cannot be the image itself`);
     const overlay = yield* openTarget(core, {
-      filename, format: data.format ?? "qcow2", mode, size: old.size, backing: old, nodeName: name, flags: old.flags, openBacking: false,
+      filename,
+      format: data.format ?? "qcow2",
+      mode,
+      size: old.size,
+      backing: old,
+      nodeName: name,
+      flags: old.flags,
+      openBacking: false,
     });
     core.nodes.held.add(overlay);
     // What was made for a transaction that comes to nothing goes again.

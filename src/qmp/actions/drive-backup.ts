@@ -17,14 +17,19 @@ export const driveBackup: Action = action({
     const mode = args.mode ?? "absolute-paths";
     const below = skipFilters(source).backing;
     const backing = args.sync === "none" ? source : args.sync === "top" ? below : null;
-    if (mode === "absolute-paths" && backing !== null && backing.filename === "") throw new BlockError("ERR_INVALID_ARGUMENT", `Node '${backing.nodeName}' has no file name`);
+    if (mode === "absolute-paths" && backing !== null && backing.filename === "")
+      throw new BlockError("ERR_INVALID_ARGUMENT", `Node '${backing.nodeName}' has no file name`);
     const target = yield* openTarget(core, {
       filename: args.target,
       format: args.format ?? (mode === "existing" ? null : source.driver.name),
-      mode, size: source.size, backing, flags: source.flags,
+      mode,
+      size: source.size,
+      backing,
+      flags: source.flags,
       openBacking: mode === "existing",
     });
-    if (mode === "absolute-paths" && backing !== null && target.driver.supportsBacking === true) target.attach("backing", "backing", backing.ref());
+    if (mode === "absolute-paths" && backing !== null && target.driver.supportsBacking === true)
+      target.attach("backing", "backing", backing.ref());
     let prepared;
     try {
       prepared = yield* prepareBackup(core, args, source, target, jobs);

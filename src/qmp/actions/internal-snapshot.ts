@@ -16,15 +16,25 @@ export const internalSnapshot: Action = action({
     const impl = node.impl;
     const verbs = impl.shape === "mapped" ? impl.snapshots : undefined;
     if (verbs === undefined) {
-      throw new BlockError("ERR_UNSUPPORTED", `Block format '${node.driver.name}' used by device '${shown}' does not support internal snapshots`);
+      throw new BlockError(
+        "ERR_UNSUPPORTED",
+        `Block format '${node.driver.name}' used by device '${shown}' does not support internal snapshots`,
+      );
     }
     if (name === "") throw new BlockError("ERR_INVALID_ARGUMENT", "Name is empty");
-    if (verbs.list().some((snapshot) => snapshot.name === name)) throw new BlockError("ERR_EXISTS", `Snapshot with name '${name}' already exists on device '${shown}'`);
+    if (verbs.list().some((snapshot) => snapshot.name === name))
+      throw new BlockError("ERR_EXISTS", `Snapshot with name '${name}' already exists on device '${shown}'`);
     const now = core.environment.now();
     const dateSec = Math.floor(now / 1000);
     yield* drained(node, function* () {
       yield* flush(node);
-      yield* verbs.create(name, { vmStateSize: 0, dateSec, dateNsec: Math.round((now - dateSec * 1000) * 1e6), vmClockNsec: 0, icount: 0 });
+      yield* verbs.create(name, {
+        vmStateSize: 0,
+        dateSec,
+        dateNsec: Math.round((now - dateSec * 1000) * 1e6),
+        vmClockNsec: 0,
+        icount: 0,
+      });
     });
     return {
       *abort() {

@@ -21,16 +21,27 @@ const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUME
 export const blockCommit: Command = command({
   name: "block-commit",
   since: "1.3",
-  summary: "Starts a job that writes the data between `base` and `top` into `base`; with the active layer as `top` it waits for job-complete.",
+  summary:
+    "Starts a job that writes the data between `base` and `top` into `base`; with the active layer as `top` it waits for job-complete.",
   arguments: struct("block-commit-arg", {
-    "job-id": optional(str()), device: str(), "base-node": optional(str()), base: optional(str()), "top-node": optional(str()), top: optional(str()),
-    "backing-file": optional(str()), speed: optional(int64()), "on-error": optional(onError), "auto-finalize": optional(bool()), "auto-dismiss": optional(bool()),
+    "job-id": optional(str()),
+    device: str(),
+    "base-node": optional(str()),
+    base: optional(str()),
+    "top-node": optional(str()),
+    top: optional(str()),
+    "backing-file": optional(str()),
+    speed: optional(int64()),
+    "on-error": optional(onError),
+    "auto-finalize": optional(bool()),
+    "auto-dismiss": optional(bool()),
   }),
   returns: null,
   // eslint-disable-next-line require-yield
   *run(core, args) {
     const active = core.devices.get(args.device)?.backend.root ?? core.nodes.find(args.device);
-    if (active === null || active === undefined) throw new BlockError("ERR_NOT_FOUND", `Device '${args.device}' not found`, { qmpClass: "DeviceNotFound" });
+    if (active === null || active === undefined)
+      throw new BlockError("ERR_NOT_FOUND", `Device '${args.device}' not found`, { qmpClass: "DeviceNotFound" });
     if (active.parents.length > 0) throw fail("Need a root block node");
     core.checkFree(active);
     if (args["top-node"] !== undefined && args.top !== undefined) throw fail("'top-node' and 'top' are mutually exclusive");
@@ -70,16 +81,27 @@ export const blockCommit: Command = command({
       driver = activeCommit(active, base, policies);
     } else {
       let overlay: Node = active;
-      while (skipFilters(overlay).backing !== null && skipFilters(overlay).backing !== top && below(overlay) !== top) overlay = below(overlay)!;
+      while (skipFilters(overlay).backing !== null && skipFilters(overlay).backing !== top && below(overlay) !== top)
+        overlay = below(overlay)!;
       core.checkFree(overlay);
       touched.unshift(overlay);
-      driver = commitDriver({ overlay: skipFilters(overlay), top, base, ...(backingFile === undefined ? {} : { backingFile }), policies });
+      driver = commitDriver({
+        overlay: skipFilters(overlay),
+        top,
+        base,
+        ...(backingFile === undefined ? {} : { backingFile }),
+        policies,
+      });
     }
     const id = core.jobs.idFor(args["job-id"], core.deviceOf(active)?.name ?? "");
     core.jobs.start(
       core.jobs.create({
-        id, driver, speed: args.speed === undefined ? 0 : toSafeNumber(args.speed, "speed"),
-        autoFinalize: args["auto-finalize"], autoDismiss: args["auto-dismiss"], nodes: touched,
+        id,
+        driver,
+        speed: args.speed === undefined ? 0 : toSafeNumber(args.speed, "speed"),
+        autoFinalize: args["auto-finalize"],
+        autoDismiss: args["auto-dismiss"],
+        nodes: touched,
       }),
     );
   },
@@ -90,8 +112,18 @@ function activeCommit(top: Node, base: Node, policies: ErrorPolicies): JobDriver
   let wasReadOnly = false;
   let replaced = false;
   const inner = mirrorDriver({
-    type: "commit", source: top, target: base, sync: "full", granularity: defaultGranularity(base.impl.blockInfo?.().clusterSize), bufferSize: 16 * MiB,
-    writeBlocking: false, targetIsZero: false, unmap: true, base, replaces: null, policies,
+    type: "commit",
+    source: top,
+    target: base,
+    sync: "full",
+    granularity: defaultGranularity(base.impl.blockInfo?.().clusterSize),
+    bufferSize: 16 * MiB,
+    writeBlocking: false,
+    targetIsZero: false,
+    unmap: true,
+    base,
+    replaces: null,
+    policies,
     // eslint-disable-next-line require-yield
     *beforeReplace() {
       replaced = true;

@@ -8,12 +8,21 @@ import { blockExportInfo } from "../schema/results.js";
 const exportOptions = union(
   "BlockExportOptions",
   {
-    type: enumeration("BlockExportType", ["nbd"]), id: str(), "fixed-iothread": optional(bool()), iothread: optional(str()), "node-name": str(), writable: optional(bool()), writethrough: optional(bool()),
+    type: enumeration("BlockExportType", ["nbd"]),
+    id: str(),
+    "fixed-iothread": optional(bool()),
+    iothread: optional(str()),
+    "node-name": str(),
+    writable: optional(bool()),
+    writethrough: optional(bool()),
   },
   "type",
   {
     nbd: struct("BlockExportOptionsNbd", {
-      name: optional(str()), description: optional(str()), bitmaps: optional(array(alternate("BlockDirtyBitmapOrStr", { local: str(), external: bitmapMembers }))), "allocation-depth": optional(bool()),
+      name: optional(str()),
+      description: optional(str()),
+      bitmaps: optional(array(alternate("BlockDirtyBitmapOrStr", { local: str(), external: bitmapMembers }))),
+      "allocation-depth": optional(bool()),
     }),
   },
 );
@@ -29,8 +38,13 @@ export const blockExportAdd: Command = command({
     const { id } = args;
     if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) throw new BlockError("ERR_INVALID_ARGUMENT", "Invalid block export id");
     yield* core.exports.add({
-      id, nodeName: args["node-name"], name: args.name ?? args["node-name"], description: args.description ?? "", writable: args.writable ?? false,
-      bitmaps: (args.bitmaps ?? []).map((bitmap) => (typeof bitmap === "string" ? bitmap : bitmap.name)), allocationDepth: args["allocation-depth"] ?? false,
+      id,
+      nodeName: args["node-name"],
+      name: args.name ?? args["node-name"],
+      description: args.description ?? "",
+      writable: args.writable ?? false,
+      bitmaps: (args.bitmaps ?? []).map((bitmap) => (typeof bitmap === "string" ? bitmap : bitmap.name)),
+      allocationDepth: args["allocation-depth"] ?? false,
     });
   },
 });
@@ -49,7 +63,10 @@ export const blockExportDel: Command = command({
   name: "block-export-del",
   since: "5.2",
   summary: "Takes an export away; `hard` disconnects its clients.",
-  arguments: struct("block-export-del-arg", { id: str(), mode: optional(enumeration("BlockExportRemoveMode", ["safe", "hard"])) }),
+  arguments: struct("block-export-del-arg", {
+    id: str(),
+    mode: optional(enumeration("BlockExportRemoveMode", ["safe", "hard"])),
+  }),
   returns: null,
   profiles: ["qemu-7.2"],
   *run(core, args) {
@@ -66,6 +83,8 @@ export const queryBlockExports: Command = command({
   profiles: ["qemu-7.2"],
   // eslint-disable-next-line require-yield
   *run(core) {
-    return core.exports.all().map((each) => ({ id: each.id, type: "nbd", "node-name": each.node().nodeName, "shutting-down": each.shuttingDown }));
+    return core.exports
+      .all()
+      .map((each) => ({ id: each.id, type: "nbd", "node-name": each.node().nodeName, "shutting-down": each.shuttingDown }));
   },
 });

@@ -13,7 +13,11 @@ const byJob = struct("block-job-id-arg", { id: str() });
 
 function verb(name: string, since: string, summary: string, act: (job: Job, core: BlockCore) => void): Command {
   return command({
-    name, since, summary, arguments: byDevice, returns: null,
+    name,
+    since,
+    summary,
+    arguments: byDevice,
+    returns: null,
     // eslint-disable-next-line require-yield
     *run(core, args) {
       act(core.jobs.findBlockJob(args.device), core);
@@ -22,7 +26,12 @@ function verb(name: string, since: string, summary: string, act: (job: Job, core
 }
 function verbById(name: string, summary: string, act: (job: Job) => void): Command {
   return command({
-    name, since: "2.12", summary, arguments: byJob, returns: null, profiles: ["qemu-7.2"],
+    name,
+    since: "2.12",
+    summary,
+    arguments: byJob,
+    returns: null,
+    profiles: ["qemu-7.2"],
     // eslint-disable-next-line require-yield
     *run(core, args) {
       act(core.jobs.findBlockJob(args.id));
@@ -34,19 +43,34 @@ export const blockJobPause: Command = verb("block-job-pause", "1.3", "Pauses a b
   if (core.profile === "qemu-2.2" && job.isUserPaused) return;
   job.pause();
 });
-export const blockJobResume: Command = verb("block-job-resume", "1.3", "Lets a paused block job go on and forgets its I/O error.", (job, core) => {
-  if (!job.isUserPaused) {
-    if (core.profile === "qemu-2.2") return;
-    throw new BlockError("ERR_INVALID_ARGUMENT", "Can't resume a job that was not paused");
-  }
-  job.resume();
-});
-export const blockJobComplete: Command = verb("block-job-complete", "1.3", "Completes a mirror or active commit that is ready.", (job, core) => {
-  if (core.profile === "qemu-2.2" && job.isPaused) throw new BlockError("ERR_BUSY", `The block job for device '${job.id}' is currently paused`);
-  job.complete();
-});
-export const blockJobFinalize: Command = verbById("block-job-finalize", "Makes the changes of a pending block job.", (job) => job.finalize());
-export const blockJobDismiss: Command = verbById("block-job-dismiss", "Forgets a block job that is over.", (job) => job.dismiss());
+export const blockJobResume: Command = verb(
+  "block-job-resume",
+  "1.3",
+  "Lets a paused block job go on and forgets its I/O error.",
+  (job, core) => {
+    if (!job.isUserPaused) {
+      if (core.profile === "qemu-2.2") return;
+      throw new BlockError("ERR_INVALID_ARGUMENT", "Can't resume a job that was not paused");
+    }
+    job.resume();
+  },
+);
+export const blockJobComplete: Command = verb(
+  "block-job-complete",
+  "1.3",
+  "Completes a mirror or active commit that is ready.",
+  (job, core) => {
+    if (core.profile === "qemu-2.2" && job.isPaused)
+      throw new BlockError("ERR_BUSY", `The block job for device '${job.id}' is currently paused`);
+    job.complete();
+  },
+);
+export const blockJobFinalize: Command = verbById("block-job-finalize", "Makes the changes of a pending block job.", (job) =>
+  job.finalize(),
+);
+export const blockJobDismiss: Command = verbById("block-job-dismiss", "Forgets a block job that is over.", (job) =>
+  job.dismiss(),
+);
 
 export const blockJobCancel: Command = command({
   name: "block-job-cancel",
@@ -58,7 +82,8 @@ export const blockJobCancel: Command = command({
   *run(core, args) {
     const job = core.jobs.findBlockJob(args.device);
     const force = args.force ?? false;
-    if (job.isUserPaused && !force) throw new BlockError("ERR_BUSY", `The block job for device '${args.device}' is currently paused`);
+    if (job.isUserPaused && !force)
+      throw new BlockError("ERR_BUSY", `The block job for device '${args.device}' is currently paused`);
     job.cancel(force);
   },
 });

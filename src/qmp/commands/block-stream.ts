@@ -19,15 +19,26 @@ export const blockStream: Command = command({
   since: "1.1",
   summary: "Starts a job that copies data from backing files into a node and then drops those backing files.",
   arguments: struct("block-stream-arg", {
-    "job-id": optional(str()), device: str(), base: optional(str()), "base-node": optional(str()), "backing-file": optional(str()), bottom: optional(str()),
-    speed: optional(int64()), "on-error": optional(onError), "auto-finalize": optional(bool()), "auto-dismiss": optional(bool()),
+    "job-id": optional(str()),
+    device: str(),
+    base: optional(str()),
+    "base-node": optional(str()),
+    "backing-file": optional(str()),
+    bottom: optional(str()),
+    speed: optional(int64()),
+    "on-error": optional(onError),
+    "auto-finalize": optional(bool()),
+    "auto-dismiss": optional(bool()),
   }),
   returns: null,
   // eslint-disable-next-line require-yield
   *run(core, args) {
-    if (args.base !== undefined && args["base-node"] !== undefined) throw fail("'base' and 'base-node' cannot be specified at the same time");
-    if (args.base !== undefined && args.bottom !== undefined) throw fail("'base' and 'bottom' cannot be specified at the same time");
-    if (args.bottom !== undefined && args["base-node"] !== undefined) throw fail("'bottom' and 'base-node' cannot be specified at the same time");
+    if (args.base !== undefined && args["base-node"] !== undefined)
+      throw fail("'base' and 'base-node' cannot be specified at the same time");
+    if (args.base !== undefined && args.bottom !== undefined)
+      throw fail("'base' and 'bottom' cannot be specified at the same time");
+    if (args.bottom !== undefined && args["base-node"] !== undefined)
+      throw fail("'bottom' and 'base-node' cannot be specified at the same time");
     const top = core.any(args.device);
     let base: Node | null = null;
     if (args.base !== undefined) {
@@ -35,7 +46,8 @@ export const blockStream: Command = command({
       if (base === null) throw fail(`Can't find '${args.base}' in the backing chain`);
     } else if (args["base-node"] !== undefined) {
       base = core.node(args["base-node"]);
-      if (base === top || !chainContains(top, base)) throw fail(`Node '${args["base-node"]}' is not a backing image of '${args.device}'`);
+      if (base === top || !chainContains(top, base))
+        throw fail(`Node '${args["base-node"]}' is not a backing image of '${args.device}'`);
     } else if (args.bottom !== undefined) {
       const bottom = core.node(args.bottom);
       if (bottom.driver.category === "filter") throw fail(`Node '${args.bottom}' is a filter, use a non-filter node as 'bottom'`);
@@ -49,7 +61,12 @@ export const blockStream: Command = command({
     const id = core.jobs.idFor(args["job-id"], core.deviceOf(top)?.name ?? "");
     let driver;
     try {
-      driver = streamDriver({ top: skipFilters(top), base, ...(args["backing-file"] === undefined ? {} : { backingFile: args["backing-file"] }), policies: core.jobs.policies(args["on-error"], args["on-error"]) });
+      driver = streamDriver({
+        top: skipFilters(top),
+        base,
+        ...(args["backing-file"] === undefined ? {} : { backingFile: args["backing-file"] }),
+        policies: core.jobs.policies(args["on-error"], args["on-error"]),
+      });
     } catch (error) {
       throw dialectError(core.profile, "not-supported", (error as Error).message);
     }
@@ -73,11 +90,18 @@ export const blockStream: Command = command({
           },
         },
         speed: args.speed === undefined ? 0 : toSafeNumber(args.speed, "speed"),
-        autoFinalize: args["auto-finalize"], autoDismiss: args["auto-dismiss"], nodes: touched,
+        autoFinalize: args["auto-finalize"],
+        autoDismiss: args["auto-dismiss"],
+        nodes: touched,
       }),
     );
   },
 });
 
 /** The spelling of the first proposal. */
-export const blockStreamOld: Command = { ...blockStream, name: "block_stream", summary: "Another spelling of block-stream.", profiles: ["qemu-2.2"] };
+export const blockStreamOld: Command = {
+  ...blockStream,
+  name: "block_stream",
+  summary: "Another spelling of block-stream.",
+  profiles: ["qemu-2.2"],
+};

@@ -26,7 +26,8 @@ export const blockdevAdd: Command = command({
       return;
     }
     const options = args as BlockdevOptions;
-    if (options["node-name"] === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "'node-name' must be specified for the root node");
+    if (options["node-name"] === undefined)
+      throw new BlockError("ERR_INVALID_ARGUMENT", "'node-name' must be specified for the root node");
     core.nodes.checkNames(options, (name) => core.devices.has(name));
     core.nodes.owned.add(yield* openNode(core.environment, { options, flags: READ_WRITE }));
   },

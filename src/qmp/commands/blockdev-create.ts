@@ -4,7 +4,20 @@ import type { Node } from "../../block/node.js";
 import { createImage } from "../../block/create.js";
 import { truncate } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
-import { bool, enumeration, optional, size, str, struct, toSafeNumber, union, type AnySchema, type Members, type StructType, type UnionType } from "../../qapi/schema.js";
+import {
+  bool,
+  enumeration,
+  optional,
+  size,
+  str,
+  struct,
+  toSafeNumber,
+  union,
+  type AnySchema,
+  type Members,
+  type StructType,
+  type UnionType,
+} from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
 import { prealloc } from "../schema/common.js";
 import { blockdevRef } from "../schema/blockdev-options.js";
@@ -17,15 +30,44 @@ const VARIANTS: Record<string, StructType<any>> = {
   parallels: struct("BlockdevCreateOptionsParallels", { ...file, "cluster-size": opt(size()) }),
   qcow: struct("BlockdevCreateOptionsQcow", { ...file, "backing-file": opt(str()) }),
   qcow2: struct("BlockdevCreateOptionsQcow2", {
-    ...file, version: opt(enumeration("BlockdevQcow2Version", ["v2", "v3"])), "backing-file": opt(str()), "backing-fmt": opt(str()), "cluster-size": opt(size()), preallocation: opt(prealloc),
-    "lazy-refcounts": opt(bool()), "refcount-bits": opt(size()), "extended-l2": opt(bool()), "compression-type": opt(enumeration("Qcow2CompressionType", ["zlib", "zstd"])),
+    ...file,
+    version: opt(enumeration("BlockdevQcow2Version", ["v2", "v3"])),
+    "backing-file": opt(str()),
+    "backing-fmt": opt(str()),
+    "cluster-size": opt(size()),
+    preallocation: opt(prealloc),
+    "lazy-refcounts": opt(bool()),
+    "refcount-bits": opt(size()),
+    "extended-l2": opt(bool()),
+    "compression-type": opt(enumeration("Qcow2CompressionType", ["zlib", "zstd"])),
   }),
-  qed: struct("BlockdevCreateOptionsQed", { ...file, "backing-file": opt(str()), "backing-fmt": opt(str()), "cluster-size": opt(size()), "table-size": opt(size()) }),
+  qed: struct("BlockdevCreateOptionsQed", {
+    ...file,
+    "backing-file": opt(str()),
+    "backing-fmt": opt(str()),
+    "cluster-size": opt(size()),
+    "table-size": opt(size()),
+  }),
   vdi: struct("BlockdevCreateOptionsVdi", { ...file, preallocation: opt(prealloc) }),
-  vhdx: struct("BlockdevCreateOptionsVhdx", { ...file, "log-size": opt(size()), "block-size": opt(size()), subformat: opt(enumeration("BlockdevVhdxSubformat", ["dynamic", "fixed"])), "block-state-zero": opt(bool()) }),
-  vpc: struct("BlockdevCreateOptionsVpc", { ...file, subformat: opt(enumeration("BlockdevVpcSubformat", ["dynamic", "fixed"])), "force-size": opt(bool()) }),
+  vhdx: struct("BlockdevCreateOptionsVhdx", {
+    ...file,
+    "log-size": opt(size()),
+    "block-size": opt(size()),
+    subformat: opt(enumeration("BlockdevVhdxSubformat", ["dynamic", "fixed"])),
+    "block-state-zero": opt(bool()),
+  }),
+  vpc: struct("BlockdevCreateOptionsVpc", {
+    ...file,
+    subformat: opt(enumeration("BlockdevVpcSubformat", ["dynamic", "fixed"])),
+    "force-size": opt(bool()),
+  }),
 };
-const createOptions = union("BlockdevCreateOptions", { driver: enumeration("BlockdevDriver", Object.keys(VARIANTS)) }, "driver", VARIANTS);
+const createOptions = union(
+  "BlockdevCreateOptions",
+  { driver: enumeration("BlockdevDriver", Object.keys(VARIANTS)) },
+  "driver",
+  VARIANTS,
+);
 
 interface CreateArguments {
   "job-id": string;
@@ -36,7 +78,10 @@ export const blockdevCreate: Command = command({
   name: "blockdev-create",
   since: "3.0",
   summary: "Starts a job that makes an image in a node, or a file.",
-  arguments: struct("blockdev-create-arg", { "job-id": str(), options: createOptions as unknown as UnionType<CreateArguments["options"]> }),
+  arguments: struct("blockdev-create-arg", {
+    "job-id": str(),
+    options: createOptions as unknown as UnionType<CreateArguments["options"]>,
+  }),
   returns: null,
   profiles: ["qemu-7.2"],
   // eslint-disable-next-line require-yield
@@ -48,7 +93,8 @@ export const blockdevCreate: Command = command({
     const id = core.jobs.idFor(args["job-id"], "");
     const options = creationOptions(rest);
     const target: Node | null = typeof reference === "string" ? core.any(reference) : null;
-    if (name !== "file" && target === null) throw new BlockError("ERR_INVALID_ARGUMENT", "The 'file' of blockdev-create must be the name of a node");
+    if (name !== "file" && target === null)
+      throw new BlockError("ERR_INVALID_ARGUMENT", "The 'file' of blockdev-create must be the name of a node");
     const job = core.jobs.create({
       id,
       driver: {
@@ -60,7 +106,11 @@ export const blockdevCreate: Command = command({
             if (make === undefined) throw new BlockError("ERR_UNSUPPORTED", `Driver '${name}' does not support blockdev-create`);
             const node = yield* make(core.environment, String(filename));
             try {
-              if (bytes > 0) yield* truncate(node, bytes, { preallocation: (rest["preallocation"] as "off" | undefined) ?? "off", exact: true });
+              if (bytes > 0)
+                yield* truncate(node, bytes, {
+                  preallocation: (rest["preallocation"] as "off" | undefined) ?? "off",
+                  exact: true,
+                });
             } finally {
               yield* node.unref();
             }

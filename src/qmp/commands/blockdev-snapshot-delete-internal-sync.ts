@@ -13,12 +13,21 @@ export const deleteInternalSnapshot: Command = command({
   *run(core, args) {
     const node = core.root(args.device);
     core.checkFree(node);
-    if (args.id === undefined && args.name === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "Name or id must be provided");
+    if (args.id === undefined && args.name === undefined)
+      throw new BlockError("ERR_INVALID_ARGUMENT", "Name or id must be provided");
     const impl = node.impl;
     const verbs = impl.shape === "mapped" ? impl.snapshots : undefined;
-    const found = verbs?.list().find((snapshot) => (args.id === undefined || snapshot.id === args.id) && (args.name === undefined || snapshot.name === args.name));
+    const found = verbs
+      ?.list()
+      .find(
+        (snapshot) =>
+          (args.id === undefined || snapshot.id === args.id) && (args.name === undefined || snapshot.name === args.name),
+      );
     if (verbs === undefined || found === undefined) {
-      throw new BlockError("ERR_NOT_FOUND", `Snapshot with id '${args.id ?? "null"}' and name '${args.name ?? "null"}' does not exist on device '${args.device}'`);
+      throw new BlockError(
+        "ERR_NOT_FOUND",
+        `Snapshot with id '${args.id ?? "null"}' and name '${args.name ?? "null"}' does not exist on device '${args.device}'`,
+      );
     }
     yield* drained(node, () => verbs.remove(found));
     return { ...found };

@@ -17,7 +17,8 @@ export const changeBackingFile: Command = command({
   *run(core, args) {
     const top = core.root(args.device);
     const image = core.node(args["image-node-name"]);
-    if (image.backing === null) throw new BlockError("ERR_INVALID_ARGUMENT", "not allowing backing file change on an image without a backing file");
+    if (image.backing === null)
+      throw new BlockError("ERR_INVALID_ARGUMENT", "not allowing backing file change on an image without a backing file");
     if (!chainContains(top, image)) throw new BlockError("ERR_INVALID_ARGUMENT", "image file not in block device chain");
     core.checkFree(image);
     const wasReadOnly = image.readOnly;

@@ -12,10 +12,22 @@ export const driveMirror: Command = command({
   name: "drive-mirror",
   since: "1.3",
   summary: "Starts a job that keeps a file a copy of `device` until it is completed or cancelled.",
-  arguments: struct("DriveMirror", { ...mirrorMembers, format: optional(str()), "node-name": optional(str()), mode: optional(newImageMode), unmap: optional(bool()) }),
+  arguments: struct("DriveMirror", {
+    ...mirrorMembers,
+    format: optional(str()),
+    "node-name": optional(str()),
+    mode: optional(newImageMode),
+    unmap: optional(bool()),
+  }),
   returns: null,
   *run(core, given) {
-    const args = given as unknown as MirrorArguments & { target: string; format?: string; "node-name"?: string; mode?: "existing" | "absolute-paths"; unmap?: boolean };
+    const args = given as unknown as MirrorArguments & {
+      target: string;
+      format?: string;
+      "node-name"?: string;
+      mode?: "existing" | "absolute-paths";
+      unmap?: boolean;
+    };
     const source = core.root(args.device);
     core.checkFree(source);
     checkMirror(args);
@@ -31,20 +43,30 @@ export const driveMirror: Command = command({
     const target = yield* openTarget(core, {
       filename: args.target,
       format: args.format ?? (mode === "existing" ? null : source.driver.name),
-      mode, size: source.size, backing: sync === "full" ? null : backing, nodeName: args["node-name"], flags: source.flags, openBacking: false,
+      mode,
+      size: source.size,
+      backing: sync === "full" ? null : backing,
+      nodeName: args["node-name"],
+      flags: source.flags,
+      openBacking: false,
     });
     try {
-      startMirror(core, { ...args, sync }, {
-        source,
-        target,
-        unmap: args.unmap ?? true,
-        targetIsZero: mode === "absolute-paths" && startsZeroed(target),
-        // eslint-disable-next-line require-yield
-        *beforeReplace() {
-          // The new image names the same backing file that the source has.
-          if (sync !== "full" && backing !== null && target.driver.supportsBacking === true && target.backing === null) target.attach("backing", "backing", backing.ref());
+      startMirror(
+        core,
+        { ...args, sync },
+        {
+          source,
+          target,
+          unmap: args.unmap ?? true,
+          targetIsZero: mode === "absolute-paths" && startsZeroed(target),
+          // eslint-disable-next-line require-yield
+          *beforeReplace() {
+            // The new image names the same backing file that the source has.
+            if (sync !== "full" && backing !== null && target.driver.supportsBacking === true && target.backing === null)
+              target.attach("backing", "backing", backing.ref());
+          },
         },
-      });
+      );
     } finally {
       yield* target.unref();
     }

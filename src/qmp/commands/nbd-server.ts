@@ -3,15 +3,28 @@ import { bool, enumeration, optional, str, struct, uint32, type AnySchema } from
 import { command, type Command } from "../command.js";
 import { listenAddress } from "../listen-address.js";
 
-const legacy = struct("SocketAddressLegacyInput", { type: enumeration("SocketAddressLegacyKind", ["inet", "unix", "vsock", "fd"]), data: struct("SocketAddressLegacyData", {
-  host: optional(str()), port: optional(str()), path: optional(str()), numeric: optional(bool()), ipv4: optional(bool()), ipv6: optional(bool()),
-}) });
+const legacy = struct("SocketAddressLegacyInput", {
+  type: enumeration("SocketAddressLegacyKind", ["inet", "unix", "vsock", "fd"]),
+  data: struct("SocketAddressLegacyData", {
+    host: optional(str()),
+    port: optional(str()),
+    path: optional(str()),
+    numeric: optional(bool()),
+    ipv4: optional(bool()),
+    ipv6: optional(bool()),
+  }),
+});
 
 export const nbdServerStart: Command = command({
   name: "nbd-server-start",
   since: "1.3",
   summary: "Starts the NBD server of this program, on a TCP or Unix socket.",
-  arguments: struct("nbd-server-start-arg", { addr: legacy as AnySchema, "tls-creds": optional(str()), "tls-authz": optional(str()), "max-connections": optional(uint32()) }),
+  arguments: struct("nbd-server-start-arg", {
+    addr: legacy as AnySchema,
+    "tls-creds": optional(str()),
+    "tls-authz": optional(str()),
+    "max-connections": optional(uint32()),
+  }),
   returns: null,
   *run(core, args) {
     const { type, data } = args.addr as { type: string; data: Record<string, unknown> };
@@ -23,15 +36,26 @@ export const nbdServerAdd: Command = command({
   name: "nbd-server-add",
   since: "1.3",
   summary: "Exports a device through the NBD server.",
-  arguments: struct("nbd-server-add-arg", { device: str(), name: optional(str()), description: optional(str()), writable: optional(bool()), bitmap: optional(str()) }),
+  arguments: struct("nbd-server-add-arg", {
+    device: str(),
+    name: optional(str()),
+    description: optional(str()),
+    writable: optional(bool()),
+    bitmap: optional(str()),
+  }),
   returns: null,
   *run(core, args) {
     const node = core.any(args.device);
     const name = args.name ?? args.device;
     yield* core.exports.add({
-      id: name, nodeName: node.nodeName, name, description: args.description ?? "",
+      id: name,
+      nodeName: node.nodeName,
+      name,
+      description: args.description ?? "",
       // As QEMU does, a read-only node is exported read-only without a word.
-      writable: (args.writable ?? false) && !node.readOnly, bitmaps: args.bitmap === undefined ? [] : [args.bitmap], allocationDepth: false,
+      writable: (args.writable ?? false) && !node.readOnly,
+      bitmaps: args.bitmap === undefined ? [] : [args.bitmap],
+      allocationDepth: false,
     });
   },
 });
@@ -40,7 +64,10 @@ export const nbdServerRemove: Command = command({
   name: "nbd-server-remove",
   since: "2.12",
   summary: "Takes an export away; `hard` disconnects its clients.",
-  arguments: struct("nbd-server-remove-arg", { name: str(), mode: optional(enumeration("BlockExportRemoveMode", ["safe", "hard"])) }),
+  arguments: struct("nbd-server-remove-arg", {
+    name: str(),
+    mode: optional(enumeration("BlockExportRemoveMode", ["safe", "hard"])),
+  }),
   returns: null,
   profiles: ["qemu-7.2"],
   *run(core, args) {

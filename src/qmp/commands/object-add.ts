@@ -11,11 +11,35 @@ const limits: Members = Object.fromEntries(
 export const objectOptions: ReturnType<typeof makeOptions> = makeOptions();
 // eslint-disable-next-line @typescript-eslint/explicit-function-return-type
 function makeOptions(): ReturnType<typeof union<Members, string, Record<string, never>>> {
-  return union("ObjectOptions", { "qom-type": enumeration("ObjectType", ["secret", "throttle-group", "iothread"]), id: str() } as Members, "qom-type", {
-    secret: struct("SecretProperties", { data: optional(str()), file: optional(str()), format: optional(enumeration("QCryptoSecretFormat", ["raw", "base64"])), keyid: optional(str()), iv: optional(str()) }),
-    "throttle-group": struct("ThrottleGroupProperties", { limits: optional(struct("ThrottleLimits", Object.fromEntries(Object.entries(limits).map(([name, type]) => [name.slice(2), type])))), ...limits, "x-iops-size": optional(int64()) }),
-    iothread: struct("IothreadProperties", { "poll-max-ns": optional(int64()), "poll-grow": optional(int64()), "poll-shrink": optional(int64()), "aio-max-batch": optional(int64()), "thread-pool-min": optional(int64()), "thread-pool-max": optional(int64()) }),
-  }) as never;
+  return union(
+    "ObjectOptions",
+    { "qom-type": enumeration("ObjectType", ["secret", "throttle-group", "iothread"]), id: str() } as Members,
+    "qom-type",
+    {
+      secret: struct("SecretProperties", {
+        data: optional(str()),
+        file: optional(str()),
+        format: optional(enumeration("QCryptoSecretFormat", ["raw", "base64"])),
+        keyid: optional(str()),
+        iv: optional(str()),
+      }),
+      "throttle-group": struct("ThrottleGroupProperties", {
+        limits: optional(
+          struct("ThrottleLimits", Object.fromEntries(Object.entries(limits).map(([name, type]) => [name.slice(2), type]))),
+        ),
+        ...limits,
+        "x-iops-size": optional(int64()),
+      }),
+      iothread: struct("IothreadProperties", {
+        "poll-max-ns": optional(int64()),
+        "poll-grow": optional(int64()),
+        "poll-shrink": optional(int64()),
+        "aio-max-batch": optional(int64()),
+        "thread-pool-min": optional(int64()),
+        "thread-pool-max": optional(int64()),
+      }),
+    },
+  ) as never;
 }
 
 export const objectAdd: Command = command({

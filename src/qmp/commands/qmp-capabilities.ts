@@ -3,7 +3,9 @@ import { BlockError } from "../../base/error.js";
 import { array, enumeration, optional, struct, type StructType } from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
 
-export const capabilitiesArguments: StructType<{ enable?: string[] }> = struct("qmp_capabilities-arg", { enable: optional(array(enumeration("QMPCapability", ["oob"]))) }) as never;
+export const capabilitiesArguments: StructType<{ enable?: string[] }> = struct("qmp_capabilities-arg", {
+  enable: optional(array(enumeration("QMPCapability", ["oob"]))),
+}) as never;
 
 export const qmpCapabilities: Command = command({
   name: "qmp_capabilities",
@@ -13,6 +15,8 @@ export const qmpCapabilities: Command = command({
   returns: null,
   // eslint-disable-next-line require-yield
   *run() {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "Capabilities negotiation is already complete, command ignored", { qmpClass: "CommandNotFound" });
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Capabilities negotiation is already complete, command ignored", {
+      qmpClass: "CommandNotFound",
+    });
   },
 });

@@ -13,6 +13,9 @@ export const queryBlockJobs: Command = command({
   returns: array(blockJobInfoType),
   // eslint-disable-next-line require-yield
   *run(core) {
-    return core.jobs.all().filter(isBlockJob).map((job) => blockJobInfo(core, job));
+    return core.jobs
+      .all()
+      .filter(isBlockJob)
+      .map((job) => blockJobInfo(core, job));
   },
 });

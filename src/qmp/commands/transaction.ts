@@ -6,8 +6,16 @@ import { runActions } from "../action.js";
 import { ACTIONS } from "../actions.js";
 import { command, type Command } from "../command.js";
 
-const kinds = enumeration("TransactionActionKind", ACTIONS.map(({ type }) => type));
-const actionType = union("TransactionAction", { type: kinds }, "type", Object.fromEntries(ACTIONS.map((each) => [each.type, struct(`${each.type}-wrapper`, { data: each.data })])));
+const kinds = enumeration(
+  "TransactionActionKind",
+  ACTIONS.map(({ type }) => type),
+);
+const actionType = union(
+  "TransactionAction",
+  { type: kinds },
+  "type",
+  Object.fromEntries(ACTIONS.map((each) => [each.type, struct(`${each.type}-wrapper`, { data: each.data })])),
+);
 
 export const transaction: Command = command({
   name: "transaction",
@@ -15,7 +23,11 @@ export const transaction: Command = command({
   summary: "Runs actions as one: all or none. `completion-mode: grouped` makes their jobs one, too.",
   arguments: struct("transaction-arg", {
     actions: array(actionType as AnySchema),
-    properties: optional(struct("TransactionProperties", { "completion-mode": optional(enumeration("ActionCompletionMode", ["individual", "grouped"])) })),
+    properties: optional(
+      struct("TransactionProperties", {
+        "completion-mode": optional(enumeration("ActionCompletionMode", ["individual", "grouped"])),
+      }),
+    ),
   }),
   returns: null,
   *run(core, args) {
@@ -23,7 +35,11 @@ export const transaction: Command = command({
     const list = (args.actions as { type: string; data: object }[]).map(({ type, data }) => {
       const found = ACTIONS.find((each) => each.type === type);
       if (found === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter 'type' does not accept value '${type}'`);
-      if (grouped && !GROUPED.has(type)) throw new BlockError("ERR_UNSUPPORTED", `Action '${type}' does not support Transaction property completion-mode = grouped`);
+      if (grouped && !GROUPED.has(type))
+        throw new BlockError(
+          "ERR_UNSUPPORTED",
+          `Action '${type}' does not support Transaction property completion-mode = grouped`,
+        );
       return { action: found, data };
     });
     yield* runActions(core, list, grouped);

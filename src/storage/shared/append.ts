@@ -28,7 +28,10 @@ export class AppendFace implements AsyncStorageFace {
   private failure: BlockError | null = null;
   private readonly checked: { name: string; readOnly: false; alignment: 1 };
 
-  constructor(readonly name: string, private readonly target: AppendTarget) {
+  constructor(
+    readonly name: string,
+    private readonly target: AppendTarget,
+  ) {
     this.checked = { name, readOnly: false, alignment: 1 };
   }
 
@@ -44,7 +47,9 @@ export class AppendFace implements AsyncStorageFace {
       if (from.length === 0) return;
       if (offset < this.end) {
         throw new BlockError("ERR_UNSUPPORTED", `'${this.name}' can only be written in order (at ${this.end}, not ${offset})`, {
-          node: this.name, operation: "write", offset,
+          node: this.name,
+          operation: "write",
+          offset,
         });
       }
       const gap = offset - this.end;
@@ -94,7 +99,8 @@ export class AppendFace implements AsyncStorageFace {
     const complete = this.state === "finished" && this.failure === null;
     this.state = "closed";
     await this.queue;
-    if (!complete || this.failure !== null) await this.target.abort(this.failure ?? closedError(this.name, "close")).catch(() => {});
+    if (!complete || this.failure !== null)
+      await this.target.abort(this.failure ?? closedError(this.name, "close")).catch(() => {});
   }
 
   private checkOpen(operation: string): void {
@@ -115,7 +121,14 @@ export class AppendFace implements AsyncStorageFace {
         await work();
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
-        this.failure = error instanceof BlockError ? error : new BlockError("ERR_IO", `Could not write '${this.name}': ${message}`, { node: this.name, operation: "write", cause: error });
+        this.failure =
+          error instanceof BlockError
+            ? error
+            : new BlockError("ERR_IO", `Could not write '${this.name}': ${message}`, {
+                node: this.name,
+                operation: "write",
+                cause: error,
+              });
         throw this.failure;
       }
     });

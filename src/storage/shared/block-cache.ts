@@ -75,7 +75,8 @@ export class BlockCache {
     for (let at = alignUp(offset, blockSize); at < offset + bytes.length; at += blockSize) {
       const length = Math.min(blockSize, size - at);
       if (length <= 0 || at + length > offset + bytes.length) break;
-      if (!this.blocks.has(at / blockSize)) this.keep(at / blockSize, { bytes: bytes.slice(at - offset, at - offset + length), arriving: null });
+      if (!this.blocks.has(at / blockSize))
+        this.keep(at / blockSize, { bytes: bytes.slice(at - offset, at - offset + length), arriving: null });
     }
     this.evict();
   }
@@ -144,7 +145,8 @@ export class BlockCache {
   /** Keeps a window of blocks coming in front of a sequential reader. */
   private ahead(offset: number, end: number, lastBlock: number): void {
     const { blockSize, readAhead, size } = this.options;
-    const sequential = offset === this.expected || (this.expected >= 0 && offset > this.expected && offset - this.expected < blockSize);
+    const sequential =
+      offset === this.expected || (this.expected >= 0 && offset > this.expected && offset - this.expected < blockSize);
     this.expected = end;
     if (readAhead < blockSize) return;
     if (!sequential) {
@@ -210,15 +212,19 @@ export class BlockCache {
     const wanted = this.wanted;
     this.wanted = new Map();
     const indexes = [...wanted.keys()].sort((a, b) => a - b);
-    for (let i = 0; i < indexes.length; ) {
+    for (let i = 0; i < indexes.length;) {
       const first = indexes[i]!;
       const run = [wanted.get(first)!];
-      while (++i < indexes.length && indexes[i] === first + run.length && (run.length + 1) * blockSize <= maxRequest) run.push(wanted.get(indexes[i]!)!);
+      while (++i < indexes.length && indexes[i] === first + run.length && (run.length + 1) * blockSize <= maxRequest)
+        run.push(wanted.get(indexes[i]!)!);
       const settle = (error?: unknown): void => {
         for (const block of run) block.settle(error);
         this.evict();
       };
-      this.enqueue(run.map((block) => block.bytes), first * blockSize).then(() => settle(), settle);
+      this.enqueue(
+        run.map((block) => block.bytes),
+        first * blockSize,
+      ).then(() => settle(), settle);
     }
   }
 

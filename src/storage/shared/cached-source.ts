@@ -21,9 +21,12 @@ export interface CheckedCacheOptions {
 
 export function checkCacheOptions(options: CacheOptions, defaultCache: number, defaultAhead: number): CheckedCacheOptions {
   const { blockSize = 65536, cacheSize = defaultCache, readAhead = defaultAhead } = options;
-  if (!Number.isSafeInteger(blockSize) || blockSize < 512) throw new BlockError("ERR_INVALID_ARGUMENT", "blockSize must be an integer of at least 512");
-  if (!Number.isSafeInteger(cacheSize) || cacheSize < 0) throw new BlockError("ERR_INVALID_ARGUMENT", "cacheSize must be an integer of at least 0");
-  if (!Number.isSafeInteger(readAhead) || readAhead < 0) throw new BlockError("ERR_INVALID_ARGUMENT", "readAhead must be an integer of at least 0");
+  if (!Number.isSafeInteger(blockSize) || blockSize < 512)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "blockSize must be an integer of at least 512");
+  if (!Number.isSafeInteger(cacheSize) || cacheSize < 0)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "cacheSize must be an integer of at least 0");
+  if (!Number.isSafeInteger(readAhead) || readAhead < 0)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "readAhead must be an integer of at least 0");
   return { blockSize, budget: cacheSize, readAhead };
 }
 

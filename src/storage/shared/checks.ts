@@ -29,13 +29,16 @@ export interface Checked {
 export function checkRange(storage: Checked, operation: string, offset: number, length: number): void {
   if (!isOffset(offset) || !isOffset(length) || !isOffset(offset + length)) {
     throw new BlockError("ERR_INVALID_ARGUMENT", `'${storage.name}': offset and length must be integers between 0 and 2^53 - 1`, {
-      node: storage.name, operation,
+      node: storage.name,
+      operation,
     });
   }
   const { alignment } = storage;
   if (alignment !== 1 && (offset % alignment !== 0 || length % alignment !== 0)) {
     throw new BlockError("ERR_INVALID_ARGUMENT", `'${storage.name}': requests must be aligned to ${alignment} bytes`, {
-      node: storage.name, operation, offset,
+      node: storage.name,
+      operation,
+      offset,
     });
   }
 }
@@ -48,7 +51,9 @@ export function checkWritable(storage: Checked, operation: string): void {
 export function checkInside(storage: Checked, operation: string, offset: number, length: number, size: number): void {
   if (offset + length > size) {
     throw new BlockError("ERR_OUT_OF_RANGE", `'${storage.name}': request beyond the end (${offset} + ${length} > ${size})`, {
-      node: storage.name, operation, offset,
+      node: storage.name,
+      operation,
+      offset,
     });
   }
 }

@@ -14,7 +14,7 @@ export class PartsWriter {
 
   /** false: more than there is room for (nothing past the end is written). */
   push(bytes: Uint8Array): boolean {
-    for (let from = 0; from < bytes.length; ) {
+    for (let from = 0; from < bytes.length;) {
       const part = this.parts[this.index];
       if (part === undefined) return false;
       const count = Math.min(part.length - this.at, bytes.length - from);

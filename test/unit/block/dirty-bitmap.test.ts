@@ -31,7 +31,13 @@ bitmap("merges across granularities", () => {
   fine.set(5 * MiB, MiB);
   const coarse = new DirtyBitmap(8 * MiB, MiB);
   coarse.merge(fine);
-  assert.equal([...coarse.runs()], [{ offset: 0, length: MiB }, { offset: 5 * MiB, length: MiB }]);
+  assert.equal(
+    [...coarse.runs()],
+    [
+      { offset: 0, length: MiB },
+      { offset: 5 * MiB, length: MiB },
+    ],
+  );
   const again = new DirtyBitmap(8 * MiB, 4096);
   again.merge(coarse);
   assert.is(again.count, 2 * MiB);

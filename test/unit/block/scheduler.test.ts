@@ -1,6 +1,16 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { done, foreign, Mutex, parallel, storageRead, storageWrite, WaitQueue, WaitRequest, type Op } from "../../../src/block/op.js";
+import {
+  done,
+  foreign,
+  Mutex,
+  parallel,
+  storageRead,
+  storageWrite,
+  WaitQueue,
+  WaitRequest,
+  type Op,
+} from "../../../src/block/op.js";
 import { memoryStorage } from "../../../src/storage/memory.js";
 import { random } from "../../support/random.js";
 import { DeadlockError, runInterleaved } from "../../support/scheduler.js";
@@ -16,8 +26,16 @@ test("the same seed gives the same order, other seeds other orders", () => {
   const orderOf = (seed: number): string => {
     const log: string[] = [];
     const outcomes = runInterleaved(random(seed), [letters(log, "a"), letters(log, "b"), letters(log, "c")]);
-    assert.equal(outcomes, [{ ok: true, value: "a" }, { ok: true, value: "b" }, { ok: true, value: "c" }]);
-    for (const name of "abc") assert.equal(log.filter((entry) => entry.startsWith(name)), [`${name}0`, `${name}1`, `${name}2`]);
+    assert.equal(outcomes, [
+      { ok: true, value: "a" },
+      { ok: true, value: "b" },
+      { ok: true, value: "c" },
+    ]);
+    for (const name of "abc")
+      assert.equal(
+        log.filter((entry) => entry.startsWith(name)),
+        [`${name}0`, `${name}1`, `${name}2`],
+      );
     return log.join(" ");
   };
   assert.is(orderOf(1), orderOf(1));
@@ -41,7 +59,10 @@ test("a lost update is found without a mutex and gone with one", () => {
     for (let seed = 0; seed < 50; seed++) {
       const storage = memoryStorage(1);
       const mutex = withMutex ? new Mutex() : null;
-      runInterleaved(random(seed), Array.from({ length: 4 }, () => increment(storage, mutex)));
+      runInterleaved(
+        random(seed),
+        Array.from({ length: 4 }, () => increment(storage, mutex)),
+      );
       if (storage.toBytes()[0] !== 4) wrong++;
     }
     return wrong;
@@ -65,7 +86,10 @@ test("parallel operations become tasks; their failure reaches the parent after a
       return (error as Error).message;
     }
   }
-  assert.equal(runInterleaved(random(7), [parent(), done(1)]), [{ ok: true, value: "no" }, { ok: true, value: 1 }]);
+  assert.equal(runInterleaved(random(7), [parent(), done(1)]), [
+    { ok: true, value: "no" },
+    { ok: true, value: 1 },
+  ]);
   assert.is(log.length, 8);
   assert.is(log.at(-1), "caught");
 });

@@ -64,7 +64,11 @@ test("qemu-img's words for wrong options (captured from 7.2.22)", () => {
     ["check -r", "missing argument for option '-r'"],
   ];
   for (const [line, want] of cases) {
-    assert.is(message(() => verb(line)), want, line);
+    assert.is(
+      message(() => verb(line)),
+      want,
+      line,
+    );
   }
 });
 
@@ -76,22 +80,45 @@ test("before the verb: first operand stops, -h and -V act at once", () => {
   assert.is(global("--v --bogus").action, "version");
   assert.is(global("-Vz").action, "version");
   assert.is(global("-hV").action, "help");
-  assert.is(message(() => global("-info")), "unrecognized option 'qemu-img'");
-  assert.is(message(() => global("--bogus")), "unrecognized option '--bogus'");
-  assert.is(message(() => global("-z")), "unrecognized option '-z'");
-  assert.is(message(() => global("-T")), "missing argument for option '-T'");
-  assert.is(message(() => global("--trace")), "missing argument for option '--trace'");
+  assert.is(
+    message(() => global("-info")),
+    "unrecognized option 'qemu-img'",
+  );
+  assert.is(
+    message(() => global("--bogus")),
+    "unrecognized option '--bogus'",
+  );
+  assert.is(
+    message(() => global("-z")),
+    "unrecognized option '-z'",
+  );
+  assert.is(
+    message(() => global("-T")),
+    "missing argument for option '-T'",
+  );
+  assert.is(
+    message(() => global("--trace")),
+    "missing argument for option '--trace'",
+  );
 });
 
 test("resize keeps its size apart", () => {
   assert.equal(verb("resize -f raw b.raw -1k").operands, ["b.raw", "-1k"]);
   assert.equal(verb("resize -f raw b.raw -- -1k").operands, ["b.raw", "-1k"]);
-  assert.is(message(() => verb("resize a")), "Not enough arguments");
+  assert.is(
+    message(() => verb("resize a")),
+    "Not enough arguments",
+  );
   assert.is(verb("resize --help").action, "help");
 });
 
 test("the C library's words, for qemu-io's commands", () => {
-  const table: OptionSpec[] = [{ name: "a", short: "a" }, { name: "P", short: "P", argument: "x" }, { name: "object", long: "object", argument: "o" }, { name: "output", long: "output", argument: "o" }];
+  const table: OptionSpec[] = [
+    { name: "a", short: "a" },
+    { name: "P", short: "P", argument: "x" },
+    { name: "object", long: "object", argument: "o" },
+    { name: "output", long: "output", argument: "o" },
+  ];
   const glibc = (...args: string[]) => message(() => [...getopt(["read", ...args], table, { wording: "glibc" })]);
   assert.is(glibc("0", "-1"), "invalid option -- '1'");
   assert.is(glibc("-P"), "option requires an argument -- 'P'");
@@ -111,16 +138,31 @@ test("operands anywhere, -- ends options, - is an operand", () => {
 
 /** Short options with their colons, as the real program accepted them when every letter was tried. */
 const LETTERS: Record<string, string> = {
-  amend: "f:ho:pqt:", bench: "c:d:f:hi:no:qs:t:wS:U", bitmap: "b:f:g:hF:", check: "f:hqr:T:U", commit: "b:df:hpqr:t:", compare: "f:hpqsF:T:U",
-  convert: "cf:hl:m:no:pqr:t:B:CF:O:S:T:UW", create: "b:f:ho:quF:", dd: "f:hO:U", info: "f:hU", map: "f:hl:s:U", measure: "hf:l:o:O:U",
-  snapshot: "a:c:d:hlqU", rebase: "b:f:hpqt:uF:T:U", resize: "f:hq",
+  amend: "f:ho:pqt:",
+  bench: "c:d:f:hi:no:qs:t:wS:U",
+  bitmap: "b:f:g:hF:",
+  check: "f:hqr:T:U",
+  commit: "b:df:hpqr:t:",
+  compare: "f:hpqsF:T:U",
+  convert: "cf:hl:m:no:pqr:t:B:CF:O:S:T:UW",
+  create: "b:f:ho:quF:",
+  dd: "f:hO:U",
+  info: "f:hU",
+  map: "f:hl:s:U",
+  measure: "hf:l:o:O:U",
+  snapshot: "a:c:d:hlqU",
+  rebase: "b:f:hpqt:uF:T:U",
+  resize: "f:hq",
 };
 const sorted = (text: string): string => text.match(/.:?/g)!.sort().join("");
 
 test("the tables have exactly the letters of the real verbs", () => {
   assert.is(VERBS.length, 15);
   for (const spec of VERBS) {
-    const letters = spec.options.filter((o) => o.short !== undefined).map((o) => o.short! + (o.argument === undefined ? "" : ":")).join("");
+    const letters = spec.options
+      .filter((o) => o.short !== undefined)
+      .map((o) => o.short! + (o.argument === undefined ? "" : ":"))
+      .join("");
     assert.is(sorted(letters), sorted(LETTERS[spec.verb]!), spec.verb);
     assert.is(new Set(letters.replaceAll(":", "")).size, letters.replaceAll(":", "").length, `${spec.verb}: a letter twice`);
   }
@@ -131,7 +173,16 @@ test("help is greppable", () => {
   assert.match(text, /^qemu-img version 7\.2\.22/);
   assert.match(text, /^Supported formats: qcow2 raw$/m);
   for (const spec of VERBS) assert.match(text, new RegExp(`^  ${spec.verb} \\[`, "m"));
-  for (const long of ["--target-is-zero", "--bitmaps", "--salvage", "--shrink", "--backing-chain", "--skip-broken-bitmaps", "--start-offset"]) assert.ok(text.includes(long), long);
+  for (const long of [
+    "--target-is-zero",
+    "--bitmaps",
+    "--salvage",
+    "--shrink",
+    "--backing-chain",
+    "--skip-broken-bitmaps",
+    "--start-offset",
+  ])
+    assert.ok(text.includes(long), long);
 });
 
 test.run();

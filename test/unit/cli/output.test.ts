@@ -46,7 +46,12 @@ test("errors, hints and warnings as qemu-img prints them", () => {
   const { output, stderr } = open();
   assert.is(output.failure(new UsageError("unrecognized option '--x'")), 1);
   assert.is(output.failure(new BlockError("ERR_INVALID_ARGUMENT", "Invalid image size specified. You may use\nkilobytes.")), 1);
-  assert.is(output.failure(new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'id' expects an identifier", { hint: "Identifiers consist of letters." })), 1);
+  assert.is(
+    output.failure(
+      new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'id' expects an identifier", { hint: "Identifiers consist of letters." }),
+    ),
+    1,
+  );
   output.warning("short-form boolean option 'x' deprecated\nPlease use x=on instead");
   assert.is(
     stderr.text,
@@ -107,7 +112,10 @@ test("a closed pipe is quiet, another write error is not", async () => {
   const broken = open();
   broken.stdout.fail = Object.assign(new Error("write ENOSPC"), { code: "ENOSPC" });
   broken.output.line("x");
-  const error = await broken.output.finish().then(() => null, (reason: unknown) => reason);
+  const error = await broken.output.finish().then(
+    () => null,
+    (reason: unknown) => reason,
+  );
   assert.instance(error, BlockError);
   assert.is((error as BlockError).code, "ERR_NO_SPACE");
 });
@@ -129,7 +137,13 @@ test("colour: terminals, NO_COLOR, FORCE_COLOR, dumb", () => {
 test("the bar: only on a terminal, fits the line, not too often", () => {
   let now = 0;
   const drawn: string[] = [];
-  const bar = new Bar((text) => drawn.push(text), () => 60, false, "convert", () => now);
+  const bar = new Bar(
+    (text) => drawn.push(text),
+    () => 60,
+    false,
+    "convert",
+    () => now,
+  );
   now = 1000;
   bar.update(1048576, 4194304);
   now = 1050;

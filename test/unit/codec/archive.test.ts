@@ -38,7 +38,15 @@ const STREAMS: [string, DecompressSync, string, string[]][] = [
 for (const [name, decode, command, args] of STREAMS)
   test(`${name}: streams of the ${command} program`, () => {
     // Runs of 4, 5 and 255 + 4 equal bytes are the edges of bzip2's first coding.
-    const plains = [sample(1, SEED), sample(70000, SEED + 1), new Uint8Array(200000), sample(600000, SEED + 2), new Uint8Array(259).fill(65), new Uint8Array(4).fill(1), new Uint8Array(5).fill(1)];
+    const plains = [
+      sample(1, SEED),
+      sample(70000, SEED + 1),
+      new Uint8Array(200000),
+      sample(600000, SEED + 2),
+      new Uint8Array(259).fill(65),
+      new Uint8Array(4).fill(1),
+      new Uint8Array(5).fill(1),
+    ];
     for (const plain of plains) {
       const packed = tool(command, args, plain);
       if (packed === null) return skip(`${command} is not installed`);
@@ -73,8 +81,10 @@ test("damage is refused as such, in bounded time", () => {
 });
 
 test("bzip2: concatenated streams are one", () => {
-  const one = sample(5000, SEED), two = sample(7000, SEED + 1);
-  const a = tool("bzip2", ["-c"], one), b = tool("bzip2", ["-c"], two);
+  const one = sample(5000, SEED),
+    two = sample(7000, SEED + 1);
+  const a = tool("bzip2", ["-c"], one),
+    b = tool("bzip2", ["-c"], two);
   if (a === null || b === null) return skip("bzip2 is not installed");
   const out = new Uint8Array(12000);
   decompressBzip2(concatBytes([a, b]), out);
@@ -92,7 +102,10 @@ test("xz: a damaged check is noticed, other filters are refused", () => {
     assert.throws(() => decompressXz(packed, new Uint8Array(5000)), /checksum/);
   }
   const filtered = tool("xz", ["-c", "--x86", "--lzma2"], plain);
-  assert.throws(() => decompressXz(filtered!, new Uint8Array(5000)), (e: BlockError) => e.code === "ERR_UNSUPPORTED");
+  assert.throws(
+    () => decompressXz(filtered!, new Uint8Array(5000)),
+    (e: BlockError) => e.code === "ERR_UNSUPPORTED",
+  );
 });
 
 test("adc: literals, short and long matches", () => {
@@ -111,7 +124,10 @@ test("every Apple codec is found by name, sync and async", async () => {
   for (const name of ["adc", "bzip2", "lzfse", "xz"] as CodecName[]) {
     const { sync, async } = portableCodecs.decompressor(name);
     assert.throws(() => sync!(new Uint8Array(4), new Uint8Array(4)), corrupt);
-    const failure = await async!(new Uint8Array(4), new Uint8Array(4)).then(() => null, (e: BlockError) => e);
+    const failure = await async!(new Uint8Array(4), new Uint8Array(4)).then(
+      () => null,
+      (e: BlockError) => e,
+    );
     assert.ok(failure !== null && corrupt(failure));
   }
 });

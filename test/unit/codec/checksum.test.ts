@@ -29,7 +29,8 @@ test("GUID byte orders", () => {
   assert.is(guidToText(guidFromText(text)), text);
   assert.equal(guidFromText(text).subarray(0, 8), Uint8Array.of(0x66, 0x77, 0xc2, 0x2d, 0x23, 0xf6, 0x00, 0x42));
   assert.is(uuidToText(uuidFromText(`{${text.toUpperCase()}}`)), text);
-  for (const wrong of ["", "x", `${text}0`, text.replace("-", ""), text.replace("2", "g")]) assert.throws(() => uuidFromText(wrong), /not a UUID/);
+  for (const wrong of ["", "x", `${text}0`, text.replace("-", ""), text.replace("2", "g")])
+    assert.throws(() => uuidFromText(wrong), /not a UUID/);
 });
 
 test("random UUIDs are version 4 and differ", () => {

@@ -9,7 +9,10 @@ import { damaged, padded, random, same, sample } from "./sample.js";
 
 const SEED = Number(process.env["SEED"] ?? 20261121);
 console.log(`deflate.test seed ${SEED}`);
-const all: [string, Codecs][] = [["node", nodeCodecs], ["portable", portableCodecs]];
+const all: [string, Codecs][] = [
+  ["node", nodeCodecs],
+  ["portable", portableCodecs],
+];
 const SIZES = [1, 511, 512, 4096, 65536, 262144];
 
 for (const [who, codecs] of all) {
@@ -48,10 +51,19 @@ for (const [who, codecs] of all) {
       same(out, plain.subarray(0, 4096));
       await async!(packed, out.fill(0));
       same(out, plain.subarray(0, 4096));
-      assert.throws(() => sync!(packed, new Uint8Array(65537)), (e: BlockError) => e.code === "ERR_CORRUPT");
-      const failure = await async!(packed, new Uint8Array(65537)).then(() => null, (e: BlockError) => e);
+      assert.throws(
+        () => sync!(packed, new Uint8Array(65537)),
+        (e: BlockError) => e.code === "ERR_CORRUPT",
+      );
+      const failure = await async!(packed, new Uint8Array(65537)).then(
+        () => null,
+        (e: BlockError) => e,
+      );
       assert.is(failure?.code, "ERR_CORRUPT");
-      assert.throws(() => sync!(new Uint8Array(0), new Uint8Array(1)), (e: BlockError) => e.code === "ERR_CORRUPT");
+      assert.throws(
+        () => sync!(new Uint8Array(0), new Uint8Array(1)),
+        (e: BlockError) => e.code === "ERR_CORRUPT",
+      );
     });
     test(`${who} ${name}: a bomb costs one unit`, () => {
       const bomb = (name === "zlib" ? deflateSync : deflateRawSync)(new Uint8Array(64 << 20), { level: 9 });
@@ -88,9 +100,18 @@ for (const [who, codecs] of all) {
   });
   test(`${who}: options are checked`, () => {
     for (const level of [-1, 10, 1.5, NaN])
-      assert.throws(() => codecs.compressor("deflate", { level }), (e: BlockError) => e.code === "ERR_INVALID_ARGUMENT");
-    assert.throws(() => codecs.compressor("deflate", { windowBits: 8 }), (e: BlockError) => e.code === "ERR_INVALID_ARGUMENT");
-    assert.throws(() => codecs.compressor("adc"), (e: BlockError) => e.code === "ERR_UNSUPPORTED");
+      assert.throws(
+        () => codecs.compressor("deflate", { level }),
+        (e: BlockError) => e.code === "ERR_INVALID_ARGUMENT",
+      );
+    assert.throws(
+      () => codecs.compressor("deflate", { windowBits: 8 }),
+      (e: BlockError) => e.code === "ERR_INVALID_ARGUMENT",
+    );
+    assert.throws(
+      () => codecs.compressor("adc"),
+      (e: BlockError) => e.code === "ERR_UNSUPPORTED",
+    );
   });
 }
 

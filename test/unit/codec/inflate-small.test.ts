@@ -23,7 +23,11 @@ function sample(length: number): Uint8Array {
   });
 }
 /** What a decoder makes of a stream: the bytes, or that it is damaged. */
-function outcome(decode: (from: Uint8Array, into: Uint8Array) => void, packed: Uint8Array, length: number): Uint8Array | "damaged" {
+function outcome(
+  decode: (from: Uint8Array, into: Uint8Array) => void,
+  packed: Uint8Array,
+  length: number,
+): Uint8Array | "damaged" {
   const into = new Uint8Array(length);
   try {
     decode(packed, into);
@@ -57,10 +61,17 @@ inflate("damaged and cut streams get the verdict of zlib's port", () => {
   let refused = 0;
   for (let round = 0; round < 3000; round++) {
     const plain = sample(1 + chance.int(3000));
-    const packed = Uint8Array.from(deflateRawSync(plain, { level: 1 + chance.int(9), strategy: chance.int(4) === 0 ? constants.Z_FIXED : constants.Z_DEFAULT_STRATEGY }));
+    const packed = Uint8Array.from(
+      deflateRawSync(plain, {
+        level: 1 + chance.int(9),
+        strategy: chance.int(4) === 0 ? constants.Z_FIXED : constants.Z_DEFAULT_STRATEGY,
+      }),
+    );
     let damagedStream = packed;
     if (chance.int(3) === 0) damagedStream = packed.slice(0, chance.int(packed.length + 1));
-    else for (let i = 1 + chance.int(3); i > 0; i--) packed[chance.int(Math.min(packed.length, chance.int(2) === 0 ? 40 : Infinity))]! ^= 1 << chance.int(8);
+    else
+      for (let i = 1 + chance.int(3); i > 0; i--)
+        packed[chance.int(Math.min(packed.length, chance.int(2) === 0 ? 40 : Infinity))]! ^= 1 << chance.int(8);
     const length = plain.length + (chance.int(4) === 0 ? 1 : 0);
     const ours = outcome(inflateSmall, damagedStream, length);
     assert.equal(ours, outcome(inflateRaw, damagedStream, length), `SEED=${seed} round ${round}`);

@@ -72,11 +72,26 @@ export function lzfseBlock(steps: readonly Step[], plainBytes: number): Uint8Arr
   const l = steps.map((step) => split(step.literals.length, L_EXTRA));
   const m = steps.map((step) => split(step.match, M_EXTRA));
   const d = steps.map((step) => split(step.distance, D_EXTRA));
-  const lf = frequencies(l.map((x) => x.symbol), 20, 64);
-  const mf = frequencies(m.map((x) => x.symbol), 20, 64);
-  const df = frequencies(d.map((x) => x.symbol), 64, 256);
+  const lf = frequencies(
+    l.map((x) => x.symbol),
+    20,
+    64,
+  );
+  const mf = frequencies(
+    m.map((x) => x.symbol),
+    20,
+    64,
+  );
+  const df = frequencies(
+    d.map((x) => x.symbol),
+    64,
+    256,
+  );
   const uf = frequencies(literals, 256, 1024);
-  const lt = makeTable(64, lf), mt = makeTable(64, mf), dt = makeTable(256, df), ut = makeTable(1024, uf);
+  const lt = makeTable(64, lf),
+    mt = makeTable(64, mf),
+    dt = makeTable(256, df),
+    ut = makeTable(1024, uf);
 
   // Everything is written from the last symbol to the first, because it is read from the end.
   const literalBits = new Writer();
@@ -87,7 +102,9 @@ export function lzfseBlock(steps: readonly Step[], plainBytes: number): Uint8Arr
     u[i & 3] = state;
   }
   const matchBits = new Writer();
-  let ls = 0, ms = 0, ds = 0;
+  let ls = 0,
+    ms = 0,
+    ds = 0;
   for (let i = steps.length - 1; i >= 0; i--) {
     const put = (table: LzfseTable, next: number, value: { symbol: number; rest: number }, extra: readonly number[]): number => {
       matchBits.push(value.rest, extra[value.symbol]!);
@@ -101,12 +118,15 @@ export function lzfseBlock(steps: readonly Step[], plainBytes: number): Uint8Arr
   }
   const tables = new Writer();
   for (const f of [...lf, ...mf, ...df, ...uf]) putFrequency(tables, f);
-  const a = literalBits.done(), b = matchBits.done(), t = tables.done();
+  const a = literalBits.done(),
+    b = matchBits.done(),
+    t = tables.done();
   const block = new Uint8Array(32 + t.bytes.length + a.bytes.length + b.bytes.length);
   const view = new DataView(block.buffer);
   block.set([0x62, 0x76, 0x78, 0x32]);
   view.setUint32(4, plainBytes, true);
-  const big = (...fields: [number, number][]): bigint => fields.reduce((sum, [value, bit]) => sum | (BigInt(value) << BigInt(bit)), 0n);
+  const big = (...fields: [number, number][]): bigint =>
+    fields.reduce((sum, [value, bit]) => sum | (BigInt(value) << BigInt(bit)), 0n);
   view.setBigUint64(8, big([literals.length, 0], [a.bytes.length, 20], [steps.length, 40], [7 - a.unused, 60]), true);
   view.setBigUint64(16, big([u[0]!, 0], [u[1]!, 10], [u[2]!, 20], [u[3]!, 30], [b.bytes.length, 40], [7 - b.unused, 60]), true);
   view.setBigUint64(24, big([32 + t.bytes.length, 0], [ls, 32], [ms, 42], [ds, 52]), true);
@@ -122,12 +142,14 @@ export function parse(plain: Uint8Array): Step[] {
   const seen = new Map<number, number>();
   let start = 0;
   let before = 0;
-  for (let at = 0; at < plain.length; ) {
-    const key = at + 4 <= plain.length ? (plain[at]! | (plain[at + 1]! << 8) | (plain[at + 2]! << 16) | (plain[at + 3]! << 24)) : NaN;
+  for (let at = 0; at < plain.length;) {
+    const key =
+      at + 4 <= plain.length ? plain[at]! | (plain[at + 1]! << 8) | (plain[at + 2]! << 16) | (plain[at + 3]! << 24) : NaN;
     const from = seen.get(key);
     seen.set(key, at);
     let match = 0;
-    if (from !== undefined && from < at && at - from < 200000) while (match < 2000 && at + match < plain.length && plain[from + match] === plain[at + match]) match++;
+    if (from !== undefined && from < at && at - from < 200000)
+      while (match < 2000 && at + match < plain.length && plain[from + match] === plain[at + match]) match++;
     if (match < 4 && at - start < 300) {
       at++;
       continue;

@@ -13,7 +13,10 @@ const END = encodeText("bvx$");
 const corrupt = (error: BlockError): boolean => error instanceof BlockError && error.code === "ERR_CORRUPT";
 
 function block(magic: string, ...words: (number | Uint8Array)[]): Uint8Array {
-  return concatBytes([encodeText(magic), ...words.map((word) => (typeof word === "number" ? new Uint8Array(Uint32Array.of(word).buffer) : word))]);
+  return concatBytes([
+    encodeText(magic),
+    ...words.map((word) => (typeof word === "number" ? new Uint8Array(Uint32Array.of(word).buffer) : word)),
+  ]);
 }
 
 test("LZFSE blocks come back", () => {
@@ -30,7 +33,13 @@ test("LZFSE blocks come back", () => {
 
 test("blocks of all kinds follow each other, matches reach into earlier blocks", () => {
   const plain = sample(2000, SEED);
-  const again = lzfseBlock([{ literals: Uint8Array.of(), match: 1000, distance: 2000 }, { literals: Uint8Array.of(7), match: 5, distance: 0 }], 1006);
+  const again = lzfseBlock(
+    [
+      { literals: Uint8Array.of(), match: 1000, distance: 2000 },
+      { literals: Uint8Array.of(7), match: 5, distance: 0 },
+    ],
+    1006,
+  );
   const lzvn = Uint8Array.of(0xe3, 97, 98, 99, 0x00 | (4 << 3) | 0, 3, 0x06, 0, 0, 0, 0, 0, 0, 0);
   const stream = concatBytes([block("bvx-", 2000, plain), again, block("bvxn", 10, lzvn.length, lzvn), END]);
   const out = new Uint8Array(3016);
@@ -50,8 +59,13 @@ test("LZVN opcodes", () => {
   assert.is(decode([0xc7, 3, 0, 97, 98, 99], 6), "abcabc", "long distance");
   assert.is(decode([0xb8, 0x0d, 0x00, 97, 98, 99], 7), "abcabca", "medium distance: match 3 + 1");
   assert.is(decode([0xe3, 97, 98, 99, 0x00, 2, 0x46, 33, 0xf2], 12), "abcbcb!b!b!b", "repeated distances");
-  assert.is(decode([0xe0, 0, ...Array<number>(16).fill(120), 0x0e, 0x16, 0x00, 1, 0xf0, 1], 36), "x".repeat(36), "large literal and match, nops");
-  for (const bad of [0x1e, 0x26, 0x3e, 0x70, 0x7f, 0xd0, 0xdf]) assert.throws(() => decode([0xe3, 1, 2, 3, bad, 1, 1], 9), /not defined/);
+  assert.is(
+    decode([0xe0, 0, ...Array<number>(16).fill(120), 0x0e, 0x16, 0x00, 1, 0xf0, 1], 36),
+    "x".repeat(36),
+    "large literal and match, nops",
+  );
+  for (const bad of [0x1e, 0x26, 0x3e, 0x70, 0x7f, 0xd0, 0xdf])
+    assert.throws(() => decode([0xe3, 1, 2, 3, bad, 1, 1], 9), /not defined/);
   assert.throws(() => decode([0x00, 1], 3), /before the beginning/);
   assert.throws(() => decode([0xf3], 3), /before the beginning/);
   assert.throws(() => decodeLzvn(Uint8Array.of(0xe3, 1), 0, 2, new Uint8Array(9), 0, 9), /cut off/);

@@ -20,7 +20,7 @@ export function sample(length: number, seed: number): Uint8Array {
   while (at < length) {
     const run = Math.min(length - at, 1 + Math.floor(next() * 3000));
     const kind = Math.floor(next() * 5);
-    for (let i = 0; i < run; ) {
+    for (let i = 0; i < run;) {
       if (kind === 0) bytes[at + i++] = Math.floor(next() * 256);
       else if (kind === 1) bytes[at + i++] = 0;
       else if (kind === 2) bytes[at + i] = i++ % 7;
@@ -52,5 +52,7 @@ export function damaged(bytes: Uint8Array, next: () => number): Uint8Array {
 export function same(actual: Uint8Array, expected: Uint8Array, message = ""): void {
   if (equalBytes(actual, expected)) return;
   const at = expected.findIndex((byte, i) => byte !== actual[i]);
-  assert.unreachable(`${message} bytes differ: lengths ${actual.length}, ${expected.length}, first difference at ${at}: ${actual[at]}, not ${expected[at]}`);
+  assert.unreachable(
+    `${message} bytes differ: lengths ${actual.length}, ${expected.length}, first difference at ${at}: ${actual[at]}, not ${expected[at]}`,
+  );
 }

@@ -12,7 +12,10 @@ import { damaged, padded, random, same, sample } from "./sample.js";
 
 const SEED = Number(process.env["SEED"] ?? 20261121);
 console.log(`zstd.test seed ${SEED}`);
-const all: [string, Codecs][] = [["node", nodeCodecs], ["portable", portableCodecs]];
+const all: [string, Codecs][] = [
+  ["node", nodeCodecs],
+  ["portable", portableCodecs],
+];
 const corrupt = (error: BlockError): boolean => error instanceof BlockError && error.code === "ERR_CORRUPT";
 await portableCodecs.load("zstd");
 await nodeCodecs.load("zstd");
@@ -57,13 +60,17 @@ for (const [who, codecs] of all) {
     const packed = codecs.compressor("zstd").sync!(sample(65536, SEED), 1 << 20)!;
     assert.throws(() => sync!(packed, new Uint8Array(65535)), corrupt);
     assert.throws(() => sync!(packed, new Uint8Array(65537)), corrupt);
-    const failure = await async!(packed, new Uint8Array(4096)).then(() => null, (e: BlockError) => e);
+    const failure = await async!(packed, new Uint8Array(4096)).then(
+      () => null,
+      (e: BlockError) => e,
+    );
     assert.ok(corrupt(failure as BlockError));
     assert.throws(() => sync!(new Uint8Array(512), new Uint8Array(512)), corrupt);
     assert.throws(() => sync!(new Uint8Array(0), new Uint8Array(512)), corrupt);
   });
   test(`${who}: several frames and skippable frames fill a unit together`, () => {
-    const one = sample(1000, SEED), two = sample(3096, SEED + 1);
+    const one = sample(1000, SEED),
+      two = sample(3096, SEED + 1);
     const compressor = codecs.compressor("zstd");
     const skip = bytes("5a2a4d1803000000aabbcc");
     const packed = concatBytes([skip, compressor.sync!(one, 9999)!, skip, compressor.sync!(two, 9999)!, new Uint8Array(77)]);

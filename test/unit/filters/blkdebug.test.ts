@@ -34,7 +34,12 @@ const bytes = (length: number, value: number): Uint8Array => new Uint8Array(leng
 
 test("a rule from a configuration file fails one request", async () => {
   const on = await world();
-  on.files.set("rules", memoryStorage(new TextEncoder().encode('# comment\n\n[inject-error]\nevent = "write_aio"\nerrno = "28"\nonce ="on"\n'), { name: "rules" }));
+  on.files.set(
+    "rules",
+    memoryStorage(new TextEncoder().encode('# comment\n\n[inject-error]\nevent = "write_aio"\nerrno = "28"\nonce ="on"\n'), {
+      name: "rules",
+    }),
+  );
   const node = await on.open(null, "blkdebug:rules:image");
   assert.is(node.driver.name, "qcow2");
   const error = await failure(on, write(node, bytes(65536, 1), 0));
@@ -48,13 +53,18 @@ test("a rule from a configuration file fails one request", async () => {
 
 test("every error rule of an event counts until another event has rules; states move on", async () => {
   const on = await world();
-  const node = await on.open("qcow2", "image", { write: true }, {
-    file: {
-      driver: "blkdebug",
-      "inject-error": [{ event: "read_aio", state: 2, errno: 5 }],
-      "set-state": [{ event: "write_aio", state: 1, new_state: 2 }],
+  const node = await on.open(
+    "qcow2",
+    "image",
+    { write: true },
+    {
+      file: {
+        driver: "blkdebug",
+        "inject-error": [{ event: "read_aio", state: 2, errno: 5 }],
+        "set-state": [{ event: "write_aio", state: 1, new_state: 2 }],
+      },
     },
-  });
+  );
   const back = new Uint8Array(512);
   await on.run(read(node, back, 0));
   assert.is(await failure(on, write(node, bytes(65536, 1), 0)), null);
@@ -66,10 +76,18 @@ test("every error rule of an event counts until another event has rules; states 
 test("rules are for a place and a kind of request", async () => {
   const on = makeWorld({ mode: "sync", drivers: [raw, ...allFilters] });
   on.files.set("disk", memoryStorage(MB, { name: "disk" }));
-  const node = await on.open("blkdebug", "disk", { write: true, unmap: true }, {
-    image: { driver: "raw" },
-    "inject-error": { "0": { event: "none", sector: 4, iotype: "write" }, "1": { event: "none", iotype: "discard", errno: 95 } },
-  });
+  const node = await on.open(
+    "blkdebug",
+    "disk",
+    { write: true, unmap: true },
+    {
+      image: { driver: "raw" },
+      "inject-error": {
+        "0": { event: "none", sector: 4, iotype: "write" },
+        "1": { event: "none", iotype: "discard", errno: 95 },
+      },
+    },
+  );
   assert.is(await failure(on, write(node, bytes(512, 1), 3 * 512)), null);
   assert.is((await failure(on, write(node, bytes(1024, 1), 3 * 512)))?.errno, "EIO");
   assert.is(await failure(on, read(node, new Uint8Array(4096), 0)), null);
@@ -85,7 +103,12 @@ test("block status can fail, and is that of the image below otherwise", async ()
   assert.is(status.allocated, false);
   assert.is(status.length, 65536);
   await on.close(node);
-  node = await on.open("blkdebug", "image", { write: true }, { image: { driver: "qcow2" }, "inject-error": [{ event: "none", iotype: "block-status" }] });
+  node = await on.open(
+    "blkdebug",
+    "image",
+    { write: true },
+    { image: { driver: "qcow2" }, "inject-error": [{ event: "none", iotype: "block-status" }] },
+  );
   assert.is((await failure(on, blockStatus(node, 0, MB)))?.errno, "EIO");
   await on.close(node);
 });
@@ -117,7 +140,12 @@ test("a request stops at a breakpoint until it is resumed", async () => {
 test("small transfers and a coarse alignment change nothing but the requests", async () => {
   const on = makeWorld({ mode: "sync", drivers: [raw, ...allFilters] });
   on.files.set("disk", memoryStorage(MB, { name: "disk" }));
-  const node = await on.open("blkdebug", "disk", { write: true, unmap: true }, { image: { driver: "raw" }, align: 4096, "max-transfer": 65536, "opt-write-zero": 16384 });
+  const node = await on.open(
+    "blkdebug",
+    "disk",
+    { write: true, unmap: true },
+    { image: { driver: "raw" }, align: 4096, "max-transfer": 65536, "opt-write-zero": 16384 },
+  );
   const expected = new Uint8Array(MB);
   const data = new Uint8Array(200_000).map((_, index) => index * 7);
   await on.run(write(node, data, 1000));
@@ -146,21 +174,51 @@ test("what is wrong with rules is said", async () => {
   assert.is(await attempt({ "inject-error": [{ event: "none", colour: 1 }] }), "Invalid parameter 'colour'");
   assert.is(await attempt({ align: 3000 }), "Cannot meet constraints with align 3000");
   assert.is(await attempt({ config: "missing" }), "Could not read blkdebug config file: No such file or directory");
-  assert.throws(() => parseConfig("event = \"x\"\n", "f"), /f:1: no group defined/);
+  assert.throws(() => parseConfig('event = "x"\n', "f"), /f:1: no group defined/);
   assert.throws(() => parseConfig("[set-state]\nnonsense\n", "f"), /f:2: parse error/);
   assert.throws(() => parseConfig("[other]\n", "f"), /There is no option group 'other'/);
 });
 
 test("qcow2 comes through an error at every event unharmed", async () => {
-  const events = ["l1_update", "l2_load", "l2_update", "l2_alloc_write", "write_aio", "cow_read", "refblock_load", "refblock_update_part", "refblock_alloc", "cluster_alloc", "cluster_free", "flush_to_os", "flush_to_disk", "refblock_alloc_hookup"];
+  const events = [
+    "l1_update",
+    "l2_load",
+    "l2_update",
+    "l2_alloc_write",
+    "write_aio",
+    "cow_read",
+    "refblock_load",
+    "refblock_update_part",
+    "refblock_alloc",
+    "cluster_alloc",
+    "cluster_free",
+    "flush_to_os",
+    "flush_to_disk",
+    "refblock_alloc_hookup",
+  ];
   for (const event of events) {
     const on = makeWorld({ mode: "sync", drivers: [raw, qcow2, ...allFilters] });
     await on.create("qcow2", "image", 16 * MB, { cluster_size: 1024 });
-    const node = await on.open("qcow2", "image", { write: true, unmap: true }, { file: { driver: "blkdebug", "inject-error": [{ event, once: true }] } });
-    for (const [at, length] of [[0, 128 * 1024], [500, 2000], [8 * MB, 1024 * 1024]] as const) await failure(on, write(node, bytes(length, 3), at));
+    const node = await on.open(
+      "qcow2",
+      "image",
+      { write: true, unmap: true },
+      { file: { driver: "blkdebug", "inject-error": [{ event, once: true }] } },
+    );
+    for (const [at, length] of [
+      [0, 128 * 1024],
+      [500, 2000],
+      [8 * MB, 1024 * 1024],
+    ] as const)
+      await failure(on, write(node, bytes(length, 3), at));
     await failure(on, discard(node, 0, 65536));
     await failure(on, flush(node));
-    for (const [at, length] of [[0, 128 * 1024], [500, 2000], [8 * MB, 1024 * 1024]] as const) assert.is(await failure(on, write(node, bytes(length, 4), at)), null, event);
+    for (const [at, length] of [
+      [0, 128 * 1024],
+      [500, 2000],
+      [8 * MB, 1024 * 1024],
+    ] as const)
+      assert.is(await failure(on, write(node, bytes(length, 4), at)), null, event);
     await on.close(node);
     const again = await on.open("qcow2", "image", { write: false });
     const back = new Uint8Array(MB);

@@ -15,7 +15,12 @@ import { makeWorld, MODES, type Mode, type World } from "../../support/world.js"
 
 const SIZE = 1024 * 1024 + 3 * 512;
 
-async function setUp(mode: Mode, seed: number, options: BlockdevOptions = {}, targetFile: BlockdevOptions = {}): Promise<{ on: World; guest: Node; snapshot: Node; before: Uint8Array }> {
+async function setUp(
+  mode: Mode,
+  seed: number,
+  options: BlockdevOptions = {},
+  targetFile: BlockdevOptions = {},
+): Promise<{ on: World; guest: Node; snapshot: Node; before: Uint8Array }> {
   const on = makeWorld({ mode, drivers: [raw, qcow2, ...allFilters], seed });
   const before = random(seed).bytes(SIZE);
   on.files.set("disk", memoryStorage(before, { name: "disk" }));
@@ -24,13 +29,24 @@ async function setUp(mode: Mode, seed: number, options: BlockdevOptions = {}, ta
     on.run(openNode(on.environment, { driver, options: given, flags: { write: writing, unmap: true } }));
   const file = { driver: "file", filename: "target" };
   const target = Object.keys(targetFile).length === 0 ? file : { ...targetFile, image: file };
-  const guest = await open("copy-before-write", { file: { driver: "raw", file: { driver: "file", filename: "disk" } }, target: { driver: "qcow2", file: target }, ...options }, true);
+  const guest = await open(
+    "copy-before-write",
+    {
+      file: { driver: "raw", file: { driver: "file", filename: "disk" } },
+      target: { driver: "qcow2", file: target },
+      ...options,
+    },
+    true,
+  );
   const snapshot = await open("snapshot-access", { file: guest }, false);
   return { on, guest, snapshot, before };
 }
 
 async function errnoOf(work: Promise<unknown>): Promise<string> {
-  return work.then(() => "none", (error: unknown) => (error as { errno: string }).errno);
+  return work.then(
+    () => "none",
+    (error: unknown) => (error as { errno: string }).errno,
+  );
 }
 
 for (const mode of MODES) {
@@ -44,12 +60,19 @@ for (const mode of MODES) {
       for (let i = 0; i < 3; i++) {
         const at = chance.int(SIZE - 100_000);
         const length = 1 + chance.int(100_000);
-        ops.push(chance.chance(0.7) ? write(guest, chance.bytes(length), at) : chance.chance(0.5) ? writeZeroes(guest, at, length) : discard(guest, at, length));
+        ops.push(
+          chance.chance(0.7)
+            ? write(guest, chance.bytes(length), at)
+            : chance.chance(0.5)
+              ? writeZeroes(guest, at, length)
+              : discard(guest, at, length),
+        );
         const look = { into: new Uint8Array(1 + chance.int(200_000)), at: chance.int(SIZE - 200_001) };
         looks.push(look);
         ops.push(read(snapshot, look.into, look.at));
       }
-      for (const outcome of await on.runAll(ops)) assert.ok(outcome.ok, `seed ${seed}: ${String((outcome as { error?: unknown }).error)}`);
+      for (const outcome of await on.runAll(ops))
+        assert.ok(outcome.ok, `seed ${seed}: ${String((outcome as { error?: unknown }).error)}`);
       for (const { into, at } of looks) assert.equal(into, before.slice(at, at + into.length), `seed ${seed}`);
     }
     const all = new Uint8Array(SIZE);
@@ -86,7 +109,10 @@ test("what is given up costs no copies and cannot be read", async () => {
 
 test("without a snapshot below there is nothing to access", async () => {
   const { on, guest } = await setUp("sync", 1);
-  assert.is(await errnoOf(on.run(openNode(on.environment, { driver: "snapshot-access", options: { file: guest.child("file")! } }))), "ENOTSUP");
+  assert.is(
+    await errnoOf(on.run(openNode(on.environment, { driver: "snapshot-access", options: { file: guest.child("file")! } }))),
+    "ENOTSUP",
+  );
 });
 
 test.run();

@@ -19,7 +19,11 @@ const disk = (on: World, name: string, size: number): void => void on.files.set(
 const file = (filename: string): BlockdevOptions => ({ driver: "file", filename });
 const open = (on: World, driver: string, options: BlockdevOptions): Promise<Node> =>
   on.run(openNode(on.environment, { driver, options, flags: { write: true, unmap: true } }));
-const messageOf = async (work: Promise<unknown>): Promise<string> => work.then(() => "no error", (error: unknown) => (error as Error).message);
+const messageOf = async (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => "no error",
+    (error: unknown) => (error as Error).message,
+  );
 
 test("blkverify: both images get everything, a difference is found where it is", async () => {
   const on = newWorld();
@@ -39,7 +43,11 @@ test("blkverify: both images get everything, a difference is found where it is",
     await on.run(read(node, new Uint8Array(MB - 1), from));
   }
   on.files.get("raw")!.sync.write(new Uint8Array([on.bytes("raw")[1234]! ^ 1]), 1234);
-  assert.match(await messageOf(on.run(read(node, new Uint8Array(4096), 0))), /^blkverify: read .* contents mismatch at offset 1234$/, `seed ${seed}`);
+  assert.match(
+    await messageOf(on.run(read(node, new Uint8Array(4096), 0))),
+    /^blkverify: read .* contents mismatch at offset 1234$/,
+    `seed ${seed}`,
+  );
   await on.close(node);
 });
 
@@ -59,13 +67,18 @@ test("compress: what is written is stored compressed, whatever its size", async 
   await on.close(node);
   assert.ok(on.bytes("image").length < 600_000);
   disk(on, "plain", MB);
-  assert.is(await messageOf(open(on, "compress", { file: { driver: "raw", file: file("plain") } })), "Compression is not supported for underlying format: raw");
+  assert.is(
+    await messageOf(open(on, "compress", { file: { driver: "raw", file: file("plain") } })),
+    "Compression is not supported for underlying format: raw",
+  );
 });
 
 test("preallocate: the file grows ahead and is cut in the end", async () => {
   const on = newWorld();
   await on.create("qcow2", "image", 64 * MB);
-  const node = await open(on, "qcow2", { file: { driver: "preallocate", "prealloc-size": 2 * MB, "prealloc-align": MB, file: file("image") } });
+  const node = await open(on, "qcow2", {
+    file: { driver: "preallocate", "prealloc-size": 2 * MB, "prealloc-align": MB, file: file("image") },
+  });
   const before = on.bytes("image").length;
   const data = new Uint8Array(MB).map((_, index) => index);
   await on.run(write(node, data, 0));
@@ -87,7 +100,9 @@ test("preallocate: the file grows ahead and is cut in the end", async () => {
 test("preallocate: a truncate inside of what is preallocated only moves the end", async () => {
   const on = newWorld();
   disk(on, "disk", 0);
-  const node = await open(on, "raw", { file: { driver: "preallocate", "prealloc-size": MB, "prealloc-align": MB, file: file("disk") } });
+  const node = await open(on, "raw", {
+    file: { driver: "preallocate", "prealloc-size": MB, "prealloc-align": MB, file: file("disk") },
+  });
   await on.run(truncate(node, 1000, { preallocation: "off" }));
   assert.is(on.bytes("disk").length, 1000);
   await on.run(write(node, new Uint8Array(500).fill(1), 500));
@@ -150,7 +165,10 @@ test("blklogwrites: replaying the log gives the disk", async () => {
   const on = newWorld();
   disk(on, "disk", MB);
   disk(on, "log", MB);
-  assert.is(await messageOf(open(on, "blklogwrites", { "log-append": true, file: file("disk"), log: file("log") })), "Invalid magic or not a log");
+  assert.is(
+    await messageOf(open(on, "blklogwrites", { "log-append": true, file: file("disk"), log: file("log") })),
+    "Invalid magic or not a log",
+  );
 });
 
 test.run();

@@ -12,7 +12,10 @@ import { makeWorld, type World } from "../../support/world.js";
 
 const SIZE = 65536;
 
-async function three(options: BlockdevOptions, faults: readonly (readonly object[])[] = []): Promise<{ on: World; node: Node; events: [string, Record<string, unknown>][] }> {
+async function three(
+  options: BlockdevOptions,
+  faults: readonly (readonly object[])[] = [],
+): Promise<{ on: World; node: Node; events: [string, Record<string, unknown>][] }> {
   const on = makeWorld({ mode: "sync", drivers: [raw, ...allFilters] });
   const events: [string, Record<string, unknown>][] = [];
   Object.assign(on.environment, { onEvent: (name: string, data: Record<string, unknown>) => void events.push([name, data]) });
@@ -22,13 +25,23 @@ async function three(options: BlockdevOptions, faults: readonly (readonly object
   for (let i = 0; i < count; i++) {
     on.files.set(`d${i}`, memoryStorage(SIZE, { name: `d${i}` }));
     const file = { driver: "file", filename: `d${i}` };
-    children.push({ driver: "raw", "node-name": `n${i}`, file: faults[i] === undefined ? file : { driver: "blkdebug", image: file, "inject-error": faults[i] } });
+    children.push({
+      driver: "raw",
+      "node-name": `n${i}`,
+      file: faults[i] === undefined ? file : { driver: "blkdebug", image: file, "inject-error": faults[i] },
+    });
   }
-  const node = await on.run(openNode(on.environment, { driver: "quorum", options: { children, ...rest }, flags: { write: true } }));
+  const node = await on.run(
+    openNode(on.environment, { driver: "quorum", options: { children, ...rest }, flags: { write: true } }),
+  );
   return { on, node, events };
 }
 
-const attempt = async (work: Promise<unknown>): Promise<Error | null> => work.then(() => null, (error: unknown) => error as Error);
+const attempt = async (work: Promise<unknown>): Promise<Error | null> =>
+  work.then(
+    () => null,
+    (error: unknown) => error as Error,
+  );
 
 test("the majority wins, the loser is reported and, if asked for, put right", async () => {
   for (const rewrite of [false, true]) {
@@ -53,7 +66,10 @@ test("no majority is an error, and so are too few copies that can be read", asyn
   const bad = [[{ event: "none", errno: 28, iotype: "read" }], [{ event: "none", errno: 28, iotype: "read" }]];
   const second = await three({ "vote-threshold": 2 }, bad);
   assert.is((await attempt(second.on.run(read(second.node, new Uint8Array(512), 0))))?.message, "No space left on device");
-  assert.equal(second.events.map(([name]) => name), ["QUORUM_REPORT_BAD", "QUORUM_REPORT_BAD", "QUORUM_FAILURE"]);
+  assert.equal(
+    second.events.map(([name]) => name),
+    ["QUORUM_REPORT_BAD", "QUORUM_REPORT_BAD", "QUORUM_FAILURE"],
+  );
   await second.on.close(second.node);
 });
 
@@ -69,7 +85,9 @@ test("a write succeeds when enough copies take it", async () => {
 });
 
 test("fifo takes the first copy that can be read", async () => {
-  const { on, node, events } = await three({ "vote-threshold": 1, "read-pattern": "fifo" }, [[{ event: "none", iotype: "read" }]]);
+  const { on, node, events } = await three({ "vote-threshold": 1, "read-pattern": "fifo" }, [
+    [{ event: "none", iotype: "read" }],
+  ]);
   on.files.get("d1")!.sync.write(new Uint8Array(1).fill(7), 0);
   const back = new Uint8Array(512);
   await on.run(read(node, back, 0));

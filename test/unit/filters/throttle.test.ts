@@ -83,7 +83,11 @@ test("the filter waits and then passes on", async () => {
   const clock = clocked();
   const group = new ThrottleGroup("g", limits({ "bps-write": 1024 }), clock.now);
   Object.assign(on.environment, { findThrottleGroup: (name: string) => (name === "g" ? group : null) });
-  const opening = openNode(on.environment, { driver: "throttle", options: { "throttle-group": "g", file: { driver: "raw", file: { driver: "file", filename: "disk" } } }, flags: { write: true } });
+  const opening = openNode(on.environment, {
+    driver: "throttle",
+    options: { "throttle-group": "g", file: { driver: "raw", file: { driver: "file", filename: "disk" } } },
+    flags: { write: true },
+  });
   const node = runSync(opening);
   clock.run(group.admit("write", 4096));
   // In a synchronous call no time passes: it goes on at once.
@@ -91,7 +95,12 @@ test("the filter waits and then passes on", async () => {
   assert.is(on.bytes("disk")[1024], 3);
   await on.close(node);
   try {
-    await on.run(openNode(on.environment, { driver: "throttle", options: { "throttle-group": "other", file: { driver: "file", filename: "disk" } } }));
+    await on.run(
+      openNode(on.environment, {
+        driver: "throttle",
+        options: { "throttle-group": "other", file: { driver: "file", filename: "disk" } },
+      }),
+    );
     assert.unreachable();
   } catch (error) {
     assert.is((error as Error).message, "Throttle group 'other' does not exist");

@@ -10,7 +10,14 @@ for (const mode of ["sync", "async"] as const) {
     path: (world, name) => (world as NodeWorld).path(name),
     remove: (_world, path) => rmSync(path),
   };
-  driverSuite(`raw in files, ${mode}`, { ...onFiles, driver: "raw", variants: [{ name: "default", options: {} }], backing: false, compress: false, resize: true });
+  driverSuite(`raw in files, ${mode}`, {
+    ...onFiles,
+    driver: "raw",
+    variants: [{ name: "default", options: {} }],
+    backing: false,
+    compress: false,
+    resize: true,
+  });
   driverSuite(`qcow2 in files, ${mode}`, {
     ...onFiles,
     driver: "qcow2",

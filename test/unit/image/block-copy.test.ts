@@ -56,24 +56,44 @@ function targetOf(zeros: boolean): CopyTarget & { log: string[] } {
 const base = { parallel: 4, chunk: CHUNK, inOrder: true, detectZeroes: 4 * KiB };
 
 test("data is written in order in pieces, zeros and what the backing file has are left out", async () => {
-  const source = sourceOf([{ length: 130 * KiB, kind: "data" }, { length: 300 * KiB, kind: "zero" }, { length: 100 * KiB, kind: "skip" }, { length: 10 * KiB, kind: "data" }]);
+  const source = sourceOf([
+    { length: 130 * KiB, kind: "data" },
+    { length: 300 * KiB, kind: "zero" },
+    { length: 100 * KiB, kind: "skip" },
+    { length: 10 * KiB, kind: "data" },
+  ]);
   const target = targetOf(false);
   const seen: string[] = [];
-  await runAsync(blockCopy({ ...base, source, target, size: source.size, onProgress: ({ done, total }) => seen.push(`${done / KiB}/${total / KiB}`) }));
+  await runAsync(
+    blockCopy({
+      ...base,
+      source,
+      target,
+      size: source.size,
+      onProgress: ({ done, total }) => seen.push(`${done / KiB}/${total / KiB}`),
+    }),
+  );
   assert.equal(target.log, ["write 0+64", "write 64+64", "write 128+2", "write 530+10"]);
   assert.is(seen[0], "0/140");
   assert.is(seen.at(-1), "140/140");
 });
 
 test("zeros are written where the target does not read as zeros", async () => {
-  const source = sourceOf([{ length: 64 * KiB, kind: "data" }, { length: 300 * KiB, kind: "zero" }]);
+  const source = sourceOf([
+    { length: 64 * KiB, kind: "data" },
+    { length: 300 * KiB, kind: "zero" },
+  ]);
   const target = targetOf(true);
   await runAsync(blockCopy({ ...base, source, target, size: source.size }));
   assert.equal(target.log, ["write 0+64", "zero 64+300"]);
 });
 
 test("zeros inside data are found in aligned granules, short runs are kept", async () => {
-  const source = sourceOf([{ length: 6 * KiB, kind: "data" }, { length: 12 * KiB, kind: "data", byte: 0 }, { length: 14 * KiB, kind: "data" }]);
+  const source = sourceOf([
+    { length: 6 * KiB, kind: "data" },
+    { length: 12 * KiB, kind: "data", byte: 0 },
+    { length: 14 * KiB, kind: "data" },
+  ]);
   const target = targetOf(false);
   await runAsync(blockCopy({ ...base, source, target, size: source.size }));
   assert.equal(target.log, ["write 0+8", "write 16+16"]);
@@ -83,14 +103,23 @@ test("zeros inside data are found in aligned granules, short runs are kept", asy
 });
 
 test("without zero detection everything is written", async () => {
-  const source = sourceOf([{ length: 64 * KiB, kind: "zero" }, { length: 64 * KiB, kind: "data" }]);
+  const source = sourceOf([
+    { length: 64 * KiB, kind: "zero" },
+    { length: 64 * KiB, kind: "data" },
+  ]);
   const target = targetOf(false);
   await runAsync(blockCopy({ ...base, source, target, size: source.size, detectZeroes: 0 }));
   assert.equal(target.log, ["write 0+64", "write 64+64"]);
 });
 
 test("pieces are whole units where the target asks for it", async () => {
-  const source = sourceOf([{ length: 3 * KiB, kind: "zero" }, { length: 2 * KiB, kind: "data" }, { length: 59 * KiB, kind: "zero" }, { length: 70 * KiB, kind: "zero" }, { length: 5 * KiB, kind: "data" }]);
+  const source = sourceOf([
+    { length: 3 * KiB, kind: "zero" },
+    { length: 2 * KiB, kind: "data" },
+    { length: 59 * KiB, kind: "zero" },
+    { length: 70 * KiB, kind: "zero" },
+    { length: 5 * KiB, kind: "data" },
+  ]);
   const target = targetOf(false);
   await runAsync(blockCopy({ ...base, source, target, size: source.size, unit: 16 * KiB, detectZeroes: 16 * KiB }));
   for (const entry of target.log) {

@@ -19,7 +19,10 @@ const seed = Number(process.env["SEED"] ?? Date.now() % 1e6);
 
 async function layer(w: World, chance: Random, name: string, size: number, backing: string | null): Promise<void> {
   const cluster = chance.pick([512, 4 * KiB, 64 * KiB]);
-  await w.create("qcow2", name, size, { cluster_size: cluster, ...(backing === null ? {} : { backing_file: backing, backing_fmt: "qcow2" }) });
+  await w.create("qcow2", name, size, {
+    cluster_size: cluster,
+    ...(backing === null ? {} : { backing_file: backing, backing_fmt: "qcow2" }),
+  });
   const node = await w.open("qcow2", name);
   for (let i = 0; i < 12; i++) {
     const offset = 512 * chance.int(size / 512);
@@ -133,11 +136,23 @@ rules("what cannot be done is said in QEMU's words", async () => {
   await failing(w.run(commitImage(node)), /^Image does not have a backing file$/);
   await w.close(node);
   node = await w.open("qcow2", "dir/top");
-  await failing(w.run(commitImage(node, { base: "nope", filename: "top" })), /^Did not find 'nope' in the backing chain of 'top'$/);
-  await failing(w.run(rebaseImage(node, { backingFile: "nope", backingFormat: "qcow2" })), /^Could not open new backing file 'nope': /);
-  await failing(w.run(rebaseImage(node, { backingFile: "base" })), /^Could not change the backing file to 'base': backing format must be specified$/);
+  await failing(
+    w.run(commitImage(node, { base: "nope", filename: "top" })),
+    /^Did not find 'nope' in the backing chain of 'top'$/,
+  );
+  await failing(
+    w.run(rebaseImage(node, { backingFile: "nope", backingFormat: "qcow2" })),
+    /^Could not open new backing file 'nope': /,
+  );
+  await failing(
+    w.run(rebaseImage(node, { backingFile: "base" })),
+    /^Could not change the backing file to 'base': backing format must be specified$/,
+  );
   await failing(w.run(rebaseImage(node, { backingFile: "base", backingFormat: "x" })), /^Invalid format name: 'x'$/);
-  await failing(w.run(rebaseImage(node, { backingFile: "x".repeat(1024), backingFormat: "qcow2", unsafe: true })), /^Could not change the backing file to 'x+': /);
+  await failing(
+    w.run(rebaseImage(node, { backingFile: "x".repeat(1024), backingFormat: "qcow2", unsafe: true })),
+    /^Could not change the backing file to 'x+': /,
+  );
   await w.close(node);
 });
 
@@ -145,9 +160,21 @@ rules("bitmap actions act in order, and a failure names the action", async () =>
   const w = await small();
   const node = await w.open("qcow2", "dir/top");
   addBitmap(node, { name: "b", persistent: true });
-  await w.run(changeBitmap({ node, bitmap: "c", actions: [{ verb: "add" }, { verb: "merge", source: "b" }, { verb: "disable" }, { verb: "rename", to: "d" }] }));
-  await failing(w.run(changeBitmap({ node, bitmap: "d", actions: [{ verb: "add" }] })), /^Operation add on bitmap d failed: Bitmap already exists: d$/);
-  await failing(w.run(changeBitmap({ node, bitmap: "d", actions: [{ verb: "merge", source: "e" }] })), /^Operation merge on bitmap d failed: Dirty bitmap 'e' not found$/);
+  await w.run(
+    changeBitmap({
+      node,
+      bitmap: "c",
+      actions: [{ verb: "add" }, { verb: "merge", source: "b" }, { verb: "disable" }, { verb: "rename", to: "d" }],
+    }),
+  );
+  await failing(
+    w.run(changeBitmap({ node, bitmap: "d", actions: [{ verb: "add" }] })),
+    /^Operation add on bitmap d failed: Bitmap already exists: d$/,
+  );
+  await failing(
+    w.run(changeBitmap({ node, bitmap: "d", actions: [{ verb: "merge", source: "e" }] })),
+    /^Operation merge on bitmap d failed: Dirty bitmap 'e' not found$/,
+  );
   await w.close(node);
   await sound(w, "dir/top", "after bitmaps");
 });

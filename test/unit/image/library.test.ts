@@ -1,6 +1,21 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BlockError, compare, convert, create, KiB, measure, memoryStorage, MiB, open, openSync, planConvert, qcow2, raw, type MapEntry } from "../../../src/index.js";
+import {
+  BlockError,
+  compare,
+  convert,
+  create,
+  KiB,
+  measure,
+  memoryStorage,
+  MiB,
+  open,
+  openSync,
+  planConvert,
+  qcow2,
+  raw,
+  type MapEntry,
+} from "../../../src/index.js";
 
 const formats = [qcow2, raw];
 
@@ -38,7 +53,10 @@ test("create, write, read, info, extents, check", async () => {
   assert.is((info.formatSpecific as unknown as { data: { refcountBits: number } }).data.refcountBits, 16);
   const entries: MapEntry[] = [];
   for await (const entry of image.extents()) entries.push(entry);
-  assert.is(entries.reduce((sum, entry) => sum + entry.length, 0), 8 * MiB);
+  assert.is(
+    entries.reduce((sum, entry) => sum + entry.length, 0),
+    8 * MiB,
+  );
   assert.ok(entries.some((entry) => entry.start === 1 * MiB && entry.data && entry.length === 128 * KiB));
   const report = await image.check();
   assert.is(report.checkErrors, 0);
@@ -69,7 +87,10 @@ test("convert keeps the content and leaves zeros out", async () => {
     assert.equal(await image.read(0, plain.length), plain);
     const entries: MapEntry[] = [];
     for await (const entry of image.extents()) entries.push(entry);
-    assert.ok(entries.some((entry) => !entry.data && entry.length > 1 * MiB), "there is a hole");
+    assert.ok(
+      entries.some((entry) => !entry.data && entry.length > 1 * MiB),
+      "there is a hole",
+    );
     const other = await open(plain, { formats, format: "raw" });
     assert.equal(await compare(image, other), { identical: true });
     await image.close();
@@ -91,7 +112,11 @@ test("compare finds the first difference", async () => {
 test("an aborted convert stops with ERR_ABORTED", async () => {
   const controller = new AbortController();
   controller.abort();
-  await fails(() => convert(new Uint8Array(1 * MiB).fill(1), memoryStorage(), { formats, format: "raw", signal: controller.signal }), "ERR_ABORTED", /aborted/);
+  await fails(
+    () => convert(new Uint8Array(1 * MiB).fill(1), memoryStorage(), { formats, format: "raw", signal: controller.signal }),
+    "ERR_ABORTED",
+    /aborted/,
+  );
 });
 
 test("what an image names is not opened unless the gate gives it", async () => {

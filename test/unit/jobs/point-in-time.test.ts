@@ -20,7 +20,8 @@ import { makeWorld, type Mode, type World } from "../../support/world.js";
 
 const SIZE = 256 * 1024;
 const CLUSTER = 4096;
-const long = (globalThis as { process?: { env?: Record<string, string | undefined> } }).process?.env?.["BLOCKCORE_LONG"] !== undefined;
+const long =
+  (globalThis as { process?: { env?: Record<string, string | undefined> } }).process?.env?.["BLOCKCORE_LONG"] !== undefined;
 const ROUNDS = long ? 3000 : 120;
 
 const policies: ErrorPolicies = { read: "report", write: "report", events: { error: () => {} } };
@@ -53,7 +54,10 @@ async function setUp(mode: Mode, seed: number): Promise<Setup> {
   const names = ["base", "middle", "top"];
   for (const [i, name] of names.entries()) {
     const below = names[i - 1];
-    await world.create("qcow2", name, SIZE, { cluster_size: CLUSTER, ...(below === undefined ? {} : { backing_file: below, backing_fmt: "qcow2" }) });
+    await world.create("qcow2", name, SIZE, {
+      cluster_size: CLUSTER,
+      ...(below === undefined ? {} : { backing_file: below, backing_fmt: "qcow2" }),
+    });
     const node = await world.open("qcow2", name);
     for (let n = chance.int(8) + 2; n > 0; n--) {
       const { offset, length } = range(chance);
@@ -93,7 +97,8 @@ async function finishAll(world: World, ops: Op<unknown>[]): Promise<void> {
 
 async function expectContent(world: World, node: Node, expected: Uint8Array, what: string): Promise<void> {
   const bytes = await world.run(readBytes(node, 0, SIZE));
-  for (let i = 0; i < SIZE; i++) if (bytes[i] !== expected[i]) assert.unreachable(`${what}: byte ${i} is ${bytes[i]}, not ${expected[i]}`);
+  for (let i = 0; i < SIZE; i++)
+    if (bytes[i] !== expected[i]) assert.unreachable(`${what}: byte ${i} is ${bytes[i]}, not ${expected[i]}`);
 }
 
 function rounds(name: string, body: (setup: Setup, mode: Mode) => Promise<void>): void {
@@ -164,8 +169,17 @@ rounds("mirror follows the guest and then takes its place", async ({ world, chan
   const statuses: JobStatus[] = [];
   const job = newJob(
     mirrorDriver({
-      source: top, target, sync, granularity: CLUSTER, bufferSize: 1 << 20, writeBlocking: false, targetIsZero: chance.chance(0.5), unmap: true, base: null,
-      replaces: null, policies,
+      source: top,
+      target,
+      sync,
+      granularity: CLUSTER,
+      bufferSize: 1 << 20,
+      writeBlocking: false,
+      targetIsZero: chance.chance(0.5),
+      unmap: true,
+      base: null,
+      replaces: null,
+      policies,
     }),
     statuses,
   );

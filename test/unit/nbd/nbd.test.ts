@@ -39,7 +39,15 @@ async function serve(options: NbdServerOptions = {}, writable = true): Promise<S
   bitmap.set(131072, 65536);
   const backend = new Backend("disk", node);
   const server = new NbdServer(options);
-  server.add({ name: "disk", description: "a disk", backend, writable, bitmaps: new Map([["b0", bitmap]]), allocationDepth: true, preferredBlock: 4096 });
+  server.add({
+    name: "disk",
+    description: "a disk",
+    backend,
+    writable,
+    bitmaps: new Map([["b0", bitmap]]),
+    allocationDepth: true,
+    preferredBlock: 4096,
+  });
   let last: Duplex | null = null;
   return {
     world,
@@ -253,7 +261,11 @@ test("addresses", () => {
     ["nbds://host/x", "nbds://host:10809/x"],
   ];
   for (const [text, uri] of cases) assert.is(formatNbdUri(parseNbdAddress(text)), uri);
-  for (const text of ["nbd:", "nbd+unix:///x", "nbd://h:x/", "nbd://h/?socket=1", "http://h/"]) assert.throws(() => parseNbdAddress(text), (e: Error) => e instanceof BlockError);
+  for (const text of ["nbd:", "nbd+unix:///x", "nbd://h:x/", "nbd://h/?socket=1", "http://h/"])
+    assert.throws(
+      () => parseNbdAddress(text),
+      (e: Error) => e instanceof BlockError,
+    );
 });
 
 test.run();

@@ -3,7 +3,17 @@ import * as assert from "uvu/assert";
 import { BlockError } from "../../../src/base/error.js";
 import { describeOpts, parseOptNumber, parseOptSize, readOpts, SIZE_HINT } from "../../../src/qapi/opt-table.js";
 import {
-  escapeOptValue, flatten, hasHelpOption, isValidOptionList, joinOptionLists, optsToObject, parseJsonFilename, parseJsonOrKeyval, parseKeyval, parseOpts, unflatten,
+  escapeOptValue,
+  flatten,
+  hasHelpOption,
+  isValidOptionList,
+  joinOptionLists,
+  optsToObject,
+  parseJsonFilename,
+  parseJsonOrKeyval,
+  parseKeyval,
+  parseOpts,
+  unflatten,
 } from "../../../src/qapi/options.js";
 
 const message = (run: () => unknown): string => {
@@ -17,7 +27,10 @@ const message = (run: () => unknown): string => {
 
 test("keyval trees", () => {
   assert.equal(parseKeyval("null-co,node-name=x,,y", "driver"), { driver: "null-co", "node-name": "x,y" });
-  assert.equal(parseKeyval("driver=qcow2,file.driver=file,file.filename=a=b,", "driver"), { driver: "qcow2", file: { driver: "file", filename: "a=b" } });
+  assert.equal(parseKeyval("driver=qcow2,file.driver=file,file.filename=a=b,", "driver"), {
+    driver: "qcow2",
+    file: { driver: "file", filename: "a=b" },
+  });
   assert.equal(parseKeyval("c.1=b,c.0.x=1,c.0.y=2"), { c: [{ x: "1", y: "2" }, "b"] });
   assert.equal(parseKeyval("a=1,a=2,b="), { a: "2", b: "" });
   assert.equal(parseKeyval(""), {});
@@ -46,7 +59,12 @@ test("keyval errors of qemu-storage-daemon 7.2.22", () => {
     [`${long}=1`, `Parameter '${long}' is too long`],
     [`${long}.b=1`, `Parameter fragment '${long}' is too long`],
   ];
-  for (const [text, want] of cases) assert.is(message(() => parseKeyval(text, "driver")), want, text);
+  for (const [text, want] of cases)
+    assert.is(
+      message(() => parseKeyval(text, "driver")),
+      want,
+      text,
+    );
 });
 
 test("opts: flags, escapes, ids, warnings", () => {
@@ -57,14 +75,20 @@ test("opts: flags, escapes, ids, warnings", () => {
   assert.equal(optsToObject(parseOpts("null-co,size=1", "driver")), { driver: "null-co", size: "1" });
   assert.equal(parseOpts("=5").opts, [{ name: "", value: "5" }]);
   assert.is(parseOpts("id=a,x=1").id, "a");
-  assert.is(message(() => parseOpts("id=9")), "Parameter 'id' expects an identifier");
+  assert.is(
+    message(() => parseOpts("id=9")),
+    "Parameter 'id' expects an identifier",
+  );
   assert.is(hasHelpOption("a=b,help"), true);
   assert.is(hasHelpOption("?"), true);
   assert.is(hasHelpOption("help=1"), false);
   for (const good of ["a", "a,b", "a,,", "a=b,,c"]) assert.is(isValidOptionList(good), true, good);
   for (const bad of ["", ",", ",a", "a,", "a,,,"]) assert.is(isValidOptionList(bad), false, bad);
   assert.is(joinOptionLists(["a=1", "b=2"]), "a=1,b=2");
-  assert.is(message(() => joinOptionLists([","])), "Invalid option list: ,");
+  assert.is(
+    message(() => joinOptionLists([","])),
+    "Invalid option list: ,",
+  );
   assert.is(escapeOptValue("a,b"), "a,,b");
 });
 
@@ -94,7 +118,12 @@ test("typed options with the messages of qemu-img create 7.2.22", () => {
     ["cluster_size=64k,bogus=1", "Invalid parameter 'bogus'"],
     ["=5", "Invalid parameter ''"],
   ];
-  for (const [text, want] of cases) assert.is(message(() => read(text)), want, text);
+  for (const [text, want] of cases)
+    assert.is(
+      message(() => read(text)),
+      want,
+      text,
+    );
   try {
     read("cluster_size=1x");
   } catch (error) {
@@ -112,7 +141,13 @@ test("typed options with the messages of qemu-img create 7.2.22", () => {
 
 test("json: names", () => {
   assert.equal(parseJsonFilename("json:{'driver':'null-co','size':'64k'}"), { driver: "null-co", size: "64k" });
-  assert.equal(parseJsonFilename('json:{"driver":"x","a":{"b":[1,{"c":2}]},"e":{},"l":[]}'), { driver: "x", "a.b.0": 1, "a.b.1.c": 2, e: {}, l: [] });
+  assert.equal(parseJsonFilename('json:{"driver":"x","a":{"b":[1,{"c":2}]},"e":{},"l":[]}'), {
+    driver: "x",
+    "a.b.0": 1,
+    "a.b.1.c": 2,
+    e: {},
+    l: [],
+  });
   const cases: [string, string][] = [
     ["json:", "Could not parse the JSON options: Expecting a JSON value"],
     ["json:{", "Could not parse the JSON options: JSON parse error, premature EOI"],
@@ -121,7 +156,12 @@ test("json: names", () => {
     ['json:{"driver":"null-co"} x', "Could not parse the JSON options: Expecting at most one JSON value"],
     ['json:{"driver":"null-co","driver":"raw"}', "Could not parse the JSON options: JSON parse error, duplicate key"],
   ];
-  for (const [text, want] of cases) assert.is(message(() => parseJsonFilename(text)), want, text);
+  for (const [text, want] of cases)
+    assert.is(
+      message(() => parseJsonFilename(text)),
+      want,
+      text,
+    );
   assert.is(parseJsonFilename('json:{"size":9007199254740993}')["size"], 9007199254740993n);
 });
 
@@ -130,10 +170,22 @@ test("flatten and unflatten", () => {
   assert.equal(unflatten(flatten(nested)), nested);
   assert.equal(unflatten({ "a..b": 1 }), { "a.b": 1 });
   assert.equal(unflatten({ a: { kept: 1 } }), { a: { kept: 1 } });
-  assert.is(message(() => unflatten({ a: 1, "a.b": 2 })), "Cannot mix scalar and non-scalar keys");
-  assert.is(message(() => unflatten({ "a.b": 2, a: 1 })), "Cannot mix scalar and non-scalar keys");
-  assert.is(message(() => unflatten({ "a.0": 1, "a.x": 2 })), "Cannot mix list and non-list keys");
-  assert.is(message(() => unflatten({ "a.0": 1, "a.2": 2 })), "Missing list index 1");
+  assert.is(
+    message(() => unflatten({ a: 1, "a.b": 2 })),
+    "Cannot mix scalar and non-scalar keys",
+  );
+  assert.is(
+    message(() => unflatten({ "a.b": 2, a: 1 })),
+    "Cannot mix scalar and non-scalar keys",
+  );
+  assert.is(
+    message(() => unflatten({ "a.0": 1, "a.x": 2 })),
+    "Cannot mix list and non-list keys",
+  );
+  assert.is(
+    message(() => unflatten({ "a.0": 1, "a.2": 2 })),
+    "Missing list index 1",
+  );
   assert.equal(Object.keys(unflatten({ "__proto__.x": 1 })), ["__proto__"]);
 });
 

@@ -4,8 +4,30 @@ import { BlockError } from "../../../src/base/error.js";
 import { parseJson } from "../../../src/qapi/json.js";
 import { parseJsonOrKeyval } from "../../../src/qapi/options.js";
 import {
-  alternate, any, array, bool, enumeration, extend, int16, int64, int8, lazy, nul, number, optional, rootPath, size, str, struct, toSafeNumber, uint16, uint32,
-  uint64, union, type AnySchema, type Infer,
+  alternate,
+  any,
+  array,
+  bool,
+  enumeration,
+  extend,
+  int16,
+  int64,
+  int8,
+  lazy,
+  nul,
+  number,
+  optional,
+  rootPath,
+  size,
+  str,
+  struct,
+  toSafeNumber,
+  uint16,
+  uint32,
+  uint64,
+  union,
+  type AnySchema,
+  type Infer,
 } from "../../../src/qapi/schema.js";
 import { describeSchema } from "../../../src/qapi/schema-info.js";
 
@@ -26,7 +48,12 @@ const Options = union(
     blkdebug: struct("BlockdevOptionsBlkdebug", { image: Ref, "inject-error": optional(array(InjectError)) }),
   },
 );
-const Export = struct("Export", { "num-queues": optional(uint16()), "max-connections": optional(uint32()), "logical-block-size": optional(size()), flags: optional(array(Event)) });
+const Export = struct("Export", {
+  "num-queues": optional(uint16()),
+  "max-connections": optional(uint32()),
+  "logical-block-size": optional(size()),
+  flags: optional(array(Event)),
+});
 
 const check = (schema: AnySchema, text: string, impliedKey?: string): string => {
   try {
@@ -66,10 +93,16 @@ test("JSON: the messages of qemu-storage-daemon 7.2.22", () => {
     ['{"driver":"quorum","vote-threshold":1,"children":5}', "Invalid parameter type for 'children', expected: array"],
     ['{"driver":"quorum","vote-threshold":1,"children":[5]}', "Invalid parameter type for 'null', expected: BlockdevRef"],
     ['{"driver":"quorum","vote-threshold":1,"children":[{"driver":"file"}]}', "Parameter 'children[0].filename' is missing"],
-    ['{"driver":"quorum","vote-threshold":1,"children":["a",{"driver":"file","filename":"x","x":{"y":1}}]}', "Parameter 'children[1].x' is unexpected"],
+    [
+      '{"driver":"quorum","vote-threshold":1,"children":["a",{"driver":"file","filename":"x","x":{"y":1}}]}',
+      "Parameter 'children[1].x' is unexpected",
+    ],
     ['{"driver":"quorum","vote-threshold":"1","children":[]}', "Invalid parameter type for 'vote-threshold', expected: integer"],
     ['{"driver":"blkdebug","image":"x","inject-error":[{"event":"x"}]}', "Parameter 'event' does not accept value 'x'"],
-    ['{"driver":"blkdebug","image":"x","inject-error":[{"event":"none","state":"x"}]}', "Invalid parameter type for 'inject-error[0].state', expected: integer"],
+    [
+      '{"driver":"blkdebug","image":"x","inject-error":[{"event":"none","state":"x"}]}',
+      "Invalid parameter type for 'inject-error[0].state', expected: integer",
+    ],
     ['{"driver":"file","filename":"x","toString":1}', "Parameter 'toString' is unexpected"],
   ];
   for (const [text, want] of cases) assert.is(check(Options, text), want, text);
@@ -104,7 +137,10 @@ test("keyval: the messages of qemu-storage-daemon 7.2.22", () => {
     ["null-co,bogus.x=1", "Parameter 'bogus' is unexpected"],
     ["quorum,vote-threshold=1,children.0.driver=x", "Parameter 'driver' does not accept value 'x'"],
     ["quorum,vote-threshold=1,children.0.driver=file", "Parameter 'children.0.filename' is missing"],
-    ["quorum,vote-threshold=1,children.0.driver=file,children.0.filename=x,children.0.bogus=y", "Parameter 'children.0.bogus' is unexpected"],
+    [
+      "quorum,vote-threshold=1,children.0.driver=file,children.0.filename=x,children.0.bogus=y",
+      "Parameter 'children.0.bogus' is unexpected",
+    ],
     ["quorum,vote-threshold=1,children=x", "Invalid parameter type for 'children', expected: array"],
     ["quorum,vote-threshold=1,children.0.driver.x=file", "Parameters 'children.0.driver.*' are unexpected"],
     ["blkdebug,image=x,inject-error.0.event=none,inject-error.0.state=zz", "Parameter 'inject-error.0.state' expects integer"],
@@ -115,8 +151,12 @@ test("keyval: the messages of qemu-storage-daemon 7.2.22", () => {
   for (const [text, want] of cases) assert.is(check(Options, text, "driver"), want, text);
   assert.is(check(Export, "num-queues=70000"), "Parameter 'num-queues' expects uint16_t");
   assert.is(check(Export, "num-queues=-1"), "Parameter 'num-queues' expects uint16_t");
-  for (const bad of ["1x", "-5", "99E"]) assert.is(check(Export, `logical-block-size=${bad}`), "Parameter 'logical-block-size' expects size");
-  assert.is((Export.validate({ "logical-block-size": "1k" }, rootPath("keyval")) as Infer<typeof Export>)["logical-block-size"], 1024);
+  for (const bad of ["1x", "-5", "99E"])
+    assert.is(check(Export, `logical-block-size=${bad}`), "Parameter 'logical-block-size' expects size");
+  assert.is(
+    (Export.validate({ "logical-block-size": "1k" }, rootPath("keyval")) as Infer<typeof Export>)["logical-block-size"],
+    1024,
+  );
 });
 
 test("values: numbers when safe, bigint beyond, nothing rounds", () => {
@@ -152,8 +192,18 @@ test("types follow from the schema", () => {
 });
 
 test("introspection", () => {
-  const Arg = struct("Arg", { a: optional(int16()), o: Options, old: optional(bool()) }, { memberNotes: { old: { deprecated: "use a" } } });
-  const infos = describeSchema([{ name: "x-do", arguments: Arg, returns: array(str()), allowOob: true }, { name: "quit", arguments: null, returns: null }], [{ name: "DONE", data: null }]);
+  const Arg = struct(
+    "Arg",
+    { a: optional(int16()), o: Options, old: optional(bool()) },
+    { memberNotes: { old: { deprecated: "use a" } } },
+  );
+  const infos = describeSchema(
+    [
+      { name: "x-do", arguments: Arg, returns: array(str()), allowOob: true },
+      { name: "quit", arguments: null, returns: null },
+    ],
+    [{ name: "DONE", data: null }],
+  );
   const find = (name: unknown) => infos.find((info) => info["name"] === name)!;
   const command = find("x-do");
   assert.is(command["meta-type"], "command");
@@ -161,13 +211,20 @@ test("introspection", () => {
   assert.is(command["allow-oob"], true);
   assert.equal(find("[str]"), { name: "[str]", "meta-type": "array", "element-type": "str" });
   const arg = find(command["arg-type"]) as { members: { name: string; type: string; default?: null; features?: string[] }[] };
-  assert.equal(arg.members.map((m) => m.name), ["a", "o", "old"]);
+  assert.equal(
+    arg.members.map((m) => m.name),
+    ["a", "o", "old"],
+  );
   assert.equal(arg.members[0], { name: "a", default: null, type: "int" });
   assert.equal(arg.members[2], { name: "old", default: null, type: "bool", features: ["deprecated"] });
   const union = find(arg.members[1]!.type) as { tag: string; variants: { case: string; type: string }[] };
   assert.is(union.tag, "driver");
-  assert.equal(union.variants.map((v) => v.case), ["file", "null-co", "quorum", "qcow2", "blkdebug"]);
-  for (const info of infos) assert.is(infos.filter((other) => other["name"] === info["name"] && other["meta-type"] === info["meta-type"]).length, 1);
+  assert.equal(
+    union.variants.map((v) => v.case),
+    ["file", "null-co", "quorum", "qcow2", "blkdebug"],
+  );
+  for (const info of infos)
+    assert.is(infos.filter((other) => other["name"] === info["name"] && other["meta-type"] === info["meta-type"]).length, 1);
   for (const variant of union.variants) assert.is(find(variant.type)["meta-type"], "object");
 });
 

@@ -19,7 +19,8 @@ const file = (filename: string): JsonObject => ({ driver: "file", filename });
 
 async function makeCore(profile: Profile = "qemu-7.2"): Promise<{ core: BlockCore; events: QmpEvent[] }> {
   const world = makeWorld({ mode: "async", drivers: [raw, qcow2], seed: 1 });
-  for (const name of ["a", "b"]) await world.create("qcow2", name, 1 << 20, name === "b" ? { backing_file: "a", backing_fmt: "qcow2" } : {});
+  for (const name of ["a", "b"])
+    await world.create("qcow2", name, 1 << 20, name === "b" ? { backing_file: "a", backing_fmt: "qcow2" } : {});
   const node = await world.run(createFile(world.environment, "r"));
   await world.run(truncate(node, 1 << 20, { preallocation: "off" }));
   await world.run(node.unref());
@@ -51,7 +52,11 @@ test("commands that queries of QEMU cannot be compared with", async () => {
   assert.not.ok(names.includes("block_stream"));
   assert.is(((await core.execute("query-version")) as { qemu: JsonObject })["qemu"]["major"], 7);
   const schema = (await core.execute("query-qmp-schema")) as JsonObject[];
-  for (const name of names) assert.ok(schema.some((info) => info["meta-type"] === "command" && info["name"] === name), String(name));
+  for (const name of names)
+    assert.ok(
+      schema.some((info) => info["meta-type"] === "command" && info["name"] === name),
+      String(name),
+    );
   await core.execute("quit");
   assert.is(events.at(-1)!.event, "QUIT");
   await core.close();
@@ -71,7 +76,9 @@ test("exports without sockets: nbd-server-start says so; block-export-add, nbd-s
   await listening.execute("blockdev-add", { driver: "qcow2", "node-name": "n", file: file("a") });
   await listening.execute("nbd-server-start", { addr: { type: "inet", data: { host: "localhost", port: "10809" } } });
   await listening.execute("block-export-add", { type: "nbd", id: "e", "node-name": "n", name: "x", writable: true });
-  assert.equal(await listening.execute("query-block-exports"), [{ id: "e", type: "nbd", "node-name": "n", "shutting-down": false }]);
+  assert.equal(await listening.execute("query-block-exports"), [
+    { id: "e", type: "nbd", "node-name": "n", "shutting-down": false },
+  ]);
   assert.match((await refused(listening.execute("blockdev-del", { "node-name": "n" }))).message, /in use/);
   await listening.execute("block-export-del", { id: "e" });
   assert.equal(events, ["BLOCK_EXPORT_DELETED"]);
@@ -98,9 +105,13 @@ test("the dialect of 2.2: devices, error classes, block_stream", async () => {
   assert.is(info!["device"], "disk");
   assert.is((info!["inserted"] as JsonObject)["backing_file_depth"], 1);
   for (const [command, args, cls] of [
-    ["block_resize", { device: "nope", size: 512 }, "DeviceNotFound"], ["block-stream", { device: "nope" }, "DeviceNotFound"], ["block-job-cancel", { device: "disk" }, "DeviceNotActive"],
-    ["block-stream", { device: "disk", speed: -1 }, "InvalidParameter"], ["query-jobs", {}, "CommandNotFound"],
-  ] as [string, JsonObject, string][]) assert.is((await refused(core.execute(command, args))).qmpClass, cls, command);
+    ["block_resize", { device: "nope", size: 512 }, "DeviceNotFound"],
+    ["block-stream", { device: "nope" }, "DeviceNotFound"],
+    ["block-job-cancel", { device: "disk" }, "DeviceNotActive"],
+    ["block-stream", { device: "disk", speed: -1 }, "InvalidParameter"],
+    ["query-jobs", {}, "CommandNotFound"],
+  ] as [string, JsonObject, string][])
+    assert.is((await refused(core.execute(command, args))).qmpClass, cls, command);
   await core.execute("block_stream", { device: "disk" });
   assert.is((await refused(core.execute("block-commit", { device: "disk" }))).qmpClass, "DeviceInUse");
   await until(() => events.some(({ event }) => event === "BLOCK_JOB_COMPLETED"));
@@ -122,7 +133,11 @@ test("a failing transaction leaves no node and no job behind", async () => {
   const { core } = await makeCore();
   await core.execute("blockdev-add", { driver: "raw", "node-name": "r", file: file("r") });
   const before = JSON.stringify(await core.execute("query-named-block-nodes"));
-  const actions = [{ type: "blockdev-snapshot-sync", data: { "node-name": "r", "snapshot-file": "s", "snapshot-node-name": "s" } }, { type: "drive-backup", data: { device: "s", target: "t", sync: "full", "job-id": "j" } }, { type: "abort", data: {} }];
+  const actions = [
+    { type: "blockdev-snapshot-sync", data: { "node-name": "r", "snapshot-file": "s", "snapshot-node-name": "s" } },
+    { type: "drive-backup", data: { device: "s", target: "t", sync: "full", "job-id": "j" } },
+    { type: "abort", data: {} },
+  ];
   assert.is((await refused(core.execute("transaction", { actions }))).message, "Transaction aborted using Abort action");
   await until(() => core.jobs.all().length === 0);
   assert.is(JSON.stringify(await core.execute("query-named-block-nodes")), before);
@@ -170,7 +185,10 @@ test("a monitor: greeting, negotiation, ids, broken input, events", async () => 
   const before = text.length;
   core.emit("TEST", { a: 1 });
   await until(() => text.length > before);
-  assert.match(text.slice(before), /^\{"timestamp": \{"seconds": \d+, "microseconds": \d+\}, "event": "TEST", "data": \{"a": 1\}\}\r\n$/);
+  assert.match(
+    text.slice(before),
+    /^\{"timestamp": \{"seconds": \d+, "microseconds": \d+\}, "event": "TEST", "data": \{"a": 1\}\}\r\n$/,
+  );
   await core.close();
   duplex.close();
   await done;

@@ -27,7 +27,8 @@ test("docs/QMP.md is up to date and has a row for everything of the seeds", () =
   const text = qmpDocument(used, nodeEnvironment().drivers);
   if (process.env["UPDATE_DOCS"] !== undefined || !existsSync("docs/QMP.md")) writeFileSync("docs/QMP.md", text);
   assert.is(readFileSync("docs/QMP.md", "utf8"), text, "run it with UPDATE_DOCS=1");
-  for (const name of [...SEED_COMMANDS, ...SEED_EVENTS, ...SEED_DRIVERS]) assert.ok(text.includes(`| \`${name}\` |`), `${name} has no row`);
+  for (const name of [...SEED_COMMANDS, ...SEED_EVENTS, ...SEED_DRIVERS])
+    assert.ok(text.includes(`| \`${name}\` |`), `${name} has no row`);
 });
 
 test.run();

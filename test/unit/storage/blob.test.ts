@@ -8,10 +8,14 @@ const blobOf = (bytes: Uint8Array): BlobLike => new Blob([bytes]) as BlobLike;
 
 storageSuite("blob", ["async"], { make: (content) => blobStorage(blobOf(content)), writable: false, growable: false });
 storageSuite("blob, tiny cache", ["async"], {
-  make: (content) => blobStorage(blobOf(content), { blockSize: 512, cacheSize: 2048 }), writable: false, growable: false,
+  make: (content) => blobStorage(blobOf(content), { blockSize: 512, cacheSize: 2048 }),
+  writable: false,
+  growable: false,
 });
 storageSuite("blob, no cache", ["async"], {
-  make: (content) => blobStorage(blobOf(content), { cacheSize: 0, readAhead: 0 }), writable: false, growable: false,
+  make: (content) => blobStorage(blobOf(content), { cacheSize: 0, readAhead: 0 }),
+  writable: false,
+  growable: false,
 });
 
 /** A blob that counts its slices. */
@@ -40,7 +44,10 @@ test("concurrent misses of neighbours become one request, in any order", async (
   const { blob, slices } = counted(1 << 24);
   const storage = blobStorage(blob, { readAhead: 0 });
   await Promise.all([3, 1, 2, 7, 1].map((i) => storage.async!.read(new Uint8Array(100), i * 65536)));
-  assert.equal(slices, [[65536, 4 * 65536], [7 * 65536, 8 * 65536]]);
+  assert.equal(slices, [
+    [65536, 4 * 65536],
+    [7 * 65536, 8 * 65536],
+  ]);
 });
 
 test("sequential reading reads ahead, with a growing window", async () => {
@@ -65,9 +72,12 @@ test("a large read is one request into place and spares the cache", async () => 
   await storage.async!.read(new Uint8Array(100), 0);
   const into = new Uint8Array(4 << 20);
   assert.is(await storage.async!.read(into, 10), 4 << 20);
-  assert.equal(slices, [[0, 65536], [65536, 10 + (4 << 20)]]);
+  assert.equal(slices, [
+    [0, 65536],
+    [65536, 10 + (4 << 20)],
+  ]);
   assert.is(into[0], 0);
-  assert.is(into[70000], ((70010 >> 12) & 255));
+  assert.is(into[70000], (70010 >> 12) & 255);
 });
 
 test("a modified file is ERR_CHANGED, and asked again next time", async () => {

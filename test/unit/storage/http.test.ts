@@ -9,18 +9,24 @@ import { startServer, type ServerBehaviour, type TestServer } from "../../suppor
 import { chooseSeed, random } from "../../support/random.js";
 
 let running: TestServer;
-const served = (behaviour: Partial<ServerBehaviour>, options: HttpStorageOptions = {}) => async (content: Uint8Array): Promise<Storage> => {
-  running = await startServer(content, behaviour);
-  return httpStorage(running.url, { retryDelay: 1, ...options });
-};
+const served =
+  (behaviour: Partial<ServerBehaviour>, options: HttpStorageOptions = {}) =>
+  async (content: Uint8Array): Promise<Storage> => {
+    running = await startServer(content, behaviour);
+    return httpStorage(running.url, { retryDelay: 1, ...options });
+  };
 const suiteOptions = { dispose: () => running.close(), writable: false, growable: false };
 
 storageSuite("http", ["async"], { ...suiteOptions, make: served({}) });
 storageSuite("http, tiny cache and requests", ["async"], {
-  ...suiteOptions, make: served({}, { blockSize: 4096, cacheSize: 16384, maxRequest: 8192, readAhead: 8192, parallel: 2 }),
+  ...suiteOptions,
+  make: served({}, { blockSize: 4096, cacheSize: 16384, maxRequest: 8192, readAhead: 8192, parallel: 2 }),
 });
 storageSuite("http, server without ranges", ["async"], { ...suiteOptions, make: served({ ignoreRange: true, chunked: true }) });
-storageSuite("http, no validators, partial answers", ["async"], { ...suiteOptions, make: served({ etag: null, capRange: 10007 }) });
+storageSuite("http, no validators, partial answers", ["async"], {
+  ...suiteOptions,
+  make: served({ etag: null, capRange: 10007 }),
+});
 
 const content = Uint8Array.from({ length: 1000000 }, (_, i) => (i * 31 + (i >> 8)) & 255);
 
@@ -55,7 +61,13 @@ test("one ranged GET opens, and serves the first block", () =>
 
 test("what the server refuses", () =>
   withServer({}, async (server) => {
-    for (const [status, code] of [[404, "ERR_NOT_FOUND"], [410, "ERR_NOT_FOUND"], [401, "ERR_PERMISSION"], [403, "ERR_PERMISSION"], [400, "ERR_IO"]] as const) {
+    for (const [status, code] of [
+      [404, "ERR_NOT_FOUND"],
+      [410, "ERR_NOT_FOUND"],
+      [401, "ERR_PERMISSION"],
+      [403, "ERR_PERMISSION"],
+      [400, "ERR_IO"],
+    ] as const) {
       Object.assign(server.behaviour, { failures: 1, failWith: status });
       const error = await rejects(httpStorage(server.url, quick), code);
       assert.match(error.message, `The requested URL returned error: ${status}`);
@@ -71,7 +83,8 @@ test("nobody there", async () => {
 });
 
 test("not a URL for us", async () => {
-  for (const url of ["file:///etc/passwd", "data:,x", "nonsense", "ftp://host/x"]) await rejects(httpStorage(url), "ERR_INVALID_ARGUMENT");
+  for (const url of ["file:///etc/passwd", "data:,x", "nonsense", "ftp://host/x"])
+    await rejects(httpStorage(url), "ERR_INVALID_ARGUMENT");
 });
 
 test("passing failures are retried, a limited number of times", () =>
@@ -103,7 +116,10 @@ test("a cut answer is continued where it broke", () =>
     Object.assign(server.behaviour, { cuts: 2, cutAfter: 5000 });
     await readBack(storage, 100000, 600000);
     assert.ok(server.log.length >= 4);
-    assert.ok(server.log.some((line) => line.startsWith("GET /image.raw bytes=") && !line.includes("bytes=100000-")), server.log.join("\n"));
+    assert.ok(
+      server.log.some((line) => line.startsWith("GET /image.raw bytes=") && !line.includes("bytes=100000-")),
+      server.log.join("\n"),
+    );
   }));
 
 test("a stalled answer ends in time", () =>
@@ -135,7 +151,14 @@ test("a changed object is ERR_CHANGED, however it shows", () =>
 test("lying and unusable answers", () =>
   withServer({}, async (server) => {
     const fresh = (change: Partial<ServerBehaviour>): void => {
-      Object.assign(server.behaviour, { contentRange: undefined, contentEncoding: null, ignoreRange: false, surplus: 0, chunked: false, ...change });
+      Object.assign(server.behaviour, {
+        contentRange: undefined,
+        contentEncoding: null,
+        ignoreRange: false,
+        surplus: 0,
+        chunked: false,
+        ...change,
+      });
     };
     fresh({ contentRange: () => "bytes 5-65535/1000000" });
     await rejects(httpStorage(server.url, quick), "ERR_IO");
@@ -223,16 +246,28 @@ test("redirects: followed, remembered, renewed, and not everywhere", async () =>
 
 test("a public server can not send us into the private network", async () => {
   const asked: string[] = [];
-  const fetch = (to: string) => async (url: string): Promise<Response> => {
-    asked.push(url);
-    return new Response(null, { status: 302, headers: { Location: to } });
-  };
-  for (const to of ["http://169.254.169.254/latest", "http://localhost/", "http://2130706433/", "http://[::1]/", "http://[::ffff:10.0.0.1]/", "http://192.168.1.1/"]) {
+  const fetch =
+    (to: string) =>
+    async (url: string): Promise<Response> => {
+      asked.push(url);
+      return new Response(null, { status: 302, headers: { Location: to } });
+    };
+  for (const to of [
+    "http://169.254.169.254/latest",
+    "http://localhost/",
+    "http://2130706433/",
+    "http://[::1]/",
+    "http://[::ffff:10.0.0.1]/",
+    "http://192.168.1.1/",
+  ]) {
     asked.length = 0;
     await rejects(httpStorage("http://images.example.org/a.img", { fetch: fetch(to) }), "ERR_DENIED");
     assert.is(asked.length, 1);
   }
-  await rejects(httpStorage("https://images.example.org/a.img", { fetch: fetch("http://images.example.org/a.img") }), "ERR_DENIED");
+  await rejects(
+    httpStorage("https://images.example.org/a.img", { fetch: fetch("http://images.example.org/a.img") }),
+    "ERR_DENIED",
+  );
   assert.not(isPrivateHost("8.8.8.8"));
   assert.not(isPrivateHost("172.32.0.1"));
   assert.not(isPrivateHost("[2001:db8::1]"));
@@ -270,7 +305,8 @@ test("header fields", () => {
   assert.equal(parseContentRange("bytes 0-9/10"), { range: { first: 0, last: 9 }, total: 10 });
   assert.equal(parseContentRange("bytes */10"), { range: null, total: 10 });
   assert.equal(parseContentRange("bytes 5-9/*"), { range: { first: 5, last: 9 }, total: null });
-  for (const bad of ["", "bytes 9-5/10", "bytes 0-10/10", "bytes=0-9/10", "items 0-9/10", "bytes 0-/10", "bytes 0-9/1e3"]) assert.is(parseContentRange(bad), undefined, bad);
+  for (const bad of ["", "bytes 9-5/10", "bytes 0-10/10", "bytes=0-9/10", "items 0-9/10", "bytes 0-/10", "bytes 0-9/1e3"])
+    assert.is(parseContentRange(bad), undefined, bad);
   assert.is(parseRetryAfter("5", 0), 5000);
   assert.is(parseRetryAfter("Thu, 01 Jan 1970 00:00:07 GMT", 2000), 5000);
   assert.is(parseRetryAfter("soon", 0), null);

@@ -5,7 +5,12 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { BlockError } from "../../../src/base/error.js";
 import { nativeFiles } from "../../../src/storage/node-native.js";
-import { createFileStorage, openFileStorage, openFileStorageAsync, type FileStorageOptions } from "../../../src/storage/node-fs.js";
+import {
+  createFileStorage,
+  openFileStorage,
+  openFileStorageAsync,
+  type FileStorageOptions,
+} from "../../../src/storage/node-fs.js";
 import { rejects, storageSuite } from "../../conformance/storage-suite.js";
 import { tempPath } from "../../support/temp.js";
 
@@ -18,7 +23,12 @@ const readBack = (): Uint8Array => new Uint8Array(readFileSync(path));
 const holes = nativeFiles() !== null;
 
 storageSuite("node file", ["sync", "async"], { make: onFile({}), readBack, writable: true, growable: true, holes });
-storageSuite("node file, no native calls", ["sync", "async"], { make: onFile({ native: null }), readBack, writable: true, growable: true });
+storageSuite("node file, no native calls", ["sync", "async"], {
+  make: onFile({ native: null }),
+  readBack,
+  writable: true,
+  growable: true,
+});
 storageSuite("node file, read-only", ["sync", "async"], { make: onFile({ readOnly: true }), writable: false, growable: true });
 
 const fails = (work: () => unknown): BlockError => {
@@ -56,8 +66,14 @@ test("what cannot be opened says why", async () => {
   error = fails(() => openFileStorage(folder, { readOnly: true }));
   assert.is(error.message, `'file' driver requires '${folder}' to be a regular file`);
 
-  assert.match(fails(() => openFileStorage("/dev/null", { only: "file", locking: "off" })).message, "'file' driver requires '/dev/null' to be a regular file");
-  assert.match(fails(() => openFileStorage(folder, { only: "host_device", readOnly: true })).message, "to be either a character or block device");
+  assert.match(
+    fails(() => openFileStorage("/dev/null", { only: "file", locking: "off" })).message,
+    "'file' driver requires '/dev/null' to be a regular file",
+  );
+  assert.match(
+    fails(() => openFileStorage(folder, { only: "host_device", readOnly: true })).message,
+    "to be either a character or block device",
+  );
 
   const loop = tempPath("loop");
   symlinkSync(loop, loop);
@@ -122,7 +138,10 @@ test("close waits for calls under way", async () => {
   const buffers = Array.from({ length: 20 }, () => new Uint8Array(1 << 20));
   const reads = buffers.map((into) => file.async!.read(into, 0));
   await file.async!.close();
-  assert.equal(await Promise.all(reads), buffers.map(() => 1 << 20));
+  assert.equal(
+    await Promise.all(reads),
+    buffers.map(() => 1 << 20),
+  );
   assert.ok(buffers.every((bytes) => bytes[12345] === 7));
 });
 

@@ -57,10 +57,16 @@ for (const [mode, options] of modes) {
     const all = Permission.all;
     const a = openFileStorage(path, { ...options, permissions: Permission.consistentRead, shared: all });
     const b = openFileStorage(path, { ...options, permissions: Permission.write, shared: all });
-    assert.throws(() => a.setPermissions(Permission.consistentRead, all & ~Permission.write), (error: BlockError) => error.message === SHARED_WRITE);
+    assert.throws(
+      () => a.setPermissions(Permission.consistentRead, all & ~Permission.write),
+      (error: BlockError) => error.message === SHARED_WRITE,
+    );
     b.setPermissions(Permission.consistentRead, all);
     a.setPermissions(Permission.consistentRead, all & ~Permission.write);
-    assert.throws(() => b.setPermissions(Permission.write, all), (error: BlockError) => error.message === WRITE);
+    assert.throws(
+      () => b.setPermissions(Permission.write, all),
+      (error: BlockError) => error.message === WRITE,
+    );
     a.setPermissions(0, all);
     b.setPermissions(Permission.write, all);
     a.sync!.close();
@@ -78,7 +84,10 @@ for (const [mode, options] of modes) {
     writer.sync!.close();
     assert.is(tryOpen(path, { ...options, readOnly: true }), null);
     const other = openFileStorage(path, { ...options, readOnly: true });
-    assert.throws(() => again.reopen(false), (error: BlockError) => error.message === WRITE);
+    assert.throws(
+      () => again.reopen(false),
+      (error: BlockError) => error.message === WRITE,
+    );
     other.sync!.close();
     assert.is(tryOpen(path, options), WRITE, "the failed reopen kept the lock");
     again.sync!.close();
@@ -95,12 +104,18 @@ for (const [mode, options] of modes) {
 
 test("force-share is for readers", () => {
   const path = makeFile();
-  assert.throws(() => openFileStorage(path, { forceShare: true }), (error: BlockError) => error.code === "ERR_INVALID_ARGUMENT");
+  assert.throws(
+    () => openFileStorage(path, { forceShare: true }),
+    (error: BlockError) => error.code === "ERR_INVALID_ARGUMENT",
+  );
 });
 
 test("locking=on without the means is an error", () => {
   const path = makeFile();
-  assert.throws(() => openFileStorage(path, { locking: "on", native: null }), (error: BlockError) => error.code === "ERR_UNSUPPORTED");
+  assert.throws(
+    () => openFileStorage(path, { locking: "on", native: null }),
+    (error: BlockError) => error.code === "ERR_UNSUPPORTED",
+  );
 });
 
 const haveQemu = process.platform === "linux" && spawnSync("qemu-io", ["--version"]).status === 0;
@@ -146,7 +161,9 @@ if (haveQemu) {
       assert.match(info(), `Is another process using the image [${path}]?`);
       assert.is(info("-U"), "");
       assert.match(writeTo(), WRITE);
-      const locks = readFileSync("/proc/locks", "latin1").split("\n").filter((line) => line.includes("OFDLCK"));
+      const locks = readFileSync("/proc/locks", "latin1")
+        .split("\n")
+        .filter((line) => line.includes("OFDLCK"));
       assert.ok(locks.length > 0);
       writer.sync!.close();
       const reader = openFileStorage(path, { readOnly: true });

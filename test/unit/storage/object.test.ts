@@ -10,7 +10,11 @@ const bucketWith = (content: Uint8Array): FakeBucket => {
   return bucket;
 };
 
-storageSuite("object", ["async"], { make: (content) => objectStorage(bucketWith(content), "image"), writable: false, growable: false });
+storageSuite("object", ["async"], {
+  make: (content) => objectStorage(bucketWith(content), "image"),
+  writable: false,
+  growable: false,
+});
 
 const content = Uint8Array.from({ length: 500000 }, (_, i) => (i * 7 + (i >> 9)) & 255);
 const quick = { retryDelay: 1, readAhead: 0 };
@@ -117,7 +121,8 @@ test("a passing failure of a part is repeated", async () => {
 });
 
 test("bad part sizes", async () => {
-  for (const partSize of [0, 1000, PART - 1, 1.5, 6 * 2 ** 30]) await rejects(objectSink(new FakeBucket(), "x", { partSize }), "ERR_INVALID_ARGUMENT");
+  for (const partSize of [0, 1000, PART - 1, 1.5, 6 * 2 ** 30])
+    await rejects(objectSink(new FakeBucket(), "x", { partSize }), "ERR_INVALID_ARGUMENT");
 });
 
 test.run();

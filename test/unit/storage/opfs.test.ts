@@ -14,7 +14,10 @@ class FakeFile implements OpfsFileHandle {
   locked = false;
   createSyncAccessHandle?: () => Promise<SyncAccessHandle>;
 
-  constructor(public bytes: Uint8Array, withSync: boolean) {
+  constructor(
+    public bytes: Uint8Array,
+    withSync: boolean,
+  ) {
     if (withSync) this.createSyncAccessHandle = async () => this.syncHandle();
   }
 
@@ -83,12 +86,18 @@ class FakeFile implements OpfsFileHandle {
 }
 
 let file: FakeFile;
-const make = (withSync: boolean, options: Parameters<typeof openOpfs>[1]) => (content: Uint8Array) => openOpfs((file = new FakeFile(content, withSync)), options);
+const make = (withSync: boolean, options: Parameters<typeof openOpfs>[1]) => (content: Uint8Array) =>
+  openOpfs((file = new FakeFile(content, withSync)), options);
 const readBack = (): Uint8Array => file.bytes;
 
 storageSuite("opfs", ["sync"], { make: make(true, {}), readBack, writable: true, growable: true });
 storageSuite("opfs, asynchronous", ["async"], { make: make(false, {}), readBack, writable: true, growable: true });
-storageSuite("opfs, asynchronous, small buffer", ["async"], { make: make(false, { writeBuffer: 100000 }), readBack, writable: true, growable: true });
+storageSuite("opfs, asynchronous, small buffer", ["async"], {
+  make: make(false, { writeBuffer: 100000 }),
+  readBack,
+  writable: true,
+  growable: true,
+});
 storageSuite("opfs, read-only", ["sync"], { make: make(true, { readOnly: true }), writable: false, growable: true });
 
 test("a file in use is ERR_BUSY", async () => {
@@ -112,16 +121,33 @@ test("where access handles are refused, the asynchronous way is taken", async ()
 
 test("nonsense from the browser is noticed", () => {
   const handle = (over: Partial<SyncAccessHandle>): SyncAccessHandle => ({
-    read: () => 0, write: (from) => from.length, getSize: () => 0, truncate: () => {}, flush: () => {}, close: () => {}, ...over,
+    read: () => 0,
+    write: (from) => from.length,
+    getSize: () => 0,
+    truncate: () => {},
+    flush: () => {},
+    close: () => {},
+    ...over,
   });
-  const throws = (work: () => unknown, code: string): void => assert.throws(work, (error: BlockError) => error.code === code, code);
+  const throws = (work: () => unknown, code: string): void =>
+    assert.throws(work, (error: BlockError) => error.code === code, code);
   for (const count of [-1, 11, 1.5, NaN, 2 ** 32]) {
     throws(() => opfsStorage(handle({ read: () => count })).sync!.read(new Uint8Array(10), 0), "ERR_IO");
     throws(() => opfsStorage(handle({ write: () => count })).sync!.write(new Uint8Array(10), 0), "ERR_IO");
   }
   throws(() => opfsStorage(handle({ write: () => 0 })).sync!.write(new Uint8Array(10), 0), "ERR_NO_SPACE");
   throws(() => opfsStorage(handle({})).sync!.truncate(100), "ERR_NO_SPACE");
-  throws(() => opfsStorage(handle({ write: () => { throw domError("QuotaExceededError"); } })).sync!.write(new Uint8Array(10), 0), "ERR_NO_SPACE");
+  throws(
+    () =>
+      opfsStorage(
+        handle({
+          write: () => {
+            throw domError("QuotaExceededError");
+          },
+        }),
+      ).sync!.write(new Uint8Array(10), 0),
+    "ERR_NO_SPACE",
+  );
   throws(() => opfsStorage(handle({ getSize: () => -5 })).sync!.size(), "ERR_IO");
 });
 

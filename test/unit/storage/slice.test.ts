@@ -27,19 +27,45 @@ const toTheEnd = (content: Uint8Array): Storage => {
 };
 const untouched = (): void => {
   const all = base.toBytes();
-  assert.ok(all.subarray(0, OFFSET).every((byte) => byte === 0xbb), "bytes before the window are untouched");
-  if (length > 0) assert.ok(all.subarray(OFFSET + length).every((byte) => byte === 0xbb), "bytes after the window are untouched");
+  assert.ok(
+    all.subarray(0, OFFSET).every((byte) => byte === 0xbb),
+    "bytes before the window are untouched",
+  );
+  if (length > 0)
+    assert.ok(
+      all.subarray(OFFSET + length).every((byte) => byte === 0xbb),
+      "bytes after the window are untouched",
+    );
 };
 
-storageSuite("slice", ["sync"], { make: inWindow, dispose: untouched, readBack: () => base.toBytes(OFFSET, length), writable: true, growable: false });
+storageSuite("slice", ["sync"], {
+  make: inWindow,
+  dispose: untouched,
+  readBack: () => base.toBytes(OFFSET, length),
+  writable: true,
+  growable: false,
+});
 storageSuite("slice to the end", ["sync"], {
-  make: (content) => ((length = 0), toTheEnd(content)), dispose: untouched, readBack: () => base.toBytes(OFFSET), writable: true, growable: true,
+  make: (content) => ((length = 0), toTheEnd(content)),
+  dispose: untouched,
+  readBack: () => base.toBytes(OFFSET),
+  writable: true,
+  growable: true,
 });
 storageSuite("slice of a blob", ["async"], {
-  make: (content) => sliceStorage(blobStorage(new Blob([surrounded(content, 500) as Uint8Array<ArrayBuffer>]) as BlobLike), OFFSET, content.length), writable: false, growable: false,
+  make: (content) =>
+    sliceStorage(
+      blobStorage(new Blob([surrounded(content, 500) as Uint8Array<ArrayBuffer>]) as BlobLike),
+      OFFSET,
+      content.length,
+    ),
+  writable: false,
+  growable: false,
 });
 storageSuite("slice, read-only", ["sync"], {
-  make: (content) => sliceStorage(memoryStorage(content), 0, content.length, { readOnly: true }), writable: false, growable: false,
+  make: (content) => sliceStorage(memoryStorage(content), 0, content.length, { readOnly: true }),
+  writable: false,
+  growable: false,
 });
 
 test("a window larger than its base is as large as what is there", () => {
@@ -52,13 +78,27 @@ test("a window larger than its base is as large as what is there", () => {
 test("closing closes the base", () => {
   const memory = memoryStorage(10);
   sliceStorage(memory, 0, 10).sync!.close();
-  assert.throws(() => memory.sync.size(), (error: BlockError) => error.code === "ERR_CLOSED");
+  assert.throws(
+    () => memory.sync.size(),
+    (error: BlockError) => error.code === "ERR_CLOSED",
+  );
 });
 
 test("bad windows", () => {
   const memory = memoryStorage(4096, { alignment: 512 });
-  for (const [offset, size] of [[-1, 1], [1.5, 1], [0, -1], [2 ** 53 - 512, 1024], [100, 512], [512, 100]] as const) {
-    assert.throws(() => sliceStorage(memory, offset, size), (error: BlockError) => error.code === "ERR_INVALID_ARGUMENT", `${offset}+${size}`);
+  for (const [offset, size] of [
+    [-1, 1],
+    [1.5, 1],
+    [0, -1],
+    [2 ** 53 - 512, 1024],
+    [100, 512],
+    [512, 100],
+  ] as const) {
+    assert.throws(
+      () => sliceStorage(memory, offset, size),
+      (error: BlockError) => error.code === "ERR_INVALID_ARGUMENT",
+      `${offset}+${size}`,
+    );
   }
 });
 

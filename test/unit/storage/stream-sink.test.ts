@@ -3,7 +3,11 @@ import * as assert from "uvu/assert";
 import { streamSink } from "../../../src/storage/stream-sink.js";
 import { rejects } from "../../conformance/storage-suite.js";
 
-function collector(most = Infinity): { stream: WritableStream<Uint8Array>; bytes: () => Uint8Array; state: { closed: boolean; aborted: unknown } } {
+function collector(most = Infinity): {
+  stream: WritableStream<Uint8Array>;
+  bytes: () => Uint8Array;
+  state: { closed: boolean; aborted: unknown };
+} {
   const parts: Uint8Array[] = [];
   const state = { closed: false, aborted: undefined as unknown };
   let total = 0;
@@ -40,12 +44,14 @@ test("writes in order, gaps and the rest as zeros", async () => {
 test("a large gap does not become one large buffer", async () => {
   let largest = 0;
   let total = 0;
-  const sink = streamSink(new WritableStream<Uint8Array>({
-    write: (chunk) => {
-      largest = Math.max(largest, chunk.length);
-      total += chunk.length;
-    },
-  }));
+  const sink = streamSink(
+    new WritableStream<Uint8Array>({
+      write: (chunk) => {
+        largest = Math.max(largest, chunk.length);
+        total += chunk.length;
+      },
+    }),
+  );
   await sink.async.write(new Uint8Array(1), 100 << 20);
   await sink.finish();
   assert.is(total, (100 << 20) + 1);
@@ -55,7 +61,11 @@ test("a large gap does not become one large buffer", async () => {
 test("concurrent writes in order are fine; going back, reading and shrinking are not", async () => {
   const { stream, bytes } = collector();
   const sink = streamSink(stream);
-  await Promise.all([sink.async.write(new Uint8Array([1]), 0), sink.async.write(new Uint8Array([2]), 1), sink.async.write(new Uint8Array([3]), 2)]);
+  await Promise.all([
+    sink.async.write(new Uint8Array([1]), 0),
+    sink.async.write(new Uint8Array([2]), 1),
+    sink.async.write(new Uint8Array([3]), 2),
+  ]);
   await rejects(sink.async.write(new Uint8Array([9]), 1), "ERR_UNSUPPORTED");
   await rejects(sink.async.read(new Uint8Array(1), 0), "ERR_UNSUPPORTED");
   await rejects(sink.async.truncate(2), "ERR_UNSUPPORTED");

@@ -13,8 +13,14 @@ const options = { readBack: () => base.toBytes(), writable: true, growable: true
 storageSuite("recording", ["sync"], { ...options, make: (content) => recordingStorage((base = memoryStorage(content))) });
 storageSuite("faulty, healthy", ["sync"], { ...options, make: (content) => faultyStorage((base = memoryStorage(content))) });
 storageSuite("faulty, delayed", ["async"], {
-  ...options, size: 250000,
-  make: (content) => faultyStorage((base = memoryStorage(content)), { makeAsync: true, face: "async", delay: { random: random(chooseSeed()), turns: 1 } }),
+  ...options,
+  size: 250000,
+  make: (content) =>
+    faultyStorage((base = memoryStorage(content)), {
+      makeAsync: true,
+      face: "async",
+      delay: { random: random(chooseSeed()), turns: 1 },
+    }),
 });
 
 test("a recording replays to the same bytes", () => {
@@ -26,10 +32,17 @@ test("a recording replays to the same bytes", () => {
   recorded.log({ op: "gw", id: 1, o: 0, n: 512, fill: 7 });
   recorded.sync!.flush();
   recorded.sync!.writeZeroes!(1000, 10, {});
-  assert.is(recorded.toText(), [
-    '{"op":"w","o":10,"n":3,"b64":"AQID"}', '{"op":"w","o":1000,"n":600,"fill":9}', '{"op":"gw","id":1,"o":0,"n":512,"fill":7}', '{"op":"f"}',
-    '{"op":"z","o":1000,"n":10}', "",
-  ].join("\n"));
+  assert.is(
+    recorded.toText(),
+    [
+      '{"op":"w","o":10,"n":3,"b64":"AQID"}',
+      '{"op":"w","o":1000,"n":600,"fill":9}',
+      '{"op":"gw","id":1,"o":0,"n":512,"fill":7}',
+      '{"op":"f"}',
+      '{"op":"z","o":1000,"n":10}',
+      "",
+    ].join("\n"),
+  );
 });
 
 test("faults come at the n-th call, once or for ever, by range, in part", async () => {

@@ -17,7 +17,10 @@ const content: Uint8Array = random(4).bytes(BLOCK * COUNT);
 content.fill(0, 5000, 90_000);
 
 function image(change: (view: DataView) => void = () => {}): Uint8Array {
-  const blocks = Array.from({ length: COUNT }, (_, i) => new Uint8Array(deflateSync(content.subarray(i * BLOCK, (i + 1) * BLOCK))));
+  const blocks = Array.from(
+    { length: COUNT },
+    (_, i) => new Uint8Array(deflateSync(content.subarray(i * BLOCK, (i + 1) * BLOCK))),
+  );
   const head = new Uint8Array(136 + (COUNT + 1) * 8);
   head.set(encodeText("#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n"));
   const view = new DataView(head.buffer);

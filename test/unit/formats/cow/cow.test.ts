@@ -31,7 +31,10 @@ test("an image as QEMU 2.1 laid it out on x86-64", async () => {
   await world.run(read(node, found, 0));
   for (let sector = 0; sector < 40; sector++) {
     const expected = [1, 7, 39].includes(sector) ? sector : sector < 20 ? 200 : 0;
-    assert.ok(found.subarray(sector * 512, (sector + 1) * 512).every((byte) => byte === expected), `sector ${sector}`);
+    assert.ok(
+      found.subarray(sector * 512, (sector + 1) * 512).every((byte) => byte === expected),
+      `sector ${sector}`,
+    );
   }
   await world.close(node);
 });
@@ -70,7 +73,8 @@ for (const mode of MODES) {
         if (changes.some((other) => other.offset < offset + length && offset < other.offset + other.bytes.length)) continue;
         changes.push({ offset, bytes: new Uint8Array(length).fill(1 + chance.int(255)) });
       }
-      for (const outcome of await world.runAll(changes.map(({ offset, bytes }) => write(node, bytes, offset)))) assert.ok(outcome.ok);
+      for (const outcome of await world.runAll(changes.map(({ offset, bytes }) => write(node, bytes, offset))))
+        assert.ok(outcome.ok);
       for (const { offset, bytes } of changes) model.set(bytes, offset);
       if (chance.chance(0.1)) await world.run(flush(node));
       if (chance.chance(0.05)) {
@@ -94,7 +98,9 @@ test("damaged headers: an error or an image, never anything else", async () => {
   const sound = made.bytes("image");
   for (let round = 0; round < 300; round++) {
     const bytes = sound.slice(0, chance.chance(0.2) ? chance.int(sound.length) : sound.length);
-    for (let hits = chance.int(4); hits > 0; hits--) bytes[Math.min(bytes.length - 1, chance.pick([chance.int(8), 1036 + chance.int(20), chance.int(sound.length)]))] = chance.int(256);
+    for (let hits = chance.int(4); hits > 0; hits--)
+      bytes[Math.min(bytes.length - 1, chance.pick([chance.int(8), 1036 + chance.int(20), chance.int(sound.length)]))] =
+        chance.int(256);
     const world = makeWorld({ mode: "sync", drivers: [raw, cow] });
     world.files.set("image", memoryStorage(bytes, { name: "image" }));
     try {

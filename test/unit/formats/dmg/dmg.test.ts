@@ -39,7 +39,9 @@ function makeDmg(parts: readonly Part[], sectors: number): Uint8Array {
     host += part.bytes.length;
   });
   view.setUint32(204 + 40 * parts.length, 0xffffffff);
-  const list = Buffer.from(`<plist><dict><key>blkx</key><array><dict><key>Data</key><data>\n${Buffer.from(table).toString("base64")}\n</data></dict></array></dict></plist>`);
+  const list = Buffer.from(
+    `<plist><dict><key>blkx</key><array><dict><key>Data</key><data>\n${Buffer.from(table).toString("base64")}\n</data></dict></array></dict></plist>`,
+  );
   const trailer = new Uint8Array(512);
   const end = viewOf(trailer);
   trailer.set(new TextEncoder().encode("koly"));
@@ -60,7 +62,8 @@ async function open(bytes: Uint8Array): Promise<{ size: number; content: Uint8Ar
   const node = await world.open(null, "x.dmg", {});
   assert.is(node.driver.name, "dmg");
   const content = new Uint8Array(node.size);
-  for (let at = 0; at < content.length; at += 700) await world.run(read(node, content.subarray(at, Math.min(at + 700, content.length)), at));
+  for (let at = 0; at < content.length; at += 700)
+    await world.run(read(node, content.subarray(at, Math.min(at + 700, content.length)), at));
   const size = node.size;
   await world.close(node);
   return { size, content };
@@ -90,9 +93,21 @@ test("raw, zero, ignored and zlib chunks", async () => {
 });
 
 const damaged: [string, readonly Part[], RegExp][] = [
-  ["a raw chunk that is shorter than its sectors", [{ type: 1, sector: 0, sectors: 4, bytes: pattern(2, 3) }], /stored raw but has 1024 of 2048/],
-  ["data behind the end of the file", [{ type: 0x80000005, sector: 0, sectors: 4, bytes: pattern(1, 3), host: 1e9 }], /outside of the file/],
-  ["a chunk that would need too much memory", [{ type: 0x80000005, sector: 0, sectors: 2 ** 40, bytes: pattern(1, 3) }], /larger than/],
+  [
+    "a raw chunk that is shorter than its sectors",
+    [{ type: 1, sector: 0, sectors: 4, bytes: pattern(2, 3) }],
+    /stored raw but has 1024 of 2048/,
+  ],
+  [
+    "data behind the end of the file",
+    [{ type: 0x80000005, sector: 0, sectors: 4, bytes: pattern(1, 3), host: 1e9 }],
+    /outside of the file/,
+  ],
+  [
+    "a chunk that would need too much memory",
+    [{ type: 0x80000005, sector: 0, sectors: 2 ** 40, bytes: pattern(1, 3) }],
+    /larger than/,
+  ],
   ["a gap", [{ type: 1, sector: 0, sectors: 2, bytes: pattern(2, 3) }], /no chunk holds byte 1024 of the disk/],
   ["an unknown chunk type", [{ type: 0x80000042, sector: 0, sectors: 2, bytes: pattern(2, 3) }], /no chunk holds byte 0/],
   ["a damaged stream", [{ type: 0x80000005, sector: 0, sectors: 2, bytes: pattern(2, 3) }], /chunk 0 \(zlib\) at offset 0/],

@@ -8,10 +8,17 @@ import { makeWorld, MODES, type Mode, type World } from "../../../support/world.
 /** A world whose images are opened with their secret. */
 function world(mode: Mode): World {
   const base = makeWorld({ mode, drivers: [raw, qcow2, luks], seed: 7, secrets: { sec0: "open sesame" } });
-  return { ...base, open: (driver, filename, flags, options = {}) => base.open(driver, filename, flags, { ...options, ...(driver === "raw" ? {} : { encrypt: { "key-secret": "sec0" } }) }) };
+  return {
+    ...base,
+    open: (driver, filename, flags, options = {}) =>
+      base.open(driver, filename, flags, { ...options, ...(driver === "raw" ? {} : { encrypt: { "key-secret": "sec0" } }) }),
+  };
 }
 const legacy: DriverVariant = { name: "aes", options: { "encrypt.format": "aes", "encrypt.key-secret": "sec0" } };
-const volume: DriverVariant = { name: "luks, small clusters", options: { "encrypt.format": "luks", "encrypt.key-secret": "sec0", "encrypt.iter-time": 1, cluster_size: 4096 } };
+const volume: DriverVariant = {
+  name: "luks, small clusters",
+  options: { "encrypt.format": "luks", "encrypt.key-secret": "sec0", "encrypt.iter-time": 1, cluster_size: 4096 },
+};
 
 for (const mode of MODES) {
   driverSuite(`encrypted qcow2 (${mode})`, {

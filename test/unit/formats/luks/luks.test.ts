@@ -14,12 +14,20 @@ import { memoryStorage } from "../../../../src/storage/memory.js";
 import { chooseSeed, random } from "../../../support/random.js";
 import { makeWorld, MODES, type Mode, type World } from "../../../support/world.js";
 
-const SECRETS = { first: "first passphrase", second: "der zweite Schlüssel", third: "3", binary: "tail\0ignored", "binary-short": "tail" };
+const SECRETS = {
+  first: "first passphrase",
+  second: "der zweite Schlüssel",
+  third: "3",
+  binary: "tail\0ignored",
+  "binary-short": "tail",
+};
 const KEY = { "key-secret": "first" };
 const FAST = { ...KEY, "iter-time": 1 };
 
-const makeTestWorld = (mode: Mode = "sync", seed = 1): World => makeWorld({ mode, drivers: [raw, qcow2, luks], secrets: SECRETS, seed });
-const openLuks = (world: World, options: BlockdevOptions = KEY, name = "image"): Promise<Node> => world.open("luks", name, { write: true }, options);
+const makeTestWorld = (mode: Mode = "sync", seed = 1): World =>
+  makeWorld({ mode, drivers: [raw, qcow2, luks], secrets: SECRETS, seed });
+const openLuks = (world: World, options: BlockdevOptions = KEY, name = "image"): Promise<Node> =>
+  world.open("luks", name, { write: true }, options);
 
 async function refused(work: Promise<unknown>, message: string | RegExp): Promise<void> {
   let failure: unknown;
@@ -153,7 +161,14 @@ async function amend(world: World, node: Node, options: Record<string, unknown>,
 }
 async function opens(world: World, secret: string, prefix: "" | "encrypt."): Promise<boolean> {
   try {
-    await world.close(await world.open(prefix === "" ? "luks" : "qcow2", "image", {}, prefix === "" ? { "key-secret": secret } : { encrypt: { "key-secret": secret } }));
+    await world.close(
+      await world.open(
+        prefix === "" ? "luks" : "qcow2",
+        "image",
+        {},
+        prefix === "" ? { "key-secret": secret } : { encrypt: { "key-secret": secret } },
+      ),
+    );
     return true;
   } catch (error) {
     assert.is((error as Error).message, "Invalid password, cannot unlock any keyslot");
@@ -173,19 +188,42 @@ for (const prefix of ["", "encrypt."] as const) {
       Object.fromEntries(Object.entries(options).map(([name, value]) => [prefix + name, value]));
     if (prefix === "") await world.create("luks", "image", 4096, FAST);
     else await world.create("qcow2", "image", 4096, { "encrypt.format": "luks", ...of(FAST) });
-    const node = await world.open(prefix === "" ? "luks" : "qcow2", "image", { write: true }, prefix === "" ? KEY : { encrypt: KEY });
+    const node = await world.open(
+      prefix === "" ? "luks" : "qcow2",
+      "image",
+      { write: true },
+      prefix === "" ? KEY : { encrypt: KEY },
+    );
     await world.run(write(node, new Uint8Array(4096).fill(9), 0));
     const change = (options: Record<string, unknown>, force = false): Promise<void> => amend(world, node, of(options), force);
     assert.is(await states(world, node), "A.......");
     await refused(change({ "iter-time": 1 }), "Parameter 'state' is missing");
     await refused(change({ state: "active" }), "'new-secret' is required to activate a keyslot");
-    await refused(change({ state: "active", "new-secret": "second", "old-secret": "first" }), "'old-secret' must not be given when activating keyslots");
-    await refused(change({ state: "active", "new-secret": "second", keyslot: 8 }), "Invalid keyslot 8 specified, must be between 0 and 7");
-    await refused(change({ state: "active", "new-secret": "second", keyslot: 0 }), "Refusing to overwrite active keyslot 0 - please erase it first");
-    await refused(change({ state: "inactive" }), "To erase keyslot(s), either explicit keyslot index or the password currently contained in them must be given");
-    await refused(change({ state: "inactive", keyslot: 0 }), /^Attempt to erase the only active keyslot 0 which will erase all the data/);
+    await refused(
+      change({ state: "active", "new-secret": "second", "old-secret": "first" }),
+      "'old-secret' must not be given when activating keyslots",
+    );
+    await refused(
+      change({ state: "active", "new-secret": "second", keyslot: 8 }),
+      "Invalid keyslot 8 specified, must be between 0 and 7",
+    );
+    await refused(
+      change({ state: "active", "new-secret": "second", keyslot: 0 }),
+      "Refusing to overwrite active keyslot 0 - please erase it first",
+    );
+    await refused(
+      change({ state: "inactive" }),
+      "To erase keyslot(s), either explicit keyslot index or the password currently contained in them must be given",
+    );
+    await refused(
+      change({ state: "inactive", keyslot: 0 }),
+      /^Attempt to erase the only active keyslot 0 which will erase all the data/,
+    );
     await refused(change({ state: "inactive", "old-secret": "first" }), /^All the active keyslots match the \(old\) password/);
-    await refused(change({ state: "inactive", "old-secret": "third" }), "No keyslots match given (old) password for erase operation");
+    await refused(
+      change({ state: "inactive", "old-secret": "third" }),
+      "No keyslots match given (old) password for erase operation",
+    );
     assert.is(await states(world, node), "A.......");
     await change({ state: "active", "new-secret": "second", "iter-time": 1 });
     await change({ state: "active", "new-secret": "third", keyslot: 5, "iter-time": 1 });
@@ -194,7 +232,10 @@ for (const prefix of ["", "encrypt."] as const) {
     assert.ok(await opens(world, "second", prefix));
     assert.ok(await opens(world, "third", prefix));
     await refused(change({ state: "inactive", keyslot: 3 }), "Given keyslot 3 is already erased (inactive) ");
-    await refused(change({ state: "inactive", keyslot: 5, "old-secret": "first" }), "Given keyslot 5 doesn't contain the given old password for erase operation");
+    await refused(
+      change({ state: "inactive", keyslot: 5, "old-secret": "first" }),
+      "Given keyslot 5 doesn't contain the given old password for erase operation",
+    );
     await change({ state: "inactive", "old-secret": "second" });
     await change({ state: "inactive", keyslot: 0 });
     assert.is(await states(world, node), ".....A..");
@@ -202,7 +243,12 @@ for (const prefix of ["", "encrypt."] as const) {
     assert.not(await opens(world, "second", prefix));
     assert.ok(await opens(world, "third", prefix));
     await world.close(node);
-    const again = await world.open(prefix === "" ? "luks" : "qcow2", "image", {}, prefix === "" ? { "key-secret": "third" } : { encrypt: { "key-secret": "third" } });
+    const again = await world.open(
+      prefix === "" ? "luks" : "qcow2",
+      "image",
+      {},
+      prefix === "" ? { "key-secret": "third" } : { encrypt: { "key-secret": "third" } },
+    );
     const found = new Uint8Array(4096);
     await world.run(read(again, found, 0));
     assert.equal(found, new Uint8Array(4096).fill(9));
@@ -221,7 +267,8 @@ test("any damaged header byte: an error or an image, never anything else", async
   const sound = made.bytes("image");
   for (let round = 0; round < 400; round++) {
     const bytes = sound.slice(0, chance.chance(0.1) ? chance.int(sound.length) : sound.length);
-    for (let hits = 1 + chance.int(3); hits > 0; hits--) bytes[Math.min(bytes.length - 1, chance.int(592))] = chance.chance(0.5) ? 255 : chance.int(256);
+    for (let hits = 1 + chance.int(3); hits > 0; hits--)
+      bytes[Math.min(bytes.length - 1, chance.int(592))] = chance.chance(0.5) ? 255 : chance.int(256);
     const world = makeTestWorld();
     world.files.set("image", memoryStorage(bytes, { name: "image" }));
     try {

@@ -90,7 +90,10 @@ test("clusters outside and space behind the end are found and repaired", async (
   assert.equal(found.texts[0], "ERROR cluster 1 is outside image");
   assert.is(found.result.corruptions, 1);
   const repaired = await check(world, "all");
-  assert.equal(repaired.texts, ["Repairing cluster 1 is outside image", `Repairing space leaked at the end of the image ${3 * MiB}`]);
+  assert.equal(repaired.texts, [
+    "Repairing cluster 1 is outside image",
+    `Repairing space leaked at the end of the image ${3 * MiB}`,
+  ]);
   const clean = await check(world);
   assert.equal(clean.texts, []);
   assert.is(clean.result["allocated-clusters"], 2);
@@ -149,7 +152,10 @@ test("a backing file given at run time shows through, and is copied where a clus
 
 test("md5 is MD5", () => {
   assert.is(toHex(md5(encodeText(""))), "d41d8cd98f00b204e9800998ecf8427e");
-  assert.is(toHex(md5(encodeText("12345678901234567890123456789012345678901234567890123456789012345678901234567890"))), "57edf4a22be3c955ac49da2e2107b67a");
+  assert.is(
+    toHex(md5(encodeText("12345678901234567890123456789012345678901234567890123456789012345678901234567890"))),
+    "57edf4a22be3c955ac49da2e2107b67a",
+  );
   assert.is(toHex(md5(new Uint8Array(120).fill(97))), "5f61c0ccad4cac44c75ff505e1f1e537");
 });
 

@@ -4,9 +4,7 @@ import { raw } from "../../../../src/formats/raw/raw.js";
 import { driverSuite, type DriverVariant } from "../../../conformance/driver-suite.js";
 import { makeWorld, MODES } from "../../../support/world.js";
 
-const variants: readonly DriverVariant[] = [
-  { name: "default", options: {} },
-];
+const variants: readonly DriverVariant[] = [{ name: "default", options: {} }];
 
 for (const mode of MODES) {
   driverSuite(`qcow (${mode})`, {

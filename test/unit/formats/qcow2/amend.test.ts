@@ -155,16 +155,26 @@ amends("what cannot be is refused, and nothing has changed", async () => {
 amends("a refcount that does not fit stops a narrower width", async () => {
   const { w, model } = await imageOver({ cluster_size: 4 * KiB }, seed + 5);
   const node = await w.open("qcow2", "image");
-  if (node.impl.shape === "mapped") await w.run(node.impl.snapshots!.create("s", { vmStateSize: 0, dateSec: 1, dateNsec: 0, vmClockNsec: 0 }));
+  if (node.impl.shape === "mapped")
+    await w.run(node.impl.snapshots!.create("s", { vmStateSize: 0, dateSec: 1, dateNsec: 0, vmClockNsec: 0 }));
   await w.close(node);
-  await refused(w, "refcount_bits=1", /Cannot decrease refcount entry width to 1 bits: Cluster at offset 0x[0-9a-f]+ has a refcount of 2/);
+  await refused(
+    w,
+    "refcount_bits=1",
+    /Cannot decrease refcount entry width to 1 bits: Cluster at offset 0x[0-9a-f]+ has a refcount of 2/,
+  );
   await holds(w, model, `after that, seed ${seed + 5}`);
   await amend(w, "refcount_bits=2");
   await holds(w, model, "2 bits");
 });
 
 amends("an emptied image shows its backing file and gives its space back", async () => {
-  for (const options of [{ cluster_size: 512, refcount_bits: 1 }, { cluster_size: 64 * KiB }, { compat: "0.10", cluster_size: 4 * KiB }, { cluster_size: 16 * KiB, extended_l2: true }]) {
+  for (const options of [
+    { cluster_size: 512, refcount_bits: 1 },
+    { cluster_size: 64 * KiB },
+    { compat: "0.10", cluster_size: 4 * KiB },
+    { cluster_size: 16 * KiB, extended_l2: true },
+  ]) {
     const { w } = await imageOver(options, seed + 6);
     const node = await w.open("qcow2", "image");
     const bytes = new Uint8Array(SIZE);
@@ -178,7 +188,10 @@ amends("an emptied image shows its backing file and gives its space back", async
     below.fill(7, 12_345, 12_345 + 700);
     await w.close(node);
     await holds(w, below, `emptied, seed ${seed + 6}`);
-    assert.ok(w.bytes("image").length <= 12 * options.cluster_size, `${w.bytes("image").length} bytes are left, ${JSON.stringify(options)}`);
+    assert.ok(
+      w.bytes("image").length <= 12 * options.cluster_size,
+      `${w.bytes("image").length} bytes are left, ${JSON.stringify(options)}`,
+    );
   }
 });
 

@@ -2,7 +2,15 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { read, truncate, write, writeZeroes } from "../../../../src/block/io.js";
-import { addBitmap, clearBitmap, enableBitmap, getBitmap, mergeBitmaps, removeBitmap, renameBitmap } from "../../../../src/block/named-bitmap.js";
+import {
+  addBitmap,
+  clearBitmap,
+  enableBitmap,
+  getBitmap,
+  mergeBitmaps,
+  removeBitmap,
+  renameBitmap,
+} from "../../../../src/block/named-bitmap.js";
 import type { Node } from "../../../../src/block/node.js";
 import { setWritable } from "../../../../src/block/reopen.js";
 import type { BitmapInfo } from "../../../../src/block/types.js";
@@ -44,8 +52,16 @@ for (const mode of MODES) {
     await w.close(node);
     await clean(w);
     node = await w.open("qcow2", "image", {});
-    assert.equal(stored(node).map(({ name, flags }) => [name, ...flags]).sort(), [["b0", "auto"], ["off"]]);
-    assert.equal(await runs(w, node, "b0"), [[5 * MiB, 65536], [40 * MiB, 3 * MiB]]);
+    assert.equal(
+      stored(node)
+        .map(({ name, flags }) => [name, ...flags])
+        .sort(),
+      [["b0", "auto"], ["off"]],
+    );
+    assert.equal(await runs(w, node, "b0"), [
+      [5 * MiB, 65536],
+      [40 * MiB, 3 * MiB],
+    ]);
     assert.equal(await runs(w, node, "off"), []);
     assert.throws(() => clearBitmap(node, "b0"), /readonly/);
     await w.close(node);
@@ -92,7 +108,10 @@ rules("a writer that does not know bitmaps makes all of them worthless", async (
   w.files.get("image")!.sync.write(new Uint8Array(8), 88); // autoclear bits
   node = await w.open("qcow2", "image");
   assert.equal(stored(node), []);
-  assert.ok(w.warnings.some((text) => text.startsWith("a program lacking bitmap support modified this file")), w.warnings.join());
+  assert.ok(
+    w.warnings.some((text) => text.startsWith("a program lacking bitmap support modified this file")),
+    w.warnings.join(),
+  );
   await w.close(node);
 });
 
@@ -136,7 +155,10 @@ rules("rename, merge, remove and other granularities", async () => {
   await w.close(node);
   await clean(w);
   node = await w.open("qcow2", "image", {});
-  assert.equal(stored(node).map(({ name }) => name), ["m"]);
+  assert.equal(
+    stored(node).map(({ name }) => name),
+    ["m"],
+  );
   await w.close(node);
 });
 
@@ -154,7 +176,10 @@ rules("becoming read-only stores them, becoming writable marks them", async () =
   await w.close(node);
   await clean(w);
   const again = await w.open("qcow2", "image", {});
-  assert.equal(await runs(w, again, "b"), [[0, 65536], [MiB, 65536]]);
+  assert.equal(await runs(w, again, "b"), [
+    [0, 65536],
+    [MiB, 65536],
+  ]);
   await w.close(again);
 });
 

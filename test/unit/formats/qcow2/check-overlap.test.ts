@@ -15,10 +15,20 @@ const offsets: Record<string, (view: DataView) => number> = {
   "active L1 table": (view) => readU64BE(view, 40),
   "refcount table": (view) => readU64BE(view, 48),
   "refcount block": (view) => readU64BE(view, readU64BE(view, 48)),
-  "active L2 table": (view) => readU64BE(view, readU64BE(view, 40)) % 2 ** 56 - 0,
+  "active L2 table": (view) => (readU64BE(view, readU64BE(view, 40)) % 2 ** 56) - 0,
 };
 
-async function attempt(template: string, name: string): Promise<{ error: unknown; warnings: string[]; events: ImageCorrupted[]; bytes: Uint8Array; before: Uint8Array; again: unknown }> {
+async function attempt(
+  template: string,
+  name: string,
+): Promise<{
+  error: unknown;
+  warnings: string[];
+  events: ImageCorrupted[];
+  bytes: Uint8Array;
+  before: Uint8Array;
+  again: unknown;
+}> {
   const world = makeWorld({ mode: "sync", drivers: [raw, qcow2] });
   await world.create("qcow2", "image", 64 << 20);
   let node = await world.open("qcow2", "image");
@@ -28,12 +38,15 @@ async function attempt(template: string, name: string): Promise<{ error: unknown
   const view = viewOf(before);
   // The flag bits of the L1 entry are no part of the offset.
   const l1 = readU64BE(view, 40);
-  const at = name === "active L2 table" ? (view.getUint32(l1) & 0xffffff) * 2 ** 32 + view.getUint32(l1 + 4) : offsets[name]!(view);
+  const at =
+    name === "active L2 table" ? (view.getUint32(l1) & 0xffffff) * 2 ** 32 + view.getUint32(l1 + 4) : offsets[name]!(view);
   view.setUint16(readU64BE(view, readU64BE(view, 48)) + (at / 65536) * 2, 0);
   world.files.set("image", memoryStorage(before, { name: "image" }));
   const events: ImageCorrupted[] = [];
   const environment = { ...world.environment, imageCorrupted: (event: ImageCorrupted) => void events.push(event) };
-  node = await world.run(openNode(environment, { filename: "image", driver: "qcow2", options: { "overlap-check": template }, flags: { write: true } }));
+  node = await world.run(
+    openNode(environment, { filename: "image", driver: "qcow2", options: { "overlap-check": template }, flags: { write: true } }),
+  );
   const tryWrite = async (): Promise<unknown> => {
     try {
       await world.run(write(node, new Uint8Array(65536).fill(2), 1 << 20));
@@ -60,7 +73,10 @@ for (const name of Object.keys(offsets)) {
     assert.is((error as BlockError).errno, "EIO");
     assert.ok(again instanceof BlockError, "the next write is refused too");
     assert.equal(warnings, [`qcow2: Marking image as corrupt: ${message}; further corruption events will be suppressed`]);
-    assert.equal(events.map(({ message: text, fatal }) => [text, fatal]), [[message, true]]);
+    assert.equal(
+      events.map(({ message: text, fatal }) => [text, fatal]),
+      [[message, true]],
+    );
     assert.is(viewOf(bytes).getUint32(76) & 2, 2, "the corrupt bit");
     // Nothing but the header and at most refcounts changed.
     const view = viewOf(before);

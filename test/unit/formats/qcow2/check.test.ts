@@ -62,8 +62,10 @@ function patch(world: World, change: (bytes: Uint8Array, view: DataView) => void
 const mask = (offset: number): number => offset % 2 ** 56;
 const l1Of = (view: DataView): number => readU64BE(view, 40);
 /** First L2 table of the image. */
-const l2Of = (view: DataView): number => mask((view.getUint32(l1Of(view)) & 0xffffff) * 2 ** 32 + (view.getUint32(l1Of(view) + 4) & ~511));
-const entryOf = (view: DataView, i: number): number => (view.getUint32(l2Of(view) + i * 8) & 0xffffff) * 2 ** 32 + ((view.getUint32(l2Of(view) + i * 8 + 4) & ~511) >>> 0);
+const l2Of = (view: DataView): number =>
+  mask((view.getUint32(l1Of(view)) & 0xffffff) * 2 ** 32 + (view.getUint32(l1Of(view) + 4) & ~511));
+const entryOf = (view: DataView, i: number): number =>
+  (view.getUint32(l2Of(view) + i * 8) & 0xffffff) * 2 ** 32 + ((view.getUint32(l2Of(view) + i * 8 + 4) & ~511) >>> 0);
 const refAt = (view: DataView, cluster: number): number => readU64BE(view, readU64BE(view, 48)) + cluster * 2;
 
 test("a sound image", async () => {
@@ -84,7 +86,10 @@ test("leaks are given back, also by -r leaks", async () => {
     view.setUint16(refAt(view, 3), 4);
   });
   const seen = await check(world);
-  assert.ok(seen.texts.some((text) => /^Leaked cluster 3 refcount=4 reference=1$/.test(text)), seen.texts.join("\n"));
+  assert.ok(
+    seen.texts.some((text) => /^Leaked cluster 3 refcount=4 reference=1$/.test(text)),
+    seen.texts.join("\n"),
+  );
   const leaks = seen.found.leaks!;
   const mended = await check(world, "leaks");
   assert.is(mended.found["leaks-fixed"], leaks);
@@ -101,9 +106,15 @@ test("a refcount that is too low is raised, COPIED goes", async () => {
     view.setUint32(first + 12, view.getUint32(first + 4));
   });
   const seen = await check(world);
-  assert.ok(seen.texts.some((text) => /^ERROR cluster \d+ refcount=1 reference=2$/.test(text)), seen.texts.join("\n"));
+  assert.ok(
+    seen.texts.some((text) => /^ERROR cluster \d+ refcount=1 reference=2$/.test(text)),
+    seen.texts.join("\n"),
+  );
   const mended = await check(world, "all");
-  assert.ok(mended.texts.some((text) => /^Repairing cluster \d+ refcount=1 reference=2$/.test(text)), mended.texts.join("\n"));
+  assert.ok(
+    mended.texts.some((text) => /^Repairing cluster \d+ refcount=1 reference=2$/.test(text)),
+    mended.texts.join("\n"),
+  );
   assert.ok(mended.texts.some((text) => /^Repairing OFLAG_COPIED data cluster: l2_entry=[0-9a-f]+ refcount=2$/.test(text)));
   assert.equal((await check(world)).texts, []);
 });
@@ -167,7 +178,10 @@ test("a misplaced cluster that only stands for zeros becomes plain zeros", async
     writeU64BE(view, l2Of(view) + 60 * 8, entryOf(view, 0) + 512 + 1);
   });
   const mended = await check(world, "all");
-  assert.ok(mended.texts.some((text) => /^Repairing offset=[0-9a-f]+: Preallocated cluster is not properly aligned/.test(text)), mended.texts.join("\n"));
+  assert.ok(
+    mended.texts.some((text) => /^Repairing offset=[0-9a-f]+: Preallocated cluster is not properly aligned/.test(text)),
+    mended.texts.join("\n"),
+  );
   assert.equal((await check(world)).texts, []);
 });
 
@@ -175,7 +189,12 @@ test("references behind the end of the file stay corruptions", async () => {
   const world = await made();
   patch(world, (_bytes, view) => writeU64BE(view, l2Of(view) + 60 * 8, 2 ** 40));
   const { found, texts } = await check(world);
-  assert.ok(texts.some((text) => text.includes("exceeding the end of the file by one cluster or more: offset 0x10000000000 size 0x10000")), texts.join("\n"));
+  assert.ok(
+    texts.some((text) =>
+      text.includes("exceeding the end of the file by one cluster or more: offset 0x10000000000 size 0x10000"),
+    ),
+    texts.join("\n"),
+  );
   assert.is(found.corruptions, 1);
 });
 
@@ -189,7 +208,14 @@ test("a dry run plans and leaves the file alone", async () => {
   });
   const before = world.bytes("image");
   const { plan } = await check(world, "all", true);
-  assert.equal(plan.map(({ action, count }) => [action, count]), [["lower-refcounts", 1], ["correct-copied-flags", 1], ["clear-dirty-bit", 1]]);
+  assert.equal(
+    plan.map(({ action, count }) => [action, count]),
+    [
+      ["lower-refcounts", 1],
+      ["correct-copied-flags", 1],
+      ["clear-dirty-bit", 1],
+    ],
+  );
   assert.equal(world.bytes("image"), before);
   const applied = await check(world, "all");
   assert.equal(applied.plan, plan);

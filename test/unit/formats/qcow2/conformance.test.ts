@@ -22,7 +22,10 @@ for (const mode of MODES) {
     driver: "qcow2",
     world: () => makeWorld({ mode, drivers: [raw, qcow2], seed: 21 }),
     // The options are the same in every mode: sync runs them all, the slower ones a choice.
-    variants: mode === "sync" ? variants : variants.filter(({ name }) => ["default", "512-byte clusters", "extended L2 entries", "compat 0.10"].includes(name)),
+    variants:
+      mode === "sync"
+        ? variants
+        : variants.filter(({ name }) => ["default", "512-byte clusters", "extended L2 entries", "compat 0.10"].includes(name)),
     backing: true,
     compress: true,
     resize: true,

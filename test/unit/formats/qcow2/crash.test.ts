@@ -96,8 +96,16 @@ test("flaw c: real QEMU has it, in four commands", () => {
   const file = tempPath("t.qcow2");
   try {
     execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", file, "4M"]);
-    const commands = ["write -c -P 3 256k 64k", "write -P 5 256k 64k", "write -P 6 1M 64k", "write -c -P 11 2M 64k", "read -P 6 1M 64k"];
-    text = execFileSync("qemu-io", ["-f", "qcow2", ...commands.flatMap((command) => ["-c", command]), file], { stdio: "pipe" }).toString();
+    const commands = [
+      "write -c -P 3 256k 64k",
+      "write -P 5 256k 64k",
+      "write -P 6 1M 64k",
+      "write -c -P 11 2M 64k",
+      "read -P 6 1M 64k",
+    ];
+    text = execFileSync("qemu-io", ["-f", "qcow2", ...commands.flatMap((command) => ["-c", command]), file], {
+      stdio: "pipe",
+    }).toString();
   } catch (error) {
     const { stdout, code } = error as { stdout?: Buffer; code?: string };
     if (code === "ENOENT") return skip("the qemu programs are not installed");
@@ -165,8 +173,16 @@ test("the oracle's own enumerator agrees", async () => {
   const check = await loadCrashcheck();
   if (oracle === null || check === null) return skip("the crash oracle is not there");
   const { logFiles } = await import("../../../crash/log-files.js");
-  for (const name of ["allocate, 4k clusters", "compressed, then freed and reused", "extended L2", "zeros, unmapped, then written again"]) {
-    const file = await logFiles(SCENARIOS.find((scenario) => scenario.name === name)!, tempPath("log"));
+  for (const name of [
+    "allocate, 4k clusters",
+    "compressed, then freed and reused",
+    "extended L2",
+    "zeros, unmapped, then written again",
+  ]) {
+    const file = await logFiles(
+      SCENARIOS.find((scenario) => scenario.name === name)!,
+      tempPath("log"),
+    );
     const result = check(file);
     assert.is(result.error, undefined);
     assert.equal(result.violations, {}, JSON.stringify(result.examples[0]));

@@ -22,145 +22,231 @@ const fill = (m: Machine, to: number): void => {
   for (let at = 0; at < to; at += 2 * m.unit) m.write(at, m.unit);
 };
 const WORKLOADS: readonly Scenario[] = [
-  { name: "allocate", machine: { size: 1024 * KiB, create: { cluster_size: 4096 } }, run: (m) => {
-    m.write(0, 8 * KiB);
-    m.flush();
-    for (let i = 0; i < 4; i++) m.write(i * 128 * KiB + 512, 3 * KiB);
-    m.flush();
-  } },
-  { name: "overwrite", machine: { size: 256 * KiB, create: { cluster_size: 4096 } }, before: (m) => fill(m, 64 * KiB), run: (m) => {
-    m.write(0, 4 * KiB);
-    m.write(10 * KiB, 20 * KiB);
-    m.flush();
-    m.write(1024, 512);
-  } },
-  { name: "backing file", machine: { size: 256 * KiB, backing: 256 * KiB, create: { cluster_size: 4096 } }, run: (m) => {
-    m.write(512, 512);
-    m.write(30 * KiB, 9 * KiB);
-    m.flush();
-    m.zero(64 * KiB, 8 * KiB, true);
-    m.flush();
-  } },
-  { name: "compressed", machine: { size: 256 * KiB, create: { cluster_size: 4096 } }, run: (m) => {
-    for (let i = 0; i < 4; i++) m.compress(i * 8 * KiB, 4 * KiB);
-    m.flush();
-    m.compress(0, 8 * KiB);
-    m.write(8 * KiB, 4 * KiB);
-    m.flush();
-    m.compress(64 * KiB, 4 * KiB);
-  } },
-  { name: "extended L2", machine: { size: 512 * KiB, create: { cluster_size: 65536, extended_l2: true } }, run: (m) => {
-    m.write(2 * KiB, 2 * KiB);
-    m.flush();
-    m.write(9 * KiB, 512);
-    m.zero(2 * KiB, 2 * KiB);
-    m.flush();
-  } },
-  { name: "lazy refcounts", machine: { size: 256 * KiB, create: { cluster_size: 4096, lazy_refcounts: true } }, run: (m) => {
-    m.write(0, 8 * KiB);
-    m.flush();
-    m.discard(0, 4 * KiB);
-    m.write(64 * KiB, 4 * KiB);
-    m.flush();
-  } },
-  { name: "version 2", machine: { size: 256 * KiB, create: { cluster_size: 4096, compat: "0.10" } }, run: (m) => {
-    m.write(0, 8 * KiB);
-    m.flush();
-    m.discard(0, 4 * KiB);
-    m.write(64 * KiB, 4 * KiB);
-    m.flush();
-  } },
-  { name: "zeros and discard", machine: { size: 256 * KiB, create: { cluster_size: 4096 } }, before: (m) => fill(m, 64 * KiB), run: (m) => {
-    m.zero(0, 16 * KiB, true);
-    m.write(2 * KiB, 1024);
-    m.flush();
-    m.discard(16 * KiB, 16 * KiB);
-    m.write(128 * KiB, 16 * KiB);
-    m.flush();
-    m.write(160 * KiB, 8 * KiB);
-  } },
-  { name: "small caches", machine: { size: 512 * KiB, create: { cluster_size: 512 }, open: { "l2-cache-size": 1024, "l2-cache-entry-size": 512, "refcount-cache-size": 1024 } }, run: (m) => {
-    for (let i = 0; i < 8; i++) m.write(((i * 5) % 8) * 40 * KiB, 1024);
-    m.flush();
-    for (let i = 0; i < 8; i++) m.write(((i * 3) % 8) * 40 * KiB + 512, 1024);
-  } },
-  { name: "refcount table growth", machine: { size: 2560 * KiB, create: { cluster_size: 512, refcount_bits: 64 } }, before: (m) => m.write(0, 1900 * KiB), run: (m) => {
-    m.write(1950 * KiB, 40 * KiB);
-    m.flush();
-    m.write(2048 * KiB, 100 * KiB);
-    m.flush();
-    m.write(0, 4 * KiB);
-  } },
-  { name: "resize", machine: { size: 128 * KiB, create: { cluster_size: 512 } }, before: (m) => fill(m, 64 * KiB), run: (m) => {
-    m.write(100 * KiB, 2 * KiB);
-    m.resize(2048 * KiB);
-    m.write(1024 * KiB, 2 * KiB);
-    m.resize(32 * KiB + 512);
-    m.write(0, 512);
-    m.flush();
-  } },
-  { name: "snapshot create", machine: { size: 256 * KiB, create: { cluster_size: 4096 } }, before: (m) => fill(m, 64 * KiB), run: (m) => {
-    m.write(0, 1024);
-    m.createSnapshot("one");
-    m.write(512, 1024);
-    m.flush();
-    m.createSnapshot("two");
-    m.write(8 * KiB, 512);
-  } },
-  { name: "snapshot apply", machine: { size: 256 * KiB, create: { cluster_size: 4096 } }, before: (m) => {
-    fill(m, 64 * KiB);
-    m.createSnapshot("one");
-    m.write(0, 8 * KiB);
-  }, run: (m) => {
-    m.write(8 * KiB, 1024);
-    m.flush();
-    m.applySnapshot("one");
-    m.write(512, 1024);
-    m.flush();
-  } },
-  { name: "snapshot delete", machine: { size: 256 * KiB, create: { cluster_size: 4096, compat: "0.10" } }, before: (m) => {
-    fill(m, 64 * KiB);
-    m.createSnapshot("one");
-    m.write(0, 8 * KiB);
-    m.createSnapshot("two");
-  }, run: (m) => {
-    m.write(8 * KiB, 1024);
-    m.removeSnapshot("one");
-    m.write(512, 1024);
-    m.flush();
-    m.removeSnapshot("two");
-  } },
-  { name: "whole image: empty", machine: { size: 128 * KiB, create: { cluster_size: 4096 } }, before: (m) => fill(m, 64 * KiB), run: (m) => {
-    m.empty();
-    m.write(512, 4 * KiB);
-    m.flush();
-  } },
-  { name: "whole image: amend", machine: { size: 128 * KiB, create: { cluster_size: 4096, compat: "0.10" } }, before: (m) => {
-    fill(m, 64 * KiB);
-    m.createSnapshot("one");
-  }, run: (m) => {
-    m.write(0, 4 * KiB);
-    m.perform(m.impl.amend!({ compat: "1.1" }, () => {}, false));
-    m.perform(m.impl.amend!({ refcount_bits: 64 }, () => {}, false));
-    m.write(512, 4 * KiB);
-    m.flush();
-  } },
-  { name: "whole image: bitmaps", machine: { size: 128 * KiB, create: { cluster_size: 512 } }, before: (m) => {
-    m.write(0, 4 * KiB);
-    addBitmap(m.node, { name: "one", granularity: 4096, persistent: true });
-  }, run: (m) => {
-    m.write(8 * KiB, 4 * KiB);
-    m.flush();
-    addBitmap(m.node, { name: "two", granularity: 4096, persistent: true });
-    m.perform(removeBitmap(m.node, "one"));
-    m.write(512, 4 * KiB);
-  } },
-  { name: "whole image: backing file name", machine: { size: 128 * KiB, backing: 128 * KiB, create: { cluster_size: 4096 } }, run: (m) => {
-    m.perform(m.impl.changeBackingFile!(BACKING_NAMES[2]!, "raw"));
-    m.write(512, 4 * KiB);
-    m.perform(m.impl.changeBackingFile!("b", null));
-    m.flush();
-  } },
+  {
+    name: "allocate",
+    machine: { size: 1024 * KiB, create: { cluster_size: 4096 } },
+    run: (m) => {
+      m.write(0, 8 * KiB);
+      m.flush();
+      for (let i = 0; i < 4; i++) m.write(i * 128 * KiB + 512, 3 * KiB);
+      m.flush();
+    },
+  },
+  {
+    name: "overwrite",
+    machine: { size: 256 * KiB, create: { cluster_size: 4096 } },
+    before: (m) => fill(m, 64 * KiB),
+    run: (m) => {
+      m.write(0, 4 * KiB);
+      m.write(10 * KiB, 20 * KiB);
+      m.flush();
+      m.write(1024, 512);
+    },
+  },
+  {
+    name: "backing file",
+    machine: { size: 256 * KiB, backing: 256 * KiB, create: { cluster_size: 4096 } },
+    run: (m) => {
+      m.write(512, 512);
+      m.write(30 * KiB, 9 * KiB);
+      m.flush();
+      m.zero(64 * KiB, 8 * KiB, true);
+      m.flush();
+    },
+  },
+  {
+    name: "compressed",
+    machine: { size: 256 * KiB, create: { cluster_size: 4096 } },
+    run: (m) => {
+      for (let i = 0; i < 4; i++) m.compress(i * 8 * KiB, 4 * KiB);
+      m.flush();
+      m.compress(0, 8 * KiB);
+      m.write(8 * KiB, 4 * KiB);
+      m.flush();
+      m.compress(64 * KiB, 4 * KiB);
+    },
+  },
+  {
+    name: "extended L2",
+    machine: { size: 512 * KiB, create: { cluster_size: 65536, extended_l2: true } },
+    run: (m) => {
+      m.write(2 * KiB, 2 * KiB);
+      m.flush();
+      m.write(9 * KiB, 512);
+      m.zero(2 * KiB, 2 * KiB);
+      m.flush();
+    },
+  },
+  {
+    name: "lazy refcounts",
+    machine: { size: 256 * KiB, create: { cluster_size: 4096, lazy_refcounts: true } },
+    run: (m) => {
+      m.write(0, 8 * KiB);
+      m.flush();
+      m.discard(0, 4 * KiB);
+      m.write(64 * KiB, 4 * KiB);
+      m.flush();
+    },
+  },
+  {
+    name: "version 2",
+    machine: { size: 256 * KiB, create: { cluster_size: 4096, compat: "0.10" } },
+    run: (m) => {
+      m.write(0, 8 * KiB);
+      m.flush();
+      m.discard(0, 4 * KiB);
+      m.write(64 * KiB, 4 * KiB);
+      m.flush();
+    },
+  },
+  {
+    name: "zeros and discard",
+    machine: { size: 256 * KiB, create: { cluster_size: 4096 } },
+    before: (m) => fill(m, 64 * KiB),
+    run: (m) => {
+      m.zero(0, 16 * KiB, true);
+      m.write(2 * KiB, 1024);
+      m.flush();
+      m.discard(16 * KiB, 16 * KiB);
+      m.write(128 * KiB, 16 * KiB);
+      m.flush();
+      m.write(160 * KiB, 8 * KiB);
+    },
+  },
+  {
+    name: "small caches",
+    machine: {
+      size: 512 * KiB,
+      create: { cluster_size: 512 },
+      open: { "l2-cache-size": 1024, "l2-cache-entry-size": 512, "refcount-cache-size": 1024 },
+    },
+    run: (m) => {
+      for (let i = 0; i < 8; i++) m.write(((i * 5) % 8) * 40 * KiB, 1024);
+      m.flush();
+      for (let i = 0; i < 8; i++) m.write(((i * 3) % 8) * 40 * KiB + 512, 1024);
+    },
+  },
+  {
+    name: "refcount table growth",
+    machine: { size: 2560 * KiB, create: { cluster_size: 512, refcount_bits: 64 } },
+    before: (m) => m.write(0, 1900 * KiB),
+    run: (m) => {
+      m.write(1950 * KiB, 40 * KiB);
+      m.flush();
+      m.write(2048 * KiB, 100 * KiB);
+      m.flush();
+      m.write(0, 4 * KiB);
+    },
+  },
+  {
+    name: "resize",
+    machine: { size: 128 * KiB, create: { cluster_size: 512 } },
+    before: (m) => fill(m, 64 * KiB),
+    run: (m) => {
+      m.write(100 * KiB, 2 * KiB);
+      m.resize(2048 * KiB);
+      m.write(1024 * KiB, 2 * KiB);
+      m.resize(32 * KiB + 512);
+      m.write(0, 512);
+      m.flush();
+    },
+  },
+  {
+    name: "snapshot create",
+    machine: { size: 256 * KiB, create: { cluster_size: 4096 } },
+    before: (m) => fill(m, 64 * KiB),
+    run: (m) => {
+      m.write(0, 1024);
+      m.createSnapshot("one");
+      m.write(512, 1024);
+      m.flush();
+      m.createSnapshot("two");
+      m.write(8 * KiB, 512);
+    },
+  },
+  {
+    name: "snapshot apply",
+    machine: { size: 256 * KiB, create: { cluster_size: 4096 } },
+    before: (m) => {
+      fill(m, 64 * KiB);
+      m.createSnapshot("one");
+      m.write(0, 8 * KiB);
+    },
+    run: (m) => {
+      m.write(8 * KiB, 1024);
+      m.flush();
+      m.applySnapshot("one");
+      m.write(512, 1024);
+      m.flush();
+    },
+  },
+  {
+    name: "snapshot delete",
+    machine: { size: 256 * KiB, create: { cluster_size: 4096, compat: "0.10" } },
+    before: (m) => {
+      fill(m, 64 * KiB);
+      m.createSnapshot("one");
+      m.write(0, 8 * KiB);
+      m.createSnapshot("two");
+    },
+    run: (m) => {
+      m.write(8 * KiB, 1024);
+      m.removeSnapshot("one");
+      m.write(512, 1024);
+      m.flush();
+      m.removeSnapshot("two");
+    },
+  },
+  {
+    name: "whole image: empty",
+    machine: { size: 128 * KiB, create: { cluster_size: 4096 } },
+    before: (m) => fill(m, 64 * KiB),
+    run: (m) => {
+      m.empty();
+      m.write(512, 4 * KiB);
+      m.flush();
+    },
+  },
+  {
+    name: "whole image: amend",
+    machine: { size: 128 * KiB, create: { cluster_size: 4096, compat: "0.10" } },
+    before: (m) => {
+      fill(m, 64 * KiB);
+      m.createSnapshot("one");
+    },
+    run: (m) => {
+      m.write(0, 4 * KiB);
+      m.perform(m.impl.amend!({ compat: "1.1" }, () => {}, false));
+      m.perform(m.impl.amend!({ refcount_bits: 64 }, () => {}, false));
+      m.write(512, 4 * KiB);
+      m.flush();
+    },
+  },
+  {
+    name: "whole image: bitmaps",
+    machine: { size: 128 * KiB, create: { cluster_size: 512 } },
+    before: (m) => {
+      m.write(0, 4 * KiB);
+      addBitmap(m.node, { name: "one", granularity: 4096, persistent: true });
+    },
+    run: (m) => {
+      m.write(8 * KiB, 4 * KiB);
+      m.flush();
+      addBitmap(m.node, { name: "two", granularity: 4096, persistent: true });
+      m.perform(removeBitmap(m.node, "one"));
+      m.write(512, 4 * KiB);
+    },
+  },
+  {
+    name: "whole image: backing file name",
+    machine: { size: 128 * KiB, backing: 128 * KiB, create: { cluster_size: 4096 } },
+    run: (m) => {
+      m.perform(m.impl.changeBackingFile!(BACKING_NAMES[2]!, "raw"));
+      m.write(512, 4 * KiB);
+      m.perform(m.impl.changeBackingFile!("b", null));
+      m.flush();
+    },
+  },
 ];
 
 const total = { runs: 0, withErrors: 0, withLeaks: 0, states: 0 };
@@ -181,7 +267,10 @@ for (const workload of WORKLOADS) {
             total.states += run.states;
             if (run.errors > 0) total.withErrors++;
             if (run.leaks > 0) total.withLeaks++;
-            for (const text of run.violations) found.push(`${operation} ${nth} of ${calls[operation]}, ${forever ? "for ever" : "once"}, partial ${partial}: ${text}`);
+            for (const text of run.violations)
+              found.push(
+                `${operation} ${nth} of ${calls[operation]}, ${forever ? "for ever" : "once"}, partial ${partial}: ${text}`,
+              );
           }
         }
       }

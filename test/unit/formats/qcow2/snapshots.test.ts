@@ -29,7 +29,10 @@ const oracle = await loadOracle();
 
 const makeIt = (mode: Mode = "sync", seed = 1): World => makeWorld({ mode, drivers: [raw, qcow2], seed });
 const verbs = (node: Node): SnapshotVerbs => (node.impl as MappedImpl).snapshots!;
-const named = (node: Node, name: string) => verbs(node).list().find((snapshot) => snapshot.name === name)!;
+const named = (node: Node, name: string) =>
+  verbs(node)
+    .list()
+    .find((snapshot) => snapshot.name === name)!;
 const filled = (length: number, value: number): Uint8Array => new Uint8Array(length).fill(value);
 async function content(world: World, node: Node): Promise<Uint8Array> {
   const bytes = new Uint8Array(node.size);
@@ -57,7 +60,14 @@ function isClean(world: World, name = "image"): void {
 }
 
 for (const mode of MODES) {
-  for (const options of [{}, { cluster_size: 512 }, { compat: "0.10", cluster_size: 4096 }, { extended_l2: true }, { lazy_refcounts: true }, { refcount_bits: 64, cluster_size: 4096 }]) {
+  for (const options of [
+    {},
+    { cluster_size: 512 },
+    { compat: "0.10", cluster_size: 4096 },
+    { extended_l2: true },
+    { lazy_refcounts: true },
+    { refcount_bits: 64, cluster_size: 4096 },
+  ]) {
     test(`create, apply, remove: ${mode}, ${JSON.stringify(options)}`, async () => {
       const world = makeIt(mode);
       await world.create("qcow2", "image", MiB, options);
@@ -68,7 +78,15 @@ for (const mode of MODES) {
       await world.run(verbs(node).create("two", { ...STATE, icount: 7 }));
       await world.run(write(node, filled(100 * KiB, 3), 100 * KiB));
       const three = await content(world, node);
-      assert.equal(verbs(node).list().map(({ id, name }) => [id, name]), [["1", "one"], ["2", "two"]]);
+      assert.equal(
+        verbs(node)
+          .list()
+          .map(({ id, name }) => [id, name]),
+        [
+          ["1", "one"],
+          ["2", "two"],
+        ],
+      );
       assert.is(named(node, "two").icount, 7);
       await world.run(verbs(node).create("three", STATE));
       await world.run(verbs(node).apply(named(node, "one")));
@@ -82,7 +100,15 @@ for (const mode of MODES) {
       await world.close(node);
       isClean(world);
       const again = await world.open("qcow2", "image", { write: false });
-      assert.equal(verbs(again).list().map(({ id, name }) => [id, name]), [["2", "two"], ["3", "three"]]);
+      assert.equal(
+        verbs(again)
+          .list()
+          .map(({ id, name }) => [id, name]),
+        [
+          ["2", "two"],
+          ["3", "three"],
+        ],
+      );
       await world.run(verbs(again).load(named(again, "two")));
       const two = one.slice();
       two.fill(2, 50 * KiB, 150 * KiB);
@@ -154,7 +180,10 @@ test("VM state goes with its snapshot", async () => {
 });
 
 test("a refcount that cannot grow stops a snapshot, and nothing has changed", async () => {
-  for (const [bits, possible] of [[1, 0], [2, 2]] as const) {
+  for (const [bits, possible] of [
+    [1, 0],
+    [2, 2],
+  ] as const) {
     const world = makeIt();
     await world.create("qcow2", "image", 256 * KiB, { refcount_bits: bits, cluster_size: 4096 });
     const node = await world.open("qcow2", "image");
@@ -192,12 +221,31 @@ test("read-only nodes show snapshots and refuse the rest", async () => {
 // ---- the table ------------------------------------------------------------------------------------------------------
 
 const entry = (fields: Partial<Parameters<typeof newSnapshot>[0]> = {}): ReturnType<typeof newSnapshot> =>
-  newSnapshot({ id: "1", name: "name", l1Offset: 0, l1Entries: 0, diskSize: MiB, vmStateSize: 0, dateSec: 1, dateNsec: 2, vmClockNsec: 3, icount: undefined, ...fields });
+  newSnapshot({
+    id: "1",
+    name: "name",
+    l1Offset: 0,
+    l1Entries: 0,
+    diskSize: MiB,
+    vmStateSize: 0,
+    dateSec: 1,
+    dateNsec: 2,
+    vmClockNsec: 3,
+    icount: undefined,
+    ...fields,
+  });
 
 test("entries say what they were made of", () => {
   const info = snapshotInfo(entry({ id: "7", name: "größe", vmStateSize: 2 ** 40, vmClockNsec: 2 ** 53 - 1, icount: 2 ** 50 }));
   assert.equal(info, {
-    id: "7", name: "größe", "vm-state-size": 2 ** 40, "date-sec": 1, "date-nsec": 2, "vm-clock-sec": 9007199, "vm-clock-nsec": 254740991, icount: 2 ** 50,
+    id: "7",
+    name: "größe",
+    "vm-state-size": 2 ** 40,
+    "date-sec": 1,
+    "date-nsec": 2,
+    "vm-clock-sec": 9007199,
+    "vm-clock-nsec": 254740991,
+    icount: 2 ** 50,
   });
   assert.is(snapshotInfo(entry()).icount, undefined);
 });
@@ -254,7 +302,12 @@ test("entries of old images have no sizes: 32-bit VM state, today's disk", async
   viewOf(bytes).setUint32(32, 4242);
   const world = await withTable(1, encodeSnapshotTable([{ ...old, bytes }]));
   const node = await world.open("qcow2", "image", { write: false });
-  assert.equal(verbs(node).list().map((snapshot) => [snapshot.name, snapshot["vm-state-size"]]), [["name", 4242]]);
+  assert.equal(
+    verbs(node)
+      .list()
+      .map((snapshot) => [snapshot.name, snapshot["vm-state-size"]]),
+    [["name", 4242]],
+  );
   await world.close(node);
 });
 test("tables that lie are refused before they cost anything", async () => {
@@ -283,7 +336,11 @@ test("as many snapshots as there may be, all of them zeros behind the end of the
   await world.close(node);
 });
 test("a snapshot whose L1 table is nowhere cannot be applied, removed or shown", async () => {
-  for (const fields of [{ l1Offset: 12345, l1Entries: 1 }, { l1Offset: 2 ** 40, l1Entries: 1 }, { l1Offset: 0, l1Entries: 2 ** 31 }]) {
+  for (const fields of [
+    { l1Offset: 12345, l1Entries: 1 },
+    { l1Offset: 2 ** 40, l1Entries: 1 },
+    { l1Offset: 0, l1Entries: 2 ** 31 },
+  ]) {
     const world = await withTable(1, encodeSnapshotTable([entry(fields)]));
     const node = await world.open("qcow2", "image");
     for (const verb of ["apply", "remove"] as const) {
@@ -309,7 +366,12 @@ test("a snapshot between requests in flight is one moment of the disk", async ()
     const world = makeIt("seeded", seed);
     const clusterSize = choose.pick([512, 4096, 65536]);
     await world.create("qcow2", "image", 256 * KiB, { cluster_size: clusterSize, lazy_refcounts: choose.chance(0.3) });
-    const node = await world.open("qcow2", "image", { write: true, unmap: true }, choose.chance(0.5) ? { "l2-cache-size": 1024, "l2-cache-entry-size": 512, "refcount-cache-size": 1024 } : {});
+    const node = await world.open(
+      "qcow2",
+      "image",
+      { write: true, unmap: true },
+      choose.chance(0.5) ? { "l2-cache-size": 1024, "l2-cache-entry-size": 512, "refcount-cache-size": 1024 } : {},
+    );
     await world.run(write(node, filled(128 * KiB, 1), 0));
     await world.run(verbs(node).create("before", STATE));
     await world.run(write(node, filled(64 * KiB, 2), 0));
@@ -321,13 +383,22 @@ test("a snapshot between requests in flight is one moment of the disk", async ()
       third === "create" ? verbs(node).create("during", STATE) : verbs(node)[third](named(node, "before")),
       ...[0, 1].map((i) => write(node, filled(3000, 20 + i), i * 40_000 + 20_000)),
     ];
-    for (const outcome of await world.runAll(ops)) if (!outcome.ok) throw new Error(`seed ${seed}: ${(outcome.error as Error).message}`);
+    for (const outcome of await world.runAll(ops))
+      if (!outcome.ok) throw new Error(`seed ${seed}: ${(outcome.error as Error).message}`);
     for (const into of readers) for (const byte of into) assert.ok(byte !== 0, `seed ${seed}: a reader saw a hole`);
     const now = await content(world, node);
     // Every write is there as a whole, or gone as a whole where the disk went back.
-    for (const [at, value] of [[100, 10], [40_100, 11], [20_000, 20], [60_000, 21]] as const) {
+    for (const [at, value] of [
+      [100, 10],
+      [40_100, 11],
+      [20_000, 20],
+      [60_000, 21],
+    ] as const) {
       const part = now.subarray(at, at + 3000);
-      assert.ok(part.every((byte) => byte === part[0]), `seed ${seed}: a write at ${at} is torn`);
+      assert.ok(
+        part.every((byte) => byte === part[0]),
+        `seed ${seed}: a write at ${at} is torn`,
+      );
       if (third !== "apply") assert.is(part[0], value, `seed ${seed}: a write at ${at} is lost`);
     }
     await world.close(node);
@@ -347,7 +418,12 @@ test("QEMU and we take turns on one image", () => {
     return skip("the qemu programs are not installed");
   }
   return (async () => {
-    for (const options of ["cluster_size=65536", "cluster_size=512", "cluster_size=4096,compat=0.10", "cluster_size=16384,extended_l2=on"]) {
+    for (const options of [
+      "cluster_size=65536",
+      "cluster_size=512",
+      "cluster_size=4096,compat=0.10",
+      "cluster_size=16384,extended_l2=on",
+    ]) {
       const file = join(folder, "t");
       qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "t", "1M");
       qemu("qemu-io", "-c", "write -q -P 1 0 512k", "-c", "write -q -c -P 9 768k 64k", "t");

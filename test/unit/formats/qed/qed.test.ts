@@ -82,7 +82,10 @@ test("growing shows zeros, shrinking is refused", async () => {
   await world.create("qed", "image", 100 * KiB, { backing_file: "base", backing_fmt: "raw" });
   const node = await world.open("qed", "image");
   await world.run(truncate(node, 400 * KiB, { preallocation: "off" }));
-  assert.equal(await bytesOf(world, node, 0, 400 * KiB), Uint8Array.from({ length: 400 * KiB }, (_, i) => (i < 100 * KiB ? 9 : 0)));
+  assert.equal(
+    await bytesOf(world, node, 0, 400 * KiB),
+    Uint8Array.from({ length: 400 * KiB }, (_, i) => (i < 100 * KiB ? 9 : 0)),
+  );
   await refused(world.run(truncate(node, 300 * KiB, { preallocation: "off" })), /^Shrinking images is currently not supported$/);
   await refused(world.run(truncate(node, 500 * KiB, { preallocation: "full" })), /^Unsupported preallocation mode 'full'$/);
   await world.close(node);
@@ -102,7 +105,10 @@ test("zero clusters hide the backing file", async () => {
   await world.close(node);
   assert.is(world.bytes("image").length, before + 256 * KiB, "one table, no data");
   const again = await world.open("qed", "image", {});
-  assert.equal(await bytesOf(world, again, 0, 256 * KiB), Uint8Array.from({ length: 256 * KiB }, (_, i) => (i >= 64 * KiB && i < 128 * KiB ? 0 : 9)));
+  assert.equal(
+    await bytesOf(world, again, 0, 256 * KiB),
+    Uint8Array.from({ length: 256 * KiB }, (_, i) => (i >= 64 * KiB && i < 128 * KiB ? 0 : 9)),
+  );
   await world.close(again);
 });
 
@@ -113,7 +119,12 @@ test("entries that point nowhere are found and removed", async () => {
   await world.run(write(node, new Uint8Array(128 * KiB).fill(1), 0));
   await world.close(node);
   assert.equal(await check(world, "none"), {
-    filename: "", format: "qed", "check-errors": 0, "total-clusters": 16, "allocated-clusters": 2, "fragmented-clusters": 0,
+    filename: "",
+    format: "qed",
+    "check-errors": 0,
+    "total-clusters": 16,
+    "allocated-clusters": 2,
+    "fragmented-clusters": 0,
   });
   const l2 = 7 * 64 * KiB; // behind header, L1 and the two data clusters
   put(world, "image", (view) => {
@@ -184,9 +195,15 @@ test("backing file names are changed and removed", async () => {
 test("wrong options are refused with QEMU's words", async () => {
   const world = newWorld();
   const create = (size: number, options: Record<string, unknown>): Promise<void> => world.create("qed", "image", size, options);
-  await refused(create(1024, { cluster_size: 3072 }), /^QED cluster size must be within range \[4096, 67108864\] and power of 2$/);
+  await refused(
+    create(1024, { cluster_size: 3072 }),
+    /^QED cluster size must be within range \[4096, 67108864\] and power of 2$/,
+  );
   await refused(create(1024, { table_size: 3 }), /^QED table size must be within range \[1, 16\] and power of 2$/);
-  await refused(create(2 ** 50, {}), /^QED image size must be a non-zero multiple of cluster size and less than 70368744177664 bytes$/);
+  await refused(
+    create(2 ** 50, {}),
+    /^QED image size must be a non-zero multiple of cluster size and less than 70368744177664 bytes$/,
+  );
 });
 
 test("what a crash leaves is consistent, and holds what was flushed", async () => {
@@ -231,7 +248,9 @@ test("what a crash leaves is consistent, and holds what was flushed", async () =
       }
     }
     // The crash: everything flushed, and some of the rest.
-    const medium = new Uint8Array(Math.max(size, ...[...settled, ...unsettled].map(({ offset, bytes }) => offset + bytes.length)));
+    const medium = new Uint8Array(
+      Math.max(size, ...[...settled, ...unsettled].map(({ offset, bytes }) => offset + bytes.length)),
+    );
     for (const { offset, bytes } of [...settled, ...unsettled.filter(() => chance.chance(0.5))]) medium.set(bytes, offset);
     const after = newWorld();
     after.files.set("image", memoryStorage(medium, { name: "image" }));
@@ -239,7 +258,9 @@ test("what a crash leaves is consistent, and holds what was flushed", async () =
     assert.is(found["corruptions"], undefined, `round ${round}`);
     node = await after.open("qed", "image");
     const content = await bytesOf(after, node, 0, model.length);
-    for (let i = 0; i < content.length; i++) if (touched[i] === 0 && content[i] !== durable[i]) throw new Error(`round ${round}: byte ${i} is ${content[i]} instead of ${durable[i]}`);
+    for (let i = 0; i < content.length; i++)
+      if (touched[i] === 0 && content[i] !== durable[i])
+        throw new Error(`round ${round}: byte ${i} is ${content[i]} instead of ${durable[i]}`);
     await after.close(node);
   }
 });

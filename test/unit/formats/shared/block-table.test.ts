@@ -44,7 +44,8 @@ for (const mode of MODES) {
         const bytes = new Uint8Array(SECTOR * 3);
         const from = Math.min(Math.max(0, sector - 1), SIZE / SECTOR - 3);
         await world.run(read(node, bytes, from * SECTOR));
-        for (let i = 0; i < 3; i++) assert.is(bytes[i * SECTOR], model.get(from + i) ?? 0, `sector ${from + i}, beside ${sector} (${fill})`);
+        for (let i = 0; i < 3; i++)
+          assert.is(bytes[i * SECTOR], model.get(from + i) ?? 0, `sector ${from + i}, beside ${sector} (${fill})`);
       }
     };
     await checkAll();

@@ -42,9 +42,16 @@ interface Run {
   stable: { line: number; content: Uint8Array }[];
 }
 
-function openOn(driver: Driver, storage: MemoryStorage | ReturnType<typeof recordingStorage>, writable: boolean, check = false): Node {
+function openOn(
+  driver: Driver,
+  storage: MemoryStorage | ReturnType<typeof recordingStorage>,
+  writable: boolean,
+  check = false,
+): Node {
   const file = go(storageNode(environment, storage, { write: writable }));
-  const node = go(openNode(environment, { driver: driver.name, options: { file }, flags: { write: writable, unmap: writable, check } }));
+  const node = go(
+    openNode(environment, { driver: driver.name, options: { file }, flags: { write: writable, unmap: writable, check } }),
+  );
   go(file.unref());
   return node;
 }
@@ -53,7 +60,8 @@ function record(driver: Driver, chance: Random): Run {
   const medium = memoryStorage(0, { name: "image" });
   const file = go(storageNode(environment, medium));
   const size = 512 * (1 + chance.int(14_000));
-  const options = driver === vpc ? { force_size: true } : driver === parallels ? { cluster_size: chance.pick([4096, 65536, 1 << 20]) } : {};
+  const options =
+    driver === vpc ? { force_size: true } : driver === parallels ? { cluster_size: chance.pick([4096, 65536, 1 << 20]) } : {};
   go(createImage(environment, { driver, filename: "image", size, options, file }));
   const before = medium.snapshot();
   const recording = recordingStorage(medium.snapshot());
@@ -104,7 +112,7 @@ function perform(medium: MemoryStorage, line: LogLine, tear: Random | null): voi
         return;
       }
       // Sectors of the file reach the medium whole or not at all.
-      for (let at = 0; at < bytes.length; ) {
+      for (let at = 0; at < bytes.length;) {
         const next = Math.min(bytes.length, at + 512 - ((line.o + at) % 512));
         if (tear.chance(0.5)) medium.sync.write(bytes.subarray(at, next), line.o + at);
         at = next;
@@ -140,7 +148,12 @@ function verify(run: Run, point: number, node: Node, extra: (at: number) => bool
       }
     }
     if (bytes[at] === stable.content[at] || extra(at)) continue;
-    if (later.some(({ offset, bytes: written }) => at >= offset && at < offset + written.length && written[at - offset] === bytes[at])) continue;
+    if (
+      later.some(
+        ({ offset, bytes: written }) => at >= offset && at < offset + written.length && written[at - offset] === bytes[at],
+      )
+    )
+      continue;
     throw new Error(`byte ${at} is ${bytes[at]}; flushed was ${stable.content[at]}`);
   }
 }
@@ -148,7 +161,7 @@ function verify(run: Run, point: number, node: Node, extra: (at: number) => bool
 /** Places of the file that two guest ranges use. */
 function sharedSpace(node: Node): string[] {
   const ranges: [number, number][] = [];
-  for (let at = 0; at < node.size; ) {
+  for (let at = 0; at < node.size;) {
     const status = go(blockStatus(node, at, node.size - at, { wantZero: false }));
     if (status.offset >= 0) ranges.push([status.offset, status.length]);
     at += status.length;
@@ -198,7 +211,9 @@ for (const driver of [vdi, parallels, vpc]) {
           assert.equal(damage(node), []);
           go(node.unref());
         } catch (error) {
-          throw new Error(`seed ${seed}, crash ${i} at line ${point} of ${run.lines.length}: ${(error as Error).stack}`, { cause: error });
+          throw new Error(`seed ${seed}, crash ${i} at line ${point} of ${run.lines.length}: ${(error as Error).stack}`, {
+            cause: error,
+          });
         }
       }
     }

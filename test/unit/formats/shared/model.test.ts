@@ -56,7 +56,13 @@ const formats: readonly Format[] = [
   {
     driver: vmdk,
     options: (chance) => ({
-      subformat: chance.pick(["monolithicSparse", "monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat"]),
+      subformat: chance.pick([
+        "monolithicSparse",
+        "monolithicSparse",
+        "monolithicFlat",
+        "twoGbMaxExtentSparse",
+        "twoGbMaxExtentFlat",
+      ]),
       ...(chance.chance(0.3) ? { subformat: "monolithicSparse", zeroed_grain: true } : {}),
     }),
     unit: () => 65536,
@@ -64,16 +70,35 @@ const formats: readonly Format[] = [
   },
   {
     driver: vhdx,
-    options: (chance) => ({ block_size: chance.pick([1 << 20, 1 << 20, 8 << 20]), subformat: chance.chance(0.2) ? "fixed" : "dynamic", block_state_zero: chance.chance(0.5) }),
+    options: (chance) => ({
+      block_size: chance.pick([1 << 20, 1 << 20, 8 << 20]),
+      subformat: chance.chance(0.2) ? "fixed" : "dynamic",
+      block_state_zero: chance.chance(0.5),
+    }),
     unit: () => 1 << 20,
     canCheck: true,
   },
-  { driver: qed, options: (chance) => chance.pick([{}, { cluster_size: 4096, table_size: 2 }, { cluster_size: 1 << 20 }]), unit: (options) => (options["cluster_size"] as number | undefined) ?? 65536, canCheck: true },
+  {
+    driver: qed,
+    options: (chance) => chance.pick([{}, { cluster_size: 4096, table_size: 2 }, { cluster_size: 1 << 20 }]),
+    unit: (options) => (options["cluster_size"] as number | undefined) ?? 65536,
+    canCheck: true,
+  },
   { driver: qcow, options: () => ({}), unit: () => 4096, canCheck: false },
-  { driver: qcow, options: () => ({ "encrypt.format": "aes", "encrypt.key-secret": "sec0" }), unit: () => 4096, canCheck: false, open: { encrypt: { "key-secret": "sec0" } } },
+  {
+    driver: qcow,
+    options: () => ({ "encrypt.format": "aes", "encrypt.key-secret": "sec0" }),
+    unit: () => 4096,
+    canCheck: false,
+    open: { encrypt: { "key-secret": "sec0" } },
+  },
   {
     driver: qcow2,
-    options: (chance) => ({ "encrypt.format": "aes", "encrypt.key-secret": "sec0", cluster_size: chance.pick([512, 4096, 65536]) }),
+    options: (chance) => ({
+      "encrypt.format": "aes",
+      "encrypt.key-secret": "sec0",
+      cluster_size: chance.pick([512, 4096, 65536]),
+    }),
     unit: (options) => options["cluster_size"] as number,
     canCheck: true,
     open: { encrypt: { "key-secret": "sec0" } },
@@ -106,7 +131,8 @@ class Sequence {
       plain: this.#random.chance(0.2),
       before: (request) => {
         if (!this.#failing || !(request instanceof StorageRequest)) return;
-        if (CHANGES.includes(request.verb) && this.#random.chance(0.08)) throw errnoError(this.#random.chance(0.5) ? "ENOSPC" : "EIO");
+        if (CHANGES.includes(request.verb) && this.#random.chance(0.08))
+          throw errnoError(this.#random.chance(0.5) ? "ENOSPC" : "EIO");
       },
     });
     const size = 512 * (1 + this.#random.int(12000));
@@ -133,7 +159,9 @@ class Sequence {
     if (this.#format.canCheck) {
       const impl = this.#node.impl;
       const problems: string[] = [];
-      const found = await world.run(impl.shape === "mapped" ? impl.check!({ fix: "none", report: ({ text }) => void problems.push(text) }) : none());
+      const found = await world.run(
+        impl.shape === "mapped" ? impl.check!({ fix: "none", report: ({ text }) => void problems.push(text) }) : none(),
+      );
       assert.is(found?.corruptions ?? 0, 0, problems.join("; "));
       if (!this.#canFail) assert.is(found?.leaks ?? 0, 0, problems.join("; "));
     }
@@ -141,11 +169,27 @@ class Sequence {
   }
 
   async #open(): Promise<void> {
-    this.#node = await this.#world.open(this.#format.driver.name, "image", { write: true, unmap: this.#random.chance(0.8) }, this.#format.open);
+    this.#node = await this.#world.open(
+      this.#format.driver.name,
+      "image",
+      { write: true, unmap: this.#random.chance(0.8) },
+      this.#format.open,
+    );
   }
 
   async #step(): Promise<void> {
-    const kind = this.#random.pick(["change", "change", "change", "together", "together", "read", "flush", "reopen", "status", "resize"]);
+    const kind = this.#random.pick([
+      "change",
+      "change",
+      "change",
+      "together",
+      "together",
+      "read",
+      "flush",
+      "reopen",
+      "status",
+      "resize",
+    ]);
     switch (kind) {
       case "change":
         return await this.#perform([this.#change(this.#range(this.#model.length))]);
@@ -202,7 +246,8 @@ class Sequence {
       if (value === null) this.#model.fill(0, ...range);
       else this.#model.set(value, offset);
     };
-    if (kind === "zeroes") return { op: writeZeroes(this.#node, offset, length, { mayUnmap: chance.chance(0.5) }), apply: settle(null) };
+    if (kind === "zeroes")
+      return { op: writeZeroes(this.#node, offset, length, { mayUnmap: chance.chance(0.5) }), apply: settle(null) };
     if (kind === "discard") return { op: discard(this.#node, offset, length), apply: settle(null) };
     const bytes = new Uint8Array(length);
     const tile = chance.bytes(Math.min(length, 251));
@@ -226,7 +271,7 @@ class Sequence {
     const size = this.#model.length;
     const changes: { op: Op<void>; apply(ok: boolean): void }[] = [];
     this.log.push("together {");
-    for (let at = chance.int(size); at < size && changes.length < 7; ) {
+    for (let at = chance.int(size); at < size && changes.length < 7;) {
       const length = 1 + chance.int(Math.min(size - at, chance.pick([600, 20_000, 2 * this.#format.unit(this.#options)])));
       changes.push(this.#change({ offset: at, length }));
       at += length + chance.int(3000);
@@ -238,10 +283,13 @@ class Sequence {
 
   async #status(): Promise<void> {
     const size = this.#model.length;
-    for (let at = 0; at < size; ) {
+    for (let at = 0; at < size;) {
       const status = await this.#world.run(blockStatus(this.#node, at, size - at));
-      if (status.start !== at || status.length < 1 || status.length > size - at) throw new Error(`status at ${at}: [${status.start}, +${status.length})`);
-      if (status.zero) for (let i = at; i < at + status.length; i++) if (this.#model[i] !== 0 && this.#unsure[i] === 0) throw new Error(`said to be zero at ${i}`);
+      if (status.start !== at || status.length < 1 || status.length > size - at)
+        throw new Error(`status at ${at}: [${status.start}, +${status.length})`);
+      if (status.zero)
+        for (let i = at; i < at + status.length; i++)
+          if (this.#model[i] !== 0 && this.#unsure[i] === 0) throw new Error(`said to be zero at ${i}`);
       at += status.length;
     }
   }
@@ -272,7 +320,8 @@ class Sequence {
     const bytes = new Uint8Array(this.#model.length);
     await this.#world.run(read(this.#node, bytes, 0));
     for (let i = 0; i < bytes.length; i++) {
-      if (bytes[i] !== this.#model[i] && this.#unsure[i] === 0) throw new Error(`byte ${i} is ${bytes[i]} instead of ${this.#model[i]}`);
+      if (bytes[i] !== this.#model[i] && this.#unsure[i] === 0)
+        throw new Error(`byte ${i} is ${bytes[i]} instead of ${this.#model[i]}`);
     }
   }
 }
@@ -292,7 +341,9 @@ for (const format of formats) {
         try {
           await sequence.run();
         } catch (error) {
-          throw new Error(`seed ${first + i} (${mode}): ${(error as Error).stack}\n  ${sequence.log.slice(-40).join("\n  ")}`, { cause: error });
+          throw new Error(`seed ${first + i} (${mode}): ${(error as Error).stack}\n  ${sequence.log.slice(-40).join("\n  ")}`, {
+            cause: error,
+          });
         }
       }
     });

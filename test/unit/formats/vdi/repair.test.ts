@@ -29,7 +29,10 @@ function put32(world: World, offset: number, value: number): void {
 function get32(world: World, offset: number): number {
   return new DataView(world.bytes("image").buffer).getUint32(offset, true);
 }
-async function check(world: World, fix: "none" | "all" = "none"): Promise<{ texts: string[]; corruptions: number; fixed: number }> {
+async function check(
+  world: World,
+  fix: "none" | "all" = "none",
+): Promise<{ texts: string[]; corruptions: number; fixed: number }> {
   const node = await world.open("vdi", "image", { check: true, write: fix === "all" });
   const texts: string[] = [];
   const found = await world.run(checkImage(node, { fix, onProblem: ({ text }) => void texts.push(text) }));
@@ -111,7 +114,10 @@ test("an image grows as far as its map has room", async () => {
 });
 
 test("differencing images are refused as QEMU refuses them", async () => {
-  for (const [offset, what] of [[424, "link"], [440, "parent"]] as const) {
+  for (const [offset, what] of [
+    [424, "link"],
+    [440, "parent"],
+  ] as const) {
     const world = await image();
     put32(world, offset, 1);
     try {

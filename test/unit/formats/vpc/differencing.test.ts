@@ -28,7 +28,11 @@ async function family(mode: Mode, change: Partial<DifferencingSpec> = {}): Promi
     blockSize: 65536,
     parentUuid: uuid,
     locators: { W2ku: "C:\\vm\\base disk.vhd", W2ru: ".\\base disk.vhd" },
-    sectors: new Map([[1, 0x21], [2, 0x22], [200, 0x23]]),
+    sectors: new Map([
+      [1, 0x21],
+      [2, 0x22],
+      [200, 0x23],
+    ]),
     ...change,
   });
   world.files.set("images/child.vhd", memoryStorage(child, { name: "images/child.vhd" }));
@@ -94,7 +98,9 @@ test("a parent that is not there, or is another one, is an error", async () => {
   assert.is(missing.code, "ERR_NOT_FOUND");
   assert.match(missing.message, "Could not open parent file: ");
   assert.match(missing.message, "gone.vhd");
-  const other = await failure((await family("sync", { parentUuid: new Uint8Array(16).fill(9) })).open("vpc", "images/child.vhd", {}));
+  const other = await failure(
+    (await family("sync", { parentUuid: new Uint8Array(16).fill(9) })).open("vpc", "images/child.vhd", {}),
+  );
   assert.is(other.code, "ERR_CORRUPT");
   assert.match(other.message, "is not the parent");
 });
@@ -115,7 +121,9 @@ test("the parent passes the gate, as a plain path", async () => {
   } catch (error) {
     assert.is((error as BlockError).code, "ERR_DENIED");
   }
-  assert.equal(asked, [{ kind: "parent", filename: './json:{"driver":"raw"}', resolved: 'images/./json:{"driver":"raw"}', format: "vpc" }]);
+  assert.equal(asked, [
+    { kind: "parent", filename: './json:{"driver":"raw"}', resolved: 'images/./json:{"driver":"raw"}', format: "vpc" },
+  ]);
 });
 
 test("without its parent, or with another one stated", async () => {
@@ -126,7 +134,12 @@ test("without its parent, or with another one stated", async () => {
   const closed = await world.open("vpc", "images/child.vhd", { noBacking: true });
   assert.is(closed.backing, null);
   await world.close(closed);
-  const stated = await world.open("vpc", "images/child.vhd", {}, { backing: { driver: "vpc", file: { driver: "file", filename: "images/base disk.vhd" } } });
+  const stated = await world.open(
+    "vpc",
+    "images/child.vhd",
+    {},
+    { backing: { driver: "vpc", file: { driver: "file", filename: "images/base disk.vhd" } } },
+  );
   assert.equal(await content(world, stated), expected(0x11));
   await world.close(stated);
 });

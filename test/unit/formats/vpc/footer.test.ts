@@ -17,7 +17,8 @@ async function dynamic(): Promise<World> {
   await world.close(node);
   return world;
 }
-const put = (world: World, offset: number, ...bytes: number[]): void => world.files.get("image")!.sync.write(Uint8Array.from(bytes), offset);
+const put = (world: World, offset: number, ...bytes: number[]): void =>
+  world.files.get("image")!.sync.write(Uint8Array.from(bytes), offset);
 
 async function message(world: World): Promise<string> {
   try {

@@ -63,7 +63,8 @@ export function buildDifferencing(spec: DifferencingSpec): Uint8Array {
     }
     // What the bitmap does not claim is rubbish.
     for (let within = 0; within < perBlock; within++) {
-      if (!sectors.has(block * perBlock + within)) out.fill(0xee, record + bitmapBytes + within * 512, record + bitmapBytes + (within + 1) * 512);
+      if (!sectors.has(block * perBlock + within))
+        out.fill(0xee, record + bitmapBytes + within * 512, record + bitmapBytes + (within + 1) * 512);
     }
   });
   out.set(footer, out.length - 512);
