@@ -18,6 +18,7 @@ export function formatG(value: number, precision: number): string {
   if (value === 0) return Object.is(value, -0) ? "-0" : "0";
   const count = Math.max(1, precision);
   const [exact = "", exactExponent = ""] = value.toExponential(100).split("e");
+  // oxlint-disable-next-line prefer-const -- one of the two changes
   let [digits = "", exponentText = ""] = value.toExponential(count - 1).split("e");
   // A carry to the next power of ten is no tie worth breaking: 9.5 rounds to the even 10 either way.
   if (exponentText === exactExponent) digits = breakTie(digits, exact);

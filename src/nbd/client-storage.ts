@@ -1,7 +1,7 @@
 /** An NBD export as a storage: what makes `nbd://…` a file like any other. */
 import { BlockError } from "../base/error.js";
 import type { AsyncStorageFace, Storage, StorageExtent } from "../storage/storage.js";
-import { NbdClient } from "./client.js";
+import type { NbdClient } from "./client.js";
 import { ExportFlag, StateFlag } from "./constants.js";
 
 export interface NbdStorageOptions {

@@ -444,6 +444,7 @@ export function extend<B extends StructType, const M extends Members>(
 export function union<
   const B extends Members,
   const D extends keyof B & string,
+  // oxlint-disable-next-line typescript/no-explicit-any -- variants differ in their members
   const V extends Readonly<Record<string, StructType<any>>>,
 >(name: string, base: B, discriminator: D, variants: V, notes: StructNotes = {}): UnionType<InferUnion<B, D, V>> {
   const { memberNotes = {}, ...rest } = notes;

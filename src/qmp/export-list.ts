@@ -106,7 +106,7 @@ export class ExportList {
     const bits = new Map<string, DirtyBitmap>();
     for (const bitmap of named) {
       checkBitmap(bitmap, { allowReadOnly: true });
-      if (request.writable === false && node.readOnly && bitmap.enabled) {
+      if (!request.writable && node.readOnly && bitmap.enabled) {
         throw new BlockError("ERR_INVALID_ARGUMENT", `Enabled bitmap '${bitmap.name}' incompatible with readonly export`);
       }
       bits.set(bitmap.name, yield* bitmap.load());

@@ -94,7 +94,7 @@ for (const entry of valid?.entries ?? []) {
     await world.close(closed);
     const node = await world.open(entry.format, entry.file, {}, openOptions(entry, true));
     const map: MapEntry[] = [];
-    await world.run(mapImage(node, ({ filename: _, ...found }) => void map.push(found)));
+    await world.run(mapImage(node, ({ filename: _filename, ...found }) => void map.push(found)));
     assert.equal(map, entry.map);
     if (entry.check.json === null) {
       assert.is((await refusal(world.run(checkImage(node)))).errno, "ENOTSUP");

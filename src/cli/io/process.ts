@@ -7,7 +7,7 @@ import type { IoOutput } from "./session.js";
 const BLOCK = 4096;
 
 class ProcessOutput implements IoOutput {
-  readonly #terminal: boolean = process.stdout.isTTY === true;
+  readonly #terminal: boolean = process.stdout.isTTY;
   #parts: string[] = [];
   #held = 0;
 

@@ -11,8 +11,8 @@ export const bitmapClear: Action = action({
     checkBitmap(bitmap);
     const before = (yield* bitmap.load()).copy();
     bitmap.clear();
-    // eslint-disable-next-line require-yield
     return {
+      // eslint-disable-next-line require-yield
       *abort() {
         bitmap.replace(before);
       },

@@ -13,8 +13,8 @@ const turn = (type: string, enabled: boolean): Action =>
       checkBitmap(bitmap, { allowReadOnly: true });
       const before = bitmap.enabled;
       bitmap.enabled = enabled;
-      // eslint-disable-next-line require-yield
       return {
+        // eslint-disable-next-line require-yield
         *abort() {
           bitmap.enabled = before;
         },

@@ -19,8 +19,8 @@ export const bitmapMerge: Action = action({
       typeof source === "string" ? { node: target.node, name: source } : { node: bitmapOf(core, source).node, name: source.name },
     );
     yield* mergeBitmaps(target.node, data.target, sources);
-    // eslint-disable-next-line require-yield
     return {
+      // eslint-disable-next-line require-yield
       *abort() {
         target.replace(before);
       },
