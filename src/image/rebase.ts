@@ -1,6 +1,6 @@
 /** Another backing file for an image, with or without keeping what a reader sees. */
 import { BlockError, prefixError, strerror, toBlockError } from "../base/error.js";
-import { alignDown, MiB } from "../base/int.js";
+import { alignDown, alignUp, MiB } from "../base/int.js";
 import type { OpenFlags } from "../block/context.js";
 import { resolveReference } from "../block/filename.js";
 import { skipFilters } from "../block/graph.js";
@@ -140,8 +140,12 @@ function* rebasePiece(rebase: Rebase, offset: number, limit: number): Op<number>
     // What no layer between holds shows the same through the new backing file.
     const inside = Math.min(end, old.size - offset);
     const status = yield* statusOf(() => blockStatus(old, offset, inside, { base: prefix }));
-    end = Math.min(end, status.length);
-    if (!status.allocated) return end;
+    if (!status.allocated) {
+      const whole = wholeUnits(rebase, offset, end, status.length);
+      if (whole > 0) return whole;
+    }
+    // What is written is whole units, so what is compared is, too.
+    end = Math.min(end, alignUp(offset + status.length, rebase.unit) - offset);
   }
   end = yield* skipZeros(rebase, offset, end);
   if (end < 0) return -end;
@@ -172,7 +176,8 @@ const metadataError = (error: unknown): BlockError => {
 };
 
 /** Where both read as zeros there is nothing to compare: the negative length of that, or `limit`. */
-function* skipZeros({ old, fresh }: Rebase, offset: number, limit: number): Op<number> {
+function* skipZeros(rebase: Rebase, offset: number, limit: number): Op<number> {
+  const { old, fresh } = rebase;
   let common = limit;
   let zero = true;
   for (const node of [old, fresh]) {
@@ -182,7 +187,13 @@ function* skipZeros({ old, fresh }: Rebase, offset: number, limit: number): Op<n
     zero &&= status.zero;
   }
   // Beside data, zeros are compared like data: a difference that spans both becomes one write, and one run of clusters.
-  return zero ? -common : limit;
+  const whole = zero ? wholeUnits(rebase, offset, limit, common) : 0;
+  return whole > 0 ? -whole : limit;
+}
+
+/** The part of a run from `offset` on that ends with a unit, or with the range. */
+function wholeUnits({ unit }: Rebase, offset: number, limit: number, run: number): number {
+  return run >= limit ? limit : Math.max(0, alignDown(offset + run, unit) - offset);
 }
 
 function* compareAndCopy(rebase: Rebase, offset: number, length: number): Op<void> {
