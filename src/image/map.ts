@@ -28,11 +28,6 @@ export function* mapImage(node: Node, emit: (entry: MapEntry) => void, options: 
   const cache = new StatusCache();
   do {
     throwIfAborted(options.signal);
-    // The last sector belongs to what is in it, even where the file ends before it does.
-    if (current !== null && at >= node.size) {
-      current.length += end - at;
-      break;
-    }
     const asked = Math.max(0, Math.min(step, end - at));
     const entry = yield* mapEntry(node, at, asked, cache);
     step = entry.length >= asked ? Math.min(step * 2, LAST_STEP) : FIRST_STEP;
