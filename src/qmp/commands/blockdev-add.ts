@@ -16,7 +16,11 @@ export const blockdevAdd: Command = command({
   returns: null,
   *run(core, args) {
     if (core.profile === "qemu-2.2") {
-      const { id, rerror: _rerror, werror: _werror, aio: _aio, ...options } = args["options"] as BlockdevOptions;
+      const { id, rerror, werror, aio, ...options } = args["options"] as BlockdevOptions;
+      // Errors are reported to whoever made the request: there is no machine to stop, and none are hidden.
+      refuseUnless("rerror", rerror, ["report"]);
+      refuseUnless("werror", werror, ["report"]);
+      refuseUnless("aio", aio, ["threads"]);
       if (typeof id !== "string") throw new BlockError("ERR_INVALID_ARGUMENT", "Block device needs an ID");
       if (core.devices.has(id)) throw new BlockError("ERR_EXISTS", `Device with id '${id}' already exists`);
       core.nodes.checkNames(options, (name) => core.devices.has(name));
@@ -32,3 +36,11 @@ export const blockdevAdd: Command = command({
     core.nodes.owned.add(yield* openNode(core.environment, { options, flags: READ_WRITE }));
   },
 });
+
+/** An option that can only have the values that are true here. */
+function refuseUnless(name: string, value: unknown, possible: readonly string[]): void {
+  if (value === undefined || possible.includes(value as string)) return;
+  throw new BlockError("ERR_UNSUPPORTED", `${name}=${String(value)} is not supported`, {
+    hint: `Possible: ${possible.join(", ")}`,
+  });
+}

@@ -120,6 +120,20 @@ test("the dialect of 2.2: devices, error classes, block_stream", async () => {
   await core.close();
 });
 
+test("2.2's blockdev-add refuses what it would not keep", async () => {
+  const { core } = await makeCore("qemu-2.2");
+  for (const given of [{ rerror: "stop" }, { werror: "enospc" }, { werror: "stop" }, { aio: "native" }])
+    assert.match(
+      (await refused(core.execute("blockdev-add", { options: { driver: "qcow2", id: "disk", file: file("b"), ...given } })))
+        .message,
+      /is not supported/,
+    );
+  assert.equal(await core.execute("query-block"), []);
+  const fine = { rerror: "report", werror: "report", aio: "threads" };
+  await core.execute("blockdev-add", { options: { driver: "qcow2", id: "disk", file: file("b"), ...fine } });
+  await core.close();
+});
+
 test("objects: object-add gives secrets, object-del takes them", async () => {
   const { core } = await makeCore();
   await core.execute("object-add", { "qom-type": "secret", id: "s", format: "base64", data: "aGk=" });
