@@ -1,5 +1,4 @@
 /** Encrypted images, qed and qcow by QEMU 7.2: their content, and what qemu-img says about them (info, map, check). */
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -7,7 +6,6 @@ import * as assert from "uvu/assert";
 import { BlockError } from "../../src/base/error.js";
 import type { BlockdevOptions } from "../../src/block/context.js";
 import { read } from "../../src/block/io.js";
-import type { Node } from "../../src/block/node.js";
 import type { MapEntry } from "../../src/block/types.js";
 import { luks } from "../../src/formats/luks/luks.js";
 import { qcow } from "../../src/formats/qcow/qcow.js";
@@ -18,9 +16,10 @@ import { checkImage } from "../../src/image/check.js";
 import { imageInfo } from "../../src/image/info.js";
 import { mapImage } from "../../src/image/map.js";
 import { memoryStorage } from "../../src/storage/memory.js";
+import { digest } from "../support/digest.js";
 import { skip } from "../support/skip.js";
 import { makeWorld, type Mode, type World } from "../support/world.js";
-import { unpackValid, type ManifestEntry } from "./formats-data.js";
+import { unpackValid, type ManifestEntry } from "./outside-data.js";
 
 const valid = unpackValid(["luks", "qcow2-luks", "qcow2-aes", "qcow", "qed"]);
 const dir = valid?.dir ?? "";
@@ -42,17 +41,6 @@ function openOptions(entry: ManifestEntry, nested: boolean): BlockdevOptions {
     else options[name] = value;
   }
   return Object.keys(inner).length > 0 ? { ...options, encrypt: inner } : options;
-}
-
-async function digest(world: World, node: Node, start: number, length: number): Promise<string> {
-  const hash = createHash("sha256");
-  for (let at = start; at < start + length;) {
-    const part = new Uint8Array(Math.min(1 << 20, start + length - at));
-    await world.run(read(node, part, at));
-    hash.update(part);
-    at += part.length;
-  }
-  return hash.digest("hex");
 }
 
 async function refusal(work: Promise<unknown>): Promise<BlockError> {
