@@ -1,6 +1,5 @@
 // time-limit: 240 s
 /** LUKS, encrypted qcow2, qed and qcow images with the real qemu-img and qemu-io, in both directions. */
-import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -15,6 +14,7 @@ import { qcow } from "../../src/formats/qcow/qcow.js";
 import { qed } from "../../src/formats/qed/qed.js";
 import { imageInfo } from "../../src/image/info.js";
 import { nodeEnvironment } from "../../src/node-environment.js";
+import { hasQemu, optionText, qemu, type Options } from "../support/qemu.js";
 import { chooseSeed, random, type Random } from "../support/random.js";
 import { skip } from "../support/skip.js";
 import { tempPath } from "../support/temp.js";
@@ -23,7 +23,6 @@ const KiB = 1024;
 const MiB = KiB * KiB;
 const SECRETS: Record<string, string> = { s0: "open sesame", s1: "another one" };
 const OBJECTS = Object.entries(SECRETS).flatMap(([id, data]) => ["--object", `secret,id=${id},data=${data}`]);
-const hasQemu = spawnSync("qemu-img", ["--version"]).status === 0;
 const seed = chooseSeed();
 const environment: Environment = nodeEnvironment({
   faces: "sync",
@@ -33,20 +32,10 @@ const environment: Environment = nodeEnvironment({
 });
 const go = <T>(op: Op<T>): T => runSync(op);
 
-/** Runs a QEMU program; key derivation of QEMU 7.2 fails now and then on a busy machine. */
-function qemu(program: string, ...args: string[]): string {
-  for (let attempt = 0; ; attempt++) {
-    const run = spawnSync(program, args, { encoding: "utf8" });
-    if (run.status === 0) return run.stdout;
-    if (attempt < 20 && run.stderr.includes("accurate CPU usage")) continue;
-    throw new Error(`${program} ${args.join(" ")}: ${run.stdout}${run.stderr}`);
-  }
-}
-
 interface Kind {
   title: string;
   driver: string;
-  options: Record<string, string | number | boolean>;
+  options: Options;
   /** Runtime options, as QEMU's dotted keys and as ours. */
   keys: string;
   open: BlockdevOptions;
@@ -102,10 +91,6 @@ const kinds: Kind[] = [
   plain("qcow", {}, { compress: true }),
 ];
 
-const optionText = (options: Kind["options"]): string[] => {
-  const text = Object.entries(options).map(([name, value]) => `${name}=${String(value)}`);
-  return text.length === 0 ? [] : ["-o", text.join(",")];
-};
 const opts = (kind: Kind, path: string): string[] => ["--image-opts", `driver=${kind.driver}${kind.keys},file.filename=${path}`];
 const openOurs = (kind: Kind, filename: string, writable: boolean): Node =>
   go(openNode(environment, { driver: kind.driver, filename, options: kind.open, flags: { write: writable, unmap: writable } }));

@@ -1,72 +1,42 @@
 // time-limit: 240 s
-/** VMDK and VHDX images with the real qemu-img and qemu-io, in both directions. */
+/** What only VMDK and VHDX have, with the real qemu-img and qemu-io: subformats, descriptors, streams, overlays, the log. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { createImage } from "../../src/block/create.js";
-import { flush, read, write, writeZeroes } from "../../src/block/io.js";
-import type { Node } from "../../src/block/node.js";
+import { flush, read, write } from "../../src/block/io.js";
 import { openNode } from "../../src/block/open.js";
-import { runAsync, runSync, type Op } from "../../src/block/op.js";
+import { runAsync } from "../../src/block/op.js";
+import { convertImage } from "../../src/image/convert-image.js";
+import { ImageReader } from "../../src/image/reader.js";
+import { allowAll, nodeEnvironment } from "../../src/node-environment.js";
 import { writeOva } from "../../src/ova.js";
 import { createFileStorage } from "../../src/storage/node-fs.js";
-import { ImageReader } from "../../src/image/reader.js";
-import { convertImage } from "../../src/image/convert-image.js";
-import { allowAll, nodeEnvironment } from "../../src/node-environment.js";
-import { chooseSeed, random, type Random } from "../support/random.js";
+import { hasQemu, optionText, qemu, type Options } from "../support/qemu.js";
+import { chooseSeed, random } from "../support/random.js";
 import { skip } from "../support/skip.js";
-import { tempPath } from "../support/temp.js";
+import { change, create, folder, go, judge, MiB, openImage, sparseSource } from "./qemu-images.js";
 
-const MiB = 1024 * 1024;
-const hasQemu = spawnSync("qemu-img", ["--version"]).status === 0;
 const environment = nodeEnvironment({ faces: "sync", gate: allowAll });
 const seed = chooseSeed();
+const vmdk = { driver: "vmdk", check: true };
+const vhdx = { driver: "vhdx", check: true };
 
-function qemu(program: string, ...args: string[]): string {
-  const run = spawnSync(program, args, { encoding: "utf8" });
-  if (run.status !== 0) throw new Error(`${program} ${args.join(" ")}: ${run.stdout}${run.stderr}`);
-  return run.stdout;
-}
-const go = <T>(op: Op<T>): T => runSync(op);
-
-function openImage(driver: string, filename: string, writable: boolean): Node {
-  return go(openNode(environment, { driver, filename, flags: { write: writable, unmap: writable } }));
-}
-function create(driver: string, filename: string, size: number, options: Record<string, unknown>): void {
-  go(createImage(environment, { driver: environment.drivers.get(driver)!, filename, size, options }));
-}
-function optionText(options: Record<string, unknown>): string[] {
-  const text = Object.entries(options).map(
-    ([name, value]) => `${name}=${value === true ? "on" : value === false ? "off" : String(value)}`,
-  );
-  return text.length === 0 ? [] : ["-o", text.join(",")];
-}
-/** A new folder, so that images of several files have the same names everywhere. */
-function folder(): string {
-  const path = tempPath("image");
-  mkdirSync(path);
-  return path;
-}
-
-interface Kind {
-  driver: string;
-  options: Record<string, unknown>;
-}
-const kinds: Kind[] = [
+const subformats: readonly { driver: string; options: Options }[] = [
   { driver: "vmdk", options: {} },
   { driver: "vmdk", options: { zeroed_grain: true, adapter_type: "lsilogic", hwversion: "12", toolsversion: "9" } },
   { driver: "vmdk", options: { subformat: "monolithicFlat", compat6: true } },
   { driver: "vmdk", options: { subformat: "twoGbMaxExtentSparse" } },
   { driver: "vmdk", options: { subformat: "twoGbMaxExtentFlat", adapter_type: "buslogic" } },
+  { driver: "vmdk", options: { subformat: "streamOptimized" } },
   { driver: "vhdx", options: {} },
   { driver: "vhdx", options: { block_size: MiB, block_state_zero: false } },
   { driver: "vhdx", options: { subformat: "fixed", block_size: 2 * MiB } },
 ];
-const streamOptimized: Kind = { driver: "vmdk", options: { subformat: "streamOptimized" } };
 
-for (const { driver, options } of [...kinds.filter((kind) => kind.driver === "vmdk"), streamOptimized]) {
+for (const { driver, options } of subformats.filter((kind) => kind.driver === "vmdk")) {
   for (const size of [0, 512, 5 * MiB + 1536, 5 * 1024 * MiB]) {
     test(`${driver} ${JSON.stringify(options)} of ${size} bytes is created as qemu-img creates it`, () => {
       if (!hasQemu) return skip("qemu-img is not installed");
@@ -115,87 +85,6 @@ for (const options of [
   });
 }
 
-/** Random writes and zeros through our own code. */
-function change(node: Node, model: Uint8Array, chance: Random, count: number): void {
-  for (let i = 0; i < count; i++) {
-    const length = 1 + chance.int(Math.min(model.length, chance.pick([600, 70_000, 3 * MiB])));
-    const offset = chance.int(model.length - length + 1);
-    if (chance.chance(0.2)) {
-      go(writeZeroes(node, offset, length, { mayUnmap: chance.chance(0.5) }));
-      model.fill(0, offset, offset + length);
-      continue;
-    }
-    const tile = chance.bytes(Math.min(length, 509));
-    const whole = new Uint8Array(length);
-    for (let at = 0; at < length; at += tile.length) whole.set(tile.subarray(0, Math.min(tile.length, length - at)), at);
-    go(write(node, whole, offset));
-    model.set(whole, offset);
-    if (chance.chance(0.1)) go(flush(node));
-  }
-}
-
-function judge(driver: string, image: string, model: Uint8Array): void {
-  const flat = tempPath("model.raw");
-  writeFileSync(flat, model);
-  qemu("qemu-img", "check", "-q", "-f", driver, image);
-  qemu("qemu-img", "compare", "-q", "-f", driver, "-F", "raw", image, flat);
-}
-
-for (const { driver, options } of kinds) {
-  test(`${driver} ${JSON.stringify(options)}: what we write qemu reads, what qemu writes we read`, () => {
-    if (!hasQemu) return skip("qemu-img is not installed");
-    console.log(`SEED=${seed}`);
-    const chance = random(seed);
-    for (let round = 0; round < 4; round++) {
-      const image = join(folder(), `image.${driver}`);
-      const asked = 512 * (1 + chance.int(24_000));
-      if (round % 2 === 0) create(driver, image, asked, options);
-      else qemu("qemu-img", "create", "-q", "-f", driver, ...optionText(options), image, String(asked));
-      let node = openImage(driver, image, true);
-      assert.is(node.size, asked);
-      const model = new Uint8Array(node.size);
-      change(node, model, chance, 20);
-      go(node.unref());
-      judge(driver, image, model);
-      const commands: string[] = [];
-      for (let i = 0; i < 8; i++) {
-        const length = 512 * (1 + chance.int(Math.min(4000, Math.floor(model.length / 512))));
-        const offset = 512 * chance.int((model.length - length) / 512 + 1);
-        const value = chance.int(255) + 1;
-        commands.push("-c", `write -P ${value} ${offset} ${length}`);
-        model.fill(value, offset, offset + length);
-      }
-      qemu("qemu-io", "-f", driver, ...commands, image);
-      node = openImage(driver, image, true);
-      const bytes = new Uint8Array(model.length);
-      go(read(node, bytes, 0));
-      assert.is(Buffer.compare(bytes, model), 0, "what qemu-io wrote");
-      change(node, model, chance, 10);
-      go(node.unref());
-      judge(driver, image, model);
-    }
-  });
-}
-
-test("an image that qemu-img converted reads as its source", () => {
-  if (!hasQemu) return skip("qemu-img is not installed");
-  const chance = random(seed + 1);
-  const path = folder();
-  const source = join(path, "source.raw");
-  const content = new Uint8Array(9 * MiB + 512);
-  for (let i = 0; i < 6; i++) content.set(chance.bytes(50_000), chance.int(content.length - 50_000));
-  writeFileSync(source, content);
-  for (const { driver, options } of [...kinds, streamOptimized]) {
-    const image = join(folder(), `image.${driver}`);
-    qemu("qemu-img", "convert", "-O", driver, ...optionText(options), source, image);
-    const node = openImage(driver, image, false);
-    const bytes = new Uint8Array(node.size);
-    go(read(node, bytes, 0));
-    assert.is(Buffer.compare(bytes, content), 0, driver);
-    go(node.unref());
-  }
-});
-
 test("qemu-img reads the streamOptimized images we write, compressed in parallel", async () => {
   if (!hasQemu) return skip("qemu-img is not installed");
   const both = nodeEnvironment({ gate: allowAll });
@@ -205,14 +94,14 @@ test("qemu-img reads the streamOptimized images we write, compressed in parallel
   const model = new Uint8Array(size);
   for (let i = 0; i < 5; i++) model.set(chance.bytes(100_000), chance.int(size - 100_000));
   await runAsync(
-    createImage(both, { driver: both.drivers.get("vmdk")!, filename: image, size, options: streamOptimized.options }),
+    createImage(both, { driver: both.drivers.get("vmdk")!, filename: image, size, options: { subformat: "streamOptimized" } }),
   );
   const node = await runAsync(openNode(both, { driver: "vmdk", filename: image, flags: { write: true } }));
   const step = 16 * 65536;
   for (let at = 0; at < size; at += step)
     await runAsync(write(node, model.subarray(at, Math.min(size, at + step)), at, { compressed: true }));
   await runAsync(node.unref());
-  judge("vmdk", image, model);
+  judge(vmdk, image, model);
   const again = await runAsync(openNode(both, { driver: "vmdk", filename: image }));
   const bytes = new Uint8Array(size);
   await runAsync(read(again, bytes, 0));
@@ -235,7 +124,7 @@ test("qemu-img reads the streams we write in one pass, and tar unpacks our OVAs"
   await target.async!.close();
   await runAsync(source.unref());
   qemu("tar", "-xf", ova, "-C", path);
-  judge("vmdk", join(path, "vm-disk1.vmdk"), model);
+  judge(vmdk, join(path, "vm-disk1.vmdk"), model);
   const info = JSON.parse(qemu("qemu-img", "info", "--output=json", join(path, "vm-disk1.vmdk"))) as {
     "format-specific": { data: Record<string, unknown> };
   };
@@ -263,22 +152,19 @@ test("qemu-img replays the log that we leave when we are killed", () => {
       if (spoilTable && round === 0) bytes.fill(0, 2 * MiB, 2 * MiB + 4096);
       writeFileSync(killed, bytes);
       qemu("qemu-img", "check", "-q", "-f", "vhdx", "-r", "all", killed);
-      judge("vhdx", killed, model);
+      judge(vhdx, killed, model);
     }
   }
   go(node.unref());
-  judge("vhdx", image, model);
+  judge(vhdx, image, model);
 });
 
 test("convert to every subformat, also to streamOptimized without being asked to compress", () => {
   if (!hasQemu) return skip("qemu-img is not installed");
-  const chance = random(seed + 4);
   const path = folder();
   const source = join(path, "source.raw");
-  const content = new Uint8Array(9 * MiB + 1536);
-  for (let i = 0; i < 6; i++) content.set(chance.bytes(50_000), chance.int(content.length - 50_000));
-  writeFileSync(source, content);
-  for (const { driver, options } of [...kinds, streamOptimized]) {
+  const content = sparseSource(source, random(seed + 4), 9 * MiB + 1536);
+  for (const { driver, options } of subformats) {
     const target = join(folder(), `image.${driver}`);
     const opts = Object.entries(options).map(([name, value]) => ({
       name,
@@ -291,7 +177,7 @@ test("convert to every subformat, also to streamOptimized without being asked to
         options: opts,
       }),
     );
-    judge(driver, target, content);
+    judge({ driver, check: true }, target, content);
   }
 });
 
@@ -314,7 +200,7 @@ test("overlays: qemu's over ours and ours over qemu's; a parent that changed is 
     // The last MiB stays that of the parent.
     change(node, model.subarray(0, 3 * MiB), chance, 10);
     go(node.unref());
-    judge("vmdk", top, model);
+    judge(vmdk, top, model);
     qemu("qemu-io", "-f", "vmdk", "-c", "write -P 7 0 1000k", top);
     model.fill(7, 0, 1000 * 1024);
     node = openImage("vmdk", top, false);
