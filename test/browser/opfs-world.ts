@@ -6,15 +6,14 @@
  */
 import { errnoError } from "../../src/base/error.js";
 import type { Environment, GateDecision } from "../../src/block/context.js";
-import { createImage } from "../../src/block/create.js";
 import type { Driver } from "../../src/block/driver.js";
-import { openNode } from "../../src/block/open.js";
-import { done, runAsync, runSync, type Op, type Outcome } from "../../src/block/op.js";
+import { done } from "../../src/block/op.js";
 import { protocolDriver } from "../../src/block/protocol.js";
 import { portableCrypto } from "../../src/codec/crypto/portable-crypto.js";
 import { portableCodecs } from "../../src/codec/portable.js";
 import { openOpfs, opfsStorage, type OpfsFileHandle, type SyncAccessHandle } from "../../src/storage/opfs.js";
 import type { Storage } from "../../src/storage/storage.js";
+import { plainWorld } from "../support/plain-world.js";
 import type { World } from "../support/world.js";
 
 /** Files one test of the driver suite uses at most. */
@@ -118,32 +117,11 @@ export async function opfsWorld(mode: "sync" | "async", drivers: readonly Driver
     warn: (message) => void warnings.push(message),
   };
   const world: OpfsWorld = {
+    ...plainWorld(mode, environment),
     mode,
     environment,
     files: new Map(),
     warnings,
-    async run<T>(op: Op<T>): Promise<T> {
-      return mode === "sync" ? runSync(op) : await runAsync(op);
-    },
-    async runAll(ops): Promise<Outcome[]> {
-      const outcomes: Outcome[] = [];
-      const one = async (op: Op<unknown>, i: number): Promise<void> => {
-        try {
-          outcomes[i] = { ok: true, value: await world.run(op) };
-        } catch (error) {
-          outcomes[i] = { ok: false, error };
-        }
-      };
-      if (mode === "async") await Promise.all(ops.map(one));
-      else for (const [i, op] of ops.entries()) await one(op, i);
-      return outcomes;
-    },
-    async create(driver, filename, size, options = {}) {
-      await world.run(createImage(environment, { driver: environment.drivers.get(driver)!, filename, size, options }));
-    },
-    open: (driver, filename, flags = { write: true, unmap: true }, options = {}) =>
-      world.run(openNode(environment, { filename, options, flags, ...(driver === null ? {} : { driver }) })),
-    close: (node) => world.run(node.unref()),
     bytes(filename) {
       const handle = pooled.get(filename);
       const bytes = handle === undefined ? lastContent.get(filename) : contentOf(handle);

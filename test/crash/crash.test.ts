@@ -4,9 +4,9 @@
  *
  * BLOCKCORE_LONG=1 visits far more states; BLOCKCORE_CRASH=text runs the scenarios whose names contain the text; SEED moves the seeds.
  */
-import { execFileSync } from "node:child_process";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { hasQemu } from "../support/qemu.js";
 import { skip } from "../support/skip.js";
 import { judge, type JudgeOptions, type Verdict } from "./judge.js";
 import { loadOracle } from "./oracle.js";
@@ -16,15 +16,6 @@ const long = process.env["BLOCKCORE_LONG"] === "1";
 const wanted = process.env["BLOCKCORE_CRASH"] ?? "";
 const first = Number(process.env["SEED"] ?? 1);
 const oracle = await loadOracle();
-const hasQemu = ((): boolean => {
-  try {
-    execFileSync("qemu-io", ["--version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-})();
-
 const common: Omit<JudgeOptions, "stale"> = {
   perEpoch: long ? 500 : 40,
   seed: first,

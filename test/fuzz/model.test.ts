@@ -9,6 +9,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
+import { hasQemu } from "../support/qemu.js";
 import { chooseSeed } from "../support/random.js";
 import { tempPath } from "../support/temp.js";
 import { MODES } from "../support/world.js";
@@ -18,16 +19,6 @@ const seeds = Number(process.env["BLOCKCORE_SEEDS"] ?? 170);
 const first = chooseSeed();
 /** Every which sequence the real qemu-img judges as well. */
 const JUDGE_EVERY = Number(process.env["BLOCKCORE_JUDGE_EVERY"] ?? 15);
-
-function hasQemu(): boolean {
-  try {
-    execFileSync("qemu-img", ["--version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-const qemu = hasQemu();
 
 /** The real qemu-img finds the image clean and its content equal to the model. */
 function judge(result: SequenceResult): void {
@@ -55,7 +46,7 @@ for (const mode of MODES) {
     console.log(`SEED=${first} (${mode}, ${seeds} sequences)`);
     for (let i = 0; i < seeds; i++) {
       const result = await runSequence(first + i, mode);
-      if (qemu && i % JUDGE_EVERY === 0) judge(result);
+      if (hasQemu && i % JUDGE_EVERY === 0) judge(result);
     }
   });
 }

@@ -17,6 +17,7 @@ import { cliEnvironment } from "../../src/cli/environment.js";
 import { imgMain } from "../../src/cli/img/program.js";
 import { Output, type OutputStream } from "../../src/cli/output.js";
 import { chooseSeed, random } from "../support/random.js";
+import { hasQemu } from "../support/qemu.js";
 import { skip } from "../support/skip.js";
 import { tempPath } from "../support/temp.js";
 
@@ -54,7 +55,6 @@ const kinds: readonly Kind[] = [
 
 const seed = chooseSeed();
 console.log(`SEED=${seed}`);
-const hasQemu = spawnSync("qemu-img", ["--version"]).status === 0;
 const environment = cliEnvironment({ objects: [SECRET], warn: () => {} });
 
 /** Data at both ends and at odd places, five MiB of zeros in the middle, written ones and holes alike to the guest; an odd tail. */

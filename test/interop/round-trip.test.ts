@@ -16,6 +16,7 @@ import { allowAll, nodeEnvironment } from "../../src/node-environment.js";
 import { assertBytes } from "../conformance/driver-suite.js";
 import { between, weighted } from "../support/choices.js";
 import { chooseSeed, random, type Random } from "../support/random.js";
+import { hasQemu } from "../support/qemu.js";
 import { skip } from "../support/skip.js";
 import { tempPath } from "../support/temp.js";
 
@@ -253,16 +254,7 @@ class RoundTrip {
   }
 }
 
-function hasQemu(): boolean {
-  try {
-    execFileSync("qemu-io", ["--version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-if (!hasQemu()) {
+if (!hasQemu) {
   test("round trips with QEMU", () => skip("qemu-io is not installed"));
 } else {
   const seed = chooseSeed();

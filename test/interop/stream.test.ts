@@ -4,13 +4,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
+import { hasQemu } from "../support/qemu.js";
 import * as assert from "uvu/assert";
 import { BlockError, compare, convertToStream, create, KiB, MiB, open } from "../../src/node.js";
 
 const dir = mkdtempSync(join(tmpdir(), "stream-"));
 test.after(() => rmSync(dir, { recursive: true, force: true }));
-
-const qemuImg = spawnSync("qemu-img", ["--version"]).status === 0;
 
 /** Data in clusters and parts of them, over several L2 tables when clusters are small, up to an odd end. */
 async function sample(name: string, size: number, seed: number): Promise<string> {
@@ -35,7 +34,7 @@ async function collect(stream: ReadableStream<Uint8Array>): Promise<Uint8Array> 
 }
 
 function judged(path: string): void {
-  if (!qemuImg) return;
+  if (!hasQemu) return;
   const done = spawnSync("qemu-img", ["check", path], { encoding: "utf8" });
   assert.is(done.status, 0, `${done.stdout}${done.stderr}`);
   assert.match(done.stdout, /No errors were found/);

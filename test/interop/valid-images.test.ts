@@ -22,6 +22,7 @@ import { imageInfo } from "../../src/image/info.js";
 import { mapImage } from "../../src/image/map.js";
 import { imageSize } from "../../src/image/open.js";
 import { allowAll, nodeEnvironment } from "../../src/node-environment.js";
+import { hasQemu } from "../support/qemu.js";
 import { skip } from "../support/skip.js";
 
 /** Formats that are tested; the others come with their drivers. */
@@ -80,16 +81,6 @@ function unpack(): string | null {
   }
   return join(folder, "valid");
 }
-
-function program(name: string): boolean {
-  try {
-    execFileSync(name, ["--version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-const hasQemu = program("qemu-img");
 
 const environment = nodeEnvironment({ gate: allowAll });
 
