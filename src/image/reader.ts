@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** An open image for reading: what `openReader` returns, and the half of `Image` that changes nothing. */
 import { BlockError } from "../base/error.js";
 import { read } from "../block/io.js";

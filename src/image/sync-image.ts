@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** An open image over synchronous storages (OPFS handles, memory, local files): every call returns at once. */
 import { discard, flush, read, write, writeZeroes } from "../block/io.js";
 import type { Node } from "../block/node.js";
