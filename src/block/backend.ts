@@ -7,44 +7,13 @@ import type { TruncateOptions, WriteFlags } from "./driver.js";
 import * as io from "./io.js";
 import type { Node, NodeUser } from "./node.js";
 import { WaitQueue, WaitRequest, type Op } from "./op.js";
-
-export interface BackendStatistics {
-  readBytes: number;
-  readOperations: number;
-  writeBytes: number;
-  writeOperations: number;
-  flushOperations: number;
-  unmapBytes: number;
-  unmapOperations: number;
-  failedReads: number;
-  failedWrites: number;
-  readNs: number;
-  writeNs: number;
-  flushNs: number;
-  /** Offset behind the highest byte written. */
-  highestWrite: number;
-}
+import type { Direction, ThrottleMember } from "./throttle-group.js";
 
 export class Backend implements NodeUser {
   /** Device name; "" for anonymous users. */
   readonly name: string;
-  readonly statistics: BackendStatistics = {
-    readBytes: 0,
-    readOperations: 0,
-    writeBytes: 0,
-    writeOperations: 0,
-    flushOperations: 0,
-    unmapBytes: 0,
-    unmapOperations: 0,
-    failedReads: 0,
-    failedWrites: 0,
-    readNs: 0,
-    writeNs: 0,
-    flushNs: 0,
-    highestWrite: 0,
-  };
-  /** Runs before a request may start: throttling. */
-  gatekeeper: ((direction: "read" | "write", bytes: number) => Op<void>) | null = null;
+  /** Limits the rate of requests, where there is one. */
+  throttle: ThrottleMember | null = null;
   #node: Node | null = null;
   #inFlight = 0;
   #quiesced = 0;
@@ -116,77 +85,35 @@ export class Backend implements NodeUser {
 
   // ---- requests ---------------------------------------------------------------------------------------------------
 
-  *read(into: Uint8Array, offset: number): Op<void> {
-    if (this.gatekeeper !== null) yield* this.gatekeeper("read", into.length);
+  *#request(work: () => Op<void>): Op<void> {
     yield* this.#enter();
-    const start = performance.now();
-    try {
-      yield* io.read(this.node, into, offset);
-      this.statistics.readBytes += into.length;
-      this.statistics.readOperations++;
-    } catch (error) {
-      this.statistics.failedReads++;
-      throw error;
-    } finally {
-      this.statistics.readNs += (performance.now() - start) * 1e6;
-      this.#leave();
-    }
-  }
-
-  *#change(length: number, end: number, work: () => Op<void>): Op<void> {
-    if (this.gatekeeper !== null) yield* this.gatekeeper("write", length);
-    yield* this.#enter();
-    const start = performance.now();
     try {
       yield* work();
-      this.statistics.writeBytes += length;
-      this.statistics.writeOperations++;
-      if (end > this.statistics.highestWrite) this.statistics.highestWrite = end;
-    } catch (error) {
-      this.statistics.failedWrites++;
-      throw error;
     } finally {
-      this.statistics.writeNs += (performance.now() - start) * 1e6;
       this.#leave();
     }
   }
+  *#limited(direction: Direction, bytes: number, work: () => Op<void>): Op<void> {
+    if (this.throttle !== null) yield* this.throttle.admit(direction, bytes);
+    yield* this.#request(work);
+  }
 
+  read(into: Uint8Array, offset: number): Op<void> {
+    return this.#limited("read", into.length, () => io.read(this.node, into, offset));
+  }
   write(from: Uint8Array, offset: number, flags?: WriteFlags): Op<void> {
-    return this.#change(from.length, offset + from.length, () => io.write(this.node, from, offset, flags));
+    return this.#limited("write", from.length, () => io.write(this.node, from, offset, flags));
   }
   writeZeroes(offset: number, length: number, flags?: WriteFlags): Op<void> {
-    return this.#change(length, offset + length, () => io.writeZeroes(this.node, offset, length, flags));
+    return this.#limited("write", length, () => io.writeZeroes(this.node, offset, length, flags));
   }
-
-  *discard(offset: number, length: number): Op<void> {
-    yield* this.#enter();
-    try {
-      yield* io.discard(this.node, offset, length);
-      this.statistics.unmapBytes += length;
-      this.statistics.unmapOperations++;
-    } finally {
-      this.#leave();
-    }
+  discard(offset: number, length: number): Op<void> {
+    return this.#request(() => io.discard(this.node, offset, length));
   }
-
-  *flush(): Op<void> {
-    yield* this.#enter();
-    const start = performance.now();
-    try {
-      yield* io.flush(this.node);
-      this.statistics.flushOperations++;
-    } finally {
-      this.statistics.flushNs += (performance.now() - start) * 1e6;
-      this.#leave();
-    }
+  flush(): Op<void> {
+    return this.#request(() => io.flush(this.node));
   }
-
-  *truncate(size: number, options: TruncateOptions): Op<void> {
-    yield* this.#enter();
-    try {
-      yield* io.truncate(this.node, size, options);
-    } finally {
-      this.#leave();
-    }
+  truncate(size: number, options: TruncateOptions): Op<void> {
+    return this.#request(() => io.truncate(this.node, size, options));
   }
 }

@@ -4,7 +4,7 @@ import type { Crypto } from "../codec/crypto/crypto.js";
 import type { Node, Child } from "./node.js";
 import type { Op } from "./op.js";
 import type { Driver } from "./driver.js";
-import type { ThrottleGroup } from "./throttle.js";
+import type { ThrottleGroup } from "./throttle-group.js";
 
 /** Everything a platform provides; entries build one, everything else receives it. */
 export interface Environment {

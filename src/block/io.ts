@@ -41,6 +41,7 @@ export function* write(node: Node, from: Uint8Array, offset: number, flags: Writ
     return;
   }
   yield* observed(node, offset, from.length, writeUnchecked(node, from, offset, flags));
+  noteWritten(node, offset + from.length);
   if (flags.fua || node.flags.writethrough) yield* flush(node);
 }
 
@@ -61,6 +62,11 @@ export function* writeGrow(node: Node, from: Uint8Array, offset: number): Op<voi
   if (from.length === 0) return;
   if (offset + from.length > node.size) yield* extend(node, offset + from.length);
   yield* writeUnchecked(node, from, offset, NO_FLAGS);
+  noteWritten(node, offset + from.length);
+}
+
+function noteWritten(node: Node, end: number): void {
+  if (end > node.highestWrite) node.highestWrite = end;
 }
 
 /** Makes a file at least `size` bytes long before something is written there. */
@@ -317,6 +323,7 @@ export function* writeZeroes(node: Node, offset: number, length: number, flags: 
   if (length === 0) return;
   if (flags.mayUnmap && !node.flags.unmap) flags = { ...flags, mayUnmap: false };
   yield* observed(node, offset, length, zeroUnchecked(node, offset, length, flags));
+  noteWritten(node, offset + length);
   if (flags.fua || node.flags.writethrough) yield* flush(node);
 }
 

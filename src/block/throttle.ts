@@ -1,15 +1,7 @@
-/**
- * Throttling: leaky buckets for bytes and for operations, shared by all members of a group.
- *
- * Every bucket leaks at its average rate. A request that finds a bucket more than full waits until what is too much has leaked; then
- * it pours in itself. With a burst rate (`max`) the bucket is as large as a burst of `length` seconds, and a second bucket, which leaks
- * at the burst rate, keeps that rate.
- */
+/** The limits of throttling: what can be limited, how limits are spelled, which make sense. `throttle-group.ts` keeps them. */
 import { BlockError } from "../base/error.js";
-import { TimedWaitRequest, WaitQueue, WaitRequest, type Op } from "./op.js";
 import { take, takeSize } from "./take.js";
 
-export type Direction = "read" | "write";
 /** The six things that can be limited. */
 export const THROTTLED = ["bps-total", "bps-read", "bps-write", "iops-total", "iops-read", "iops-write"] as const;
 export type Throttled = (typeof THROTTLED)[number];
@@ -90,107 +82,5 @@ export function checkLimits({ buckets, iopsSize }: ThrottleLimits): void {
     if (max > 0 && length > MAX_RATE / max) throw bad("burst length too high for this burst rate");
     if (max > 0 && average === 0) throw bad("bps_max/iops_max require corresponding bps/iops values");
     if (max > 0 && max < average) throw bad("bps_max/iops_max cannot be lower than bps/iops");
-  }
-}
-
-class Bucket {
-  limit: BucketLimit;
-  #level = 0;
-  #burstLevel = 0;
-  constructor(limit: BucketLimit) {
-    this.limit = limit;
-  }
-  leak(seconds: number): void {
-    this.#level = Math.max(0, this.#level - this.limit.average * seconds);
-    if (this.limit.length > 1) this.#burstLevel = Math.max(0, this.#burstLevel - this.limit.max * seconds);
-  }
-  pour(units: number): void {
-    this.#level += units;
-    if (this.limit.length > 1) this.#burstLevel += units;
-  }
-  /** Seconds until the next request may go. */
-  wait(): number {
-    const { average, max, length } = this.limit;
-    if (average === 0) return 0;
-    const over = this.#level - (max === 0 ? average / 10 : max * length);
-    if (over > 0) return over / average;
-    const burst = length > 1 ? this.#burstLevel - max / 10 : 0;
-    return burst > 0 ? burst / max : 0;
-  }
-}
-
-/** Members of one group share its limits; requests of one direction go in the order they came. */
-export class ThrottleGroup {
-  readonly name: string;
-  readonly #now: () => number;
-  #limits: ThrottleLimits;
-  readonly #buckets: Record<Throttled, Bucket>;
-  #leakedAt: number;
-  readonly #busy: Record<Direction, boolean> = { read: false, write: false };
-  readonly #turns: Record<Direction, WaitQueue> = { read: new WaitQueue(), write: new WaitQueue() };
-  readonly #sleepers: WaitQueue = new WaitQueue();
-
-  /** @param now milliseconds */
-  constructor(name: string, limits: ThrottleLimits, now: () => number) {
-    checkLimits(limits);
-    this.name = name;
-    this.#now = now;
-    this.#limits = limits;
-    this.#leakedAt = now();
-    this.#buckets = Object.fromEntries(THROTTLED.map((what) => [what, new Bucket(limits.buckets[what])])) as Record<
-      Throttled,
-      Bucket
-    >;
-  }
-
-  get limits(): ThrottleLimits {
-    return this.#limits;
-  }
-  /** Takes effect at once, also for those who wait. */
-  set limits(limits: ThrottleLimits) {
-    checkLimits(limits);
-    this.#limits = limits;
-    for (const what of THROTTLED) this.#buckets[what] = new Bucket(limits.buckets[what]);
-    this.#sleepers.wakeAll();
-  }
-
-  /** Waits until a request of `bytes` bytes may start, and counts it. */
-  *admit(direction: Direction, bytes: number): Op<void> {
-    while (this.#busy[direction]) yield new WaitRequest(this.#turns[direction]);
-    this.#busy[direction] = true;
-    try {
-      for (;;) {
-        const seconds = this.#wait(direction);
-        if (seconds <= 0) break;
-        const before = this.#now();
-        yield new TimedWaitRequest(this.#sleepers, Math.max(1, Math.ceil(seconds * 1000)));
-        // Where no time passes (synchronous calls) waiting longer would be for ever.
-        if (this.#now() <= before) break;
-      }
-      this.#count(direction, bytes);
-    } finally {
-      this.#busy[direction] = false;
-      this.#turns[direction].wakeOne();
-    }
-  }
-
-  #wait(direction: Direction): number {
-    const now = this.#now();
-    const seconds = Math.max(0, now - this.#leakedAt) / 1000;
-    this.#leakedAt = now;
-    let wait = 0;
-    for (const what of THROTTLED) this.#buckets[what].leak(seconds);
-    for (const what of ["bps-total", "iops-total", `bps-${direction}`, `iops-${direction}`] as const)
-      wait = Math.max(wait, this.#buckets[what].wait());
-    return wait;
-  }
-
-  #count(direction: Direction, bytes: number): void {
-    const { iopsSize } = this.#limits;
-    const operations = iopsSize > 0 && bytes > iopsSize ? bytes / iopsSize : 1;
-    for (const part of ["total", direction] as const) {
-      this.#buckets[`bps-${part}`].pour(bytes);
-      this.#buckets[`iops-${part}`].pour(operations);
-    }
   }
 }

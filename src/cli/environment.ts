@@ -17,7 +17,7 @@ export interface CliEnvironmentOptions {
 
 export function cliEnvironment(options: CliEnvironmentOptions): Environment {
   const secrets = readSecrets(options.objects);
-  const groups = readThrottleGroups(options.objects, () => Date.now());
+  const groups = readThrottleGroups(options.objects);
   return nodeEnvironment({
     gate: allowAll,
     findThrottleGroup: (name) => groups.get(name) ?? null,

@@ -1,12 +1,13 @@
 /** `--object throttle-group,id=…,x-iops-total=…`: groups for the throttle filter. */
 import { BlockError } from "../base/error.js";
 import { takeString } from "../block/take.js";
-import { takeLimits, ThrottleGroup } from "../block/throttle.js";
+import { takeLimits } from "../block/throttle.js";
+import { ThrottleGroup } from "../block/throttle-group.js";
 import { unflatten } from "../qapi/options.js";
 import { objectOptions } from "./secrets.js";
 
 /** The throttle groups among the objects, by id. */
-export function readThrottleGroups(objects: readonly string[], now: () => number): Map<string, ThrottleGroup> {
+export function readThrottleGroups(objects: readonly string[]): Map<string, ThrottleGroup> {
   const groups = new Map<string, ThrottleGroup>();
   for (const text of objects) {
     const bag: Record<string, unknown> = { ...unflatten(objectOptions(text)) };
@@ -17,7 +18,7 @@ export function readThrottleGroups(objects: readonly string[], now: () => number
       throw new BlockError("ERR_EXISTS", `attempt to add duplicate property '${id}' to object (type 'container')`);
     const limits = takeLimits(bag);
     for (const name of Object.keys(bag)) throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter '${name}' is unexpected`);
-    groups.set(id, new ThrottleGroup(id, limits, now));
+    groups.set(id, new ThrottleGroup(id, limits));
   }
   return groups;
 }

@@ -4,30 +4,37 @@ import type { Driver, WriteFlags } from "../block/driver.js";
 import type { Child } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import { takeString } from "../block/take.js";
-import type { ThrottleGroup } from "../block/throttle.js";
-import { PassThrough } from "./shared/pass-through.js";
+import { ThrottleMember, type ThrottleGroup } from "../block/throttle-group.js";
+import { PassThrough } from "../block/pass-through.js";
 
 class Throttle extends PassThrough {
-  readonly #group: ThrottleGroup;
+  #member: ThrottleMember;
   constructor(child: Child, group: ThrottleGroup) {
     super(child);
-    this.#group = group;
+    this.#member = new ThrottleMember(group);
+  }
+  get group(): ThrottleGroup {
+    return this.#member.group;
   }
   override *read(into: Uint8Array, offset: number): Op<void> {
-    yield* this.#group.admit("read", into.length);
+    yield* this.#member.admit("read", into.length);
     yield* super.read(into, offset);
   }
   override *write(from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
-    yield* this.#group.admit("write", from.length);
+    yield* this.#member.admit("write", from.length);
     yield* super.write(from, offset, flags);
   }
   override *writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
-    yield* this.#group.admit("write", length);
+    yield* this.#member.admit("write", length);
     yield* super.writeZeroes(offset, length, flags);
   }
   override *discard(offset: number, length: number): Op<void> {
-    yield* this.#group.admit("write", length);
+    yield* this.#member.admit("write", length);
     yield* super.discard(offset, length);
+  }
+  // eslint-disable-next-line require-yield
+  override *close(): Op<void> {
+    this.#member.leave();
   }
 }
 
@@ -35,6 +42,7 @@ export const throttle: Driver = {
   name: "throttle",
   category: "filter",
   runtimeOptions: ["file", "throttle-group"],
+  strongOptions: ["throttle-group"],
   *open(context) {
     const name = takeString(context.options, "throttle-group");
     if (name === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'throttle-group' is missing");

@@ -1,20 +1,14 @@
 /** What all copying jobs share: error policies, a loop of workers with pause points and speed limit, progress. */
 import { BlockError } from "../base/error.js";
+import { actionFor, type ErrorAction, type ErrorPolicy } from "../block/error-policy.js";
 import { parallel, type Op } from "../block/op.js";
 import type { Job } from "./job.js";
 
-export type OnError = "report" | "ignore" | "enospc" | "stop" | "auto";
-export type ErrorAction = "report" | "ignore" | "stop";
+export type OnError = ErrorPolicy | "auto";
 
 export interface JobErrorEvents {
   /** BLOCK_JOB_ERROR */
   error(job: Job, operation: "read" | "write", action: ErrorAction): void;
-}
-
-/** What a policy makes of an error. */
-export function actionFor(policy: OnError, error: BlockError): ErrorAction {
-  if (policy === "enospc") return error.errno === "ENOSPC" ? "stop" : "report";
-  return policy === "auto" ? "report" : policy;
 }
 
 export interface ErrorPolicies {

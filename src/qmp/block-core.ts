@@ -1,21 +1,26 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * BlockCore: QEMU's block layer as one object that speaks QMP. Nodes by name, devices, jobs, exports, objects, events; every
  * command of QMP through `execute`.
  */
-import { BlockError, toBlockError } from "../base/error.js";
+import { BlockError, strerror, toBlockError } from "../base/error.js";
+import { systemClock, type Clock } from "../base/clock.js";
 import { Emitter } from "../base/events.js";
 import type { Environment } from "../block/context.js";
+import { Machine, type RunState } from "../block/machine.js";
 import type { Node } from "../block/node.js";
 import { Mutex, runAsync, type Op } from "../block/op.js";
 import { findCommand, commandsOf } from "./commands.js";
 import type { Command, Profile, Reply } from "./command.js";
-import { Device } from "./device.js";
+import { Device, type DeviceEvents, type DeviceOptions, type FrontEnd } from "./device.js";
+import { DeviceList } from "./device-list.js";
 import { EventGate } from "./event-gate.js";
 import { ExportList, type Listen } from "./export-list.js";
 import { JobList } from "./job-list.js";
 import { NodeList } from "./node-list.js";
 import { ObjectList } from "./object-list.js";
 import { dialectError } from "./profile.js";
+import { ThrottleGroupList } from "./throttle-groups.js";
 import type { JsonInput } from "../qapi/json-writer.js";
 import type { JsonObject, JsonValue } from "../qapi/json.js";
 
@@ -35,12 +40,20 @@ export interface BlockCoreOptions {
   readFile?: (path: string) => Uint8Array;
   /** Called by the command `quit`. */
   onQuit?: () => void;
+  /** Whether guests run at first; "prelaunch": not before `cont`. Default "running". */
+  runState?: "running" | "prelaunch";
+  /** Time of throttling and of statistics; the system's by default. */
+  clock?: Clock;
 }
 
 export class BlockCore {
   readonly profile: Profile;
   readonly environment: Environment;
-  readonly devices: Map<string, Device> = new Map();
+  readonly devices: DeviceList = new DeviceList();
+  /** The machine that guest devices are in. */
+  readonly machine: Machine;
+  readonly throttleGroups: ThrottleGroupList;
+  readonly clock: Clock;
   readonly nodes: NodeList;
   readonly jobs: JobList;
   readonly exports: ExportList;
@@ -55,10 +68,18 @@ export class BlockCore {
     this.profile = options.profile ?? "qemu-7.2";
     this.onQuit = options.onQuit ?? ((): void => {});
     const outer = options.environment;
-    this.objects = new ObjectList(options.readFile ?? null);
+    this.clock = options.clock ?? systemClock;
+    this.machine = new Machine((options.runState ?? "running") as RunState, (running) => this.emit(running ? "RESUME" : "STOP"));
+    this.throttleGroups = new ThrottleGroupList(this.clock);
+    this.objects = new ObjectList(options.readFile ?? null, this.throttleGroups);
     this.environment = {
       ...outer,
-      findNode: (name) => this.nodes.find(name),
+      findNode: (name) => this.nodes.find(name) ?? this.devices.get(name)?.backend.root ?? null,
+      findThrottleGroup: (name) => this.throttleGroups.find(name) ?? outer.findThrottleGroup?.(name) ?? null,
+      onEvent: (name, data) => {
+        outer.onEvent?.(name, data);
+        this.emit(name, data as QmpEvent["data"]);
+      },
       *secrets(id, purpose): Op<Uint8Array | null> {
         return core.objects.secret(id) ?? (yield* outer.secrets(id, purpose));
       },
@@ -183,15 +204,59 @@ export class BlockCore {
 
   // ---- devices ------------------------------------------------------------------------------------------------------
 
-  /** Makes a drive of a node; takes a reference of its own. */
-  addDevice(name: string, node: Node | null, options: { removable?: boolean } = {}): Device {
-    if (this.devices.has(name)) throw new BlockError("ERR_EXISTS", `Device with id '${name}' already exists`);
-    if (this.nodes.find(name) !== null)
-      throw new BlockError("ERR_EXISTS", `Device name '${name}' conflicts with an existing node name`);
-    const device = new Device(name, node, options);
-    this.devices.set(name, device);
+  /**
+   * Makes a drive, with a medium or without; takes a reference of its own to the node.
+   * @param name "" for one that only its guest device knows
+   */
+  addDevice(name: string, node: Node | null, options: DeviceOptions = {}): Device {
+    if (name !== "") {
+      if (this.devices.has(name)) throw new BlockError("ERR_EXISTS", `Device with id '${name}' already exists`);
+      if (this.nodes.find(name) !== null)
+        throw new BlockError("ERR_EXISTS", `Device name '${name}' conflicts with an existing node name`);
+    }
+    const device = new Device(name, node, this.machine, this.#deviceEvents, {
+      ...options,
+      accounting: { clock: this.clock, ...options.accounting },
+    });
+    this.devices.add(device);
     return device;
   }
+
+  /** Puts a guest device in front of a drive. */
+  attachDevice(device: Device, frontEnd: FrontEnd): void {
+    if (device.frontEnd !== null)
+      throw new BlockError("ERR_BUSY", `Drive '${device.name}' is already in use by another block device`);
+    device.attach(frontEnd);
+  }
+
+  /** Ends a drive; its node closes when nobody else uses it. */
+  *removeDevice(device: Device): Op<void> {
+    this.devices.remove(device);
+    this.throttleGroups.leave(device.backend);
+    yield* device.backend.close();
+  }
+
+  readonly #deviceEvents: DeviceEvents = {
+    ioError: (device, operation, action, error) => {
+      const modern = this.profile === "qemu-7.2";
+      const node = device.backend.root;
+      this.emit("BLOCK_IO_ERROR", {
+        device: device.name,
+        "node-name": modern && node !== null ? node.nodeName : undefined,
+        operation,
+        action,
+        nospace: device.hasIoStatus ? error.errno === "ENOSPC" : modern ? false : undefined,
+        reason: strerror(error.errno),
+      });
+    },
+    trayMoved: (device) => {
+      this.emit("DEVICE_TRAY_MOVED", {
+        device: device.name,
+        id: this.profile === "qemu-7.2" ? (device.frontEnd?.id ?? "") : undefined,
+        "tray-open": device.isTrayOpen,
+      });
+    },
+  };
 
   // ---- end ----------------------------------------------------------------------------------------------------------
 
@@ -209,8 +274,7 @@ export class BlockCore {
         failures.push(error);
       }
     };
-    for (const device of this.devices.values()) await attempt(device.backend.close());
-    this.devices.clear();
+    for (const device of [...this.devices.values()]) await attempt(this.removeDevice(device));
     for (const node of [...this.nodes.owned].reverse()) await attempt(node.unref());
     this.nodes.owned.clear();
     if (failures.length > 0) throw failures[0];

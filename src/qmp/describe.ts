@@ -1,13 +1,14 @@
 /** What nodes, devices and jobs look like in answers. */
-import { below, skipFilters } from "../block/graph.js";
+import type { Backend } from "../block/backend.js";
+import { skipFilters } from "../block/graph.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import type { ImageInfo } from "../block/types.js";
 import { imageInfo } from "../image/info.js";
 import type { Job } from "../jobs/job.js";
-import type { Backend } from "../block/backend.js";
 import type { BlockCore } from "./block-core.js";
 import type { Device } from "./device.js";
+import { IO_LIMITS } from "./io-limits.js";
 
 type Json = Record<string, unknown>;
 
@@ -45,8 +46,30 @@ function chainDepth(node: Node): number {
   return depth;
 }
 
-/** BlockDeviceInfo. `flat`: without the backing chain. */
-export function* deviceInfo(core: BlockCore, node: Node, flat: boolean): Op<Json> {
+/** What throttles a drive; the names are those of block_set_io_throttle. */
+function throttling(backend: Backend | null, modern: boolean): Json {
+  const group = backend?.throttle?.group;
+  const info: Json = {};
+  if (group === undefined) {
+    for (const { name } of IO_LIMITS) info[name] = 0;
+    return info;
+  }
+  const { buckets, iopsSize } = group.limits;
+  for (const { name, what } of IO_LIMITS) {
+    const { average, max, length } = buckets[what];
+    info[name] = average;
+    if (max > 0) {
+      info[`${name}_max`] = max;
+      if (modern) info[`${name}_max_length`] = length;
+    }
+  }
+  if (iopsSize > 0) info["iops_size"] = iopsSize;
+  if (modern) info["group"] = group.name;
+  return info;
+}
+
+/** BlockDeviceInfo. `flat`: without the backing chain. `backend`: the drive it is the medium of. */
+export function* deviceInfo(core: BlockCore, node: Node, flat: boolean, backend: Backend | null = null): Op<Json> {
   const modern = core.profile === "qemu-7.2";
   // Counts are of the whole content.
   if (modern) for (const bitmap of node.bitmaps) if (!bitmap.inconsistent) yield* bitmap.load();
@@ -63,12 +86,7 @@ export function* deviceInfo(core: BlockCore, node: Node, flat: boolean): Op<Json
     encrypted: details?.encrypted ?? false,
     ...(modern ? {} : { encryption_key_missing: false }),
     detect_zeroes: node.detectZeroes,
-    bps: 0,
-    bps_rd: 0,
-    bps_wr: 0,
-    iops: 0,
-    iops_rd: 0,
-    iops_wr: 0,
+    ...throttling(backend, modern),
     image: flat ? yield* image(node) : yield* imageChain(node),
     cache: { writeback: !node.flags.writethrough, direct: node.flags.direct, "no-flush": node.flags.noFlush },
     ...(modern ? { write_threshold: 0 } : {}),
@@ -78,85 +96,20 @@ export function* deviceInfo(core: BlockCore, node: Node, flat: boolean): Op<Json
 
 /** BlockInfo. */
 export function* blockInfo(core: BlockCore, device: Device): Op<Json> {
-  const { root } = device.backend;
+  const root = device.medium;
+  const modern = core.profile === "qemu-7.2";
   return {
     device: device.name,
     type: "unknown",
-    removable: device.removable,
+    removable: device.isRemovable,
     locked: device.locked,
-    ...(device.removable ? { tray_open: device.trayOpen } : {}),
+    ...(modern && device.frontEnd !== null ? { qdev: device.frontEnd.qdev } : {}),
+    ...(device.hasTray ? { tray_open: device.isTrayOpen } : {}),
     ...(device.ioStatus === null ? {} : { "io-status": device.ioStatus }),
-    ...(root === null ? {} : { inserted: yield* deviceInfo(core, root, false) }),
-    ...(core.profile === "qemu-2.2" && root !== null && root.bitmaps.length > 0
+    ...(root === null ? {} : { inserted: yield* deviceInfo(core, root, false, device.backend) }),
+    ...(!modern && root !== null && root.bitmaps.length > 0
       ? { "dirty-bitmaps": root.bitmaps.map((bitmap) => ({ count: bitmap.bits.count, granularity: bitmap.granularity })) }
       : {}),
-  };
-}
-
-const NO_STATISTICS: Backend["statistics"] = {
-  readBytes: 0,
-  readOperations: 0,
-  writeBytes: 0,
-  writeOperations: 0,
-  flushOperations: 0,
-  unmapBytes: 0,
-  unmapOperations: 0,
-  failedReads: 0,
-  failedWrites: 0,
-  readNs: 0,
-  writeNs: 0,
-  flushNs: 0,
-  highestWrite: 0,
-};
-
-function statistics(core: BlockCore, of: Backend["statistics"]): Json {
-  const old: Json = {
-    rd_bytes: of.readBytes,
-    wr_bytes: of.writeBytes,
-    rd_operations: of.readOperations,
-    wr_operations: of.writeOperations,
-    flush_operations: of.flushOperations,
-    rd_total_time_ns: Math.round(of.readNs),
-    wr_total_time_ns: Math.round(of.writeNs),
-    flush_total_time_ns: Math.round(of.flushNs),
-    wr_highest_offset: of.highestWrite,
-  };
-  if (core.profile === "qemu-2.2") return old;
-  return {
-    ...old,
-    unmap_bytes: of.unmapBytes,
-    unmap_operations: of.unmapOperations,
-    unmap_total_time_ns: 0,
-    unmap_merged: 0,
-    rd_merged: 0,
-    wr_merged: 0,
-    failed_rd_operations: of.failedReads,
-    failed_wr_operations: of.failedWrites,
-    failed_unmap_operations: 0,
-    failed_flush_operations: 0,
-    invalid_rd_operations: 0,
-    invalid_wr_operations: 0,
-    invalid_unmap_operations: 0,
-    invalid_flush_operations: 0,
-    account_invalid: false,
-    account_failed: false,
-    timed_stats: [],
-  };
-}
-
-/** BlockStats of a node and what is below it. */
-export function nodeStats(core: BlockCore, node: Node, of: Backend["statistics"] = NO_STATISTICS, withBacking = false): Json {
-  const file = node.child("file");
-  const backing = withBacking ? below(node) : null;
-  const modern = core.profile === "qemu-7.2";
-  return {
-    ...(modern ? { "node-name": node.nodeName } : {}),
-    stats: statistics(core, of),
-    ...(modern && node.driver.name === "file"
-      ? { "driver-specific": { driver: "file", "discard-nb-ok": 0, "discard-nb-failed": 0, "discard-bytes-ok": 0 } }
-      : {}),
-    ...(file === null ? {} : { parent: nodeStats(core, file) }),
-    ...(backing === null || backing === file ? {} : { backing: nodeStats(core, backing, NO_STATISTICS, true) }),
   };
 }
 

@@ -1,8 +1,10 @@
 /** Objects of `object-add`: secrets, throttle groups, and I/O threads (accepted; there is one thread). */
 import { BlockError, prefixError } from "../base/error.js";
 import { encodeText } from "../base/bytes.js";
+import { takeLimits } from "../block/throttle.js";
 import { checkId } from "../qapi/options.js";
 import type { JsonObject } from "../qapi/json.js";
+import type { ThrottleGroupList } from "./throttle-groups.js";
 
 export interface QomObject {
   readonly id: string;
@@ -17,9 +19,11 @@ const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUME
 export class ObjectList {
   readonly #objects = new Map<string, QomObject>();
   readonly #readFile: ((path: string) => Uint8Array) | null;
+  readonly #groups: ThrottleGroupList;
 
-  constructor(readFile: ((path: string) => Uint8Array) | null) {
+  constructor(readFile: ((path: string) => Uint8Array) | null, groups: ThrottleGroupList) {
     this.#readFile = readFile;
+    this.#groups = groups;
   }
 
   find(id: string): QomObject | null {
@@ -39,11 +43,15 @@ export class ObjectList {
     checkId(id);
     if (this.#objects.has(id)) throw fail(`attempt to add duplicate property '${id}' to object (type 'container')`);
     const secret = type === "secret" ? this.#readSecret(properties) : null;
+    if (type === "throttle-group") this.#groups.addObject(id, takeLimits({ ...withoutNames(properties) }));
     this.#objects.set(id, { id, type, properties, secret });
   }
 
   remove(id: string): void {
-    if (!this.#objects.delete(id)) throw new BlockError("ERR_NOT_FOUND", `object '${id}' not found`);
+    const found = this.#objects.get(id);
+    if (found === undefined) throw new BlockError("ERR_NOT_FOUND", `object '${id}' not found`);
+    if (found.type === "throttle-group") this.#groups.removeObject(id);
+    this.#objects.delete(id);
   }
 
   #readSecret(properties: JsonObject): Uint8Array {
@@ -65,6 +73,10 @@ export class ObjectList {
     }
     return properties["format"] === "base64" ? fromBase64(bytes) : bytes;
   }
+}
+
+function withoutNames({ "qom-type": _type, id: _id, ...rest }: JsonObject): JsonObject {
+  return rest;
 }
 
 function fromBase64(bytes: Uint8Array): Uint8Array {

@@ -12,7 +12,8 @@ export const queryBlock: Command = command({
   returns: array(blockInfoType),
   *run(core) {
     const infos: object[] = [];
-    for (const device of core.devices.values()) infos.push(yield* blockInfo(core, device));
+    for (const device of core.devices.values())
+      if (device.name !== "" || device.frontEnd !== null) infos.push(yield* blockInfo(core, device));
     return infos;
   },
 });

@@ -1,7 +1,7 @@
 /** Statistics of devices or nodes. */
 import { array, bool, optional, struct } from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
-import { nodeStats } from "../describe.js";
+import { deviceStats, nodeStats } from "../describe-stats.js";
 import { blockStatsType } from "../schema/results.js";
 
 export const queryBlockstats: Command = command({
@@ -15,9 +15,8 @@ export const queryBlockstats: Command = command({
   *run(core, args) {
     if (args["query-nodes"] === true) return core.nodes.all().map((node) => nodeStats(core, node));
     const found: object[] = [];
-    for (const { backend, name } of core.devices.values()) {
-      if (backend.root !== null) found.push({ device: name, ...nodeStats(core, backend.root, backend.statistics, true) });
-    }
+    for (const device of core.devices.values())
+      if (device.name !== "" || device.frontEnd !== null) found.push(deviceStats(core, device));
     return found;
   },
 });

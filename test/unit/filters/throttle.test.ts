@@ -2,65 +2,115 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { allFilters } from "../../../src/all-filters.js";
+import { ManualClock } from "../../../src/base/clock.js";
 import { write } from "../../../src/block/io.js";
 import { openNode } from "../../../src/block/open.js";
-import { runSync, TimedWaitRequest, WaitRequest, type Op, type Request } from "../../../src/block/op.js";
-import { checkLimits, noLimits, takeLimits, ThrottleGroup, type ThrottleLimits } from "../../../src/block/throttle.js";
+import { runAsync, runSync, type Op } from "../../../src/block/op.js";
+import { checkLimits, noLimits, takeLimits, type ThrottleLimits } from "../../../src/block/throttle.js";
+import { ThrottleGroup, ThrottleMember } from "../../../src/block/throttle-group.js";
 import { raw } from "../../../src/formats/raw/raw.js";
 import { memoryStorage } from "../../../src/storage/memory.js";
 import { makeWorld } from "../../support/world.js";
 
-/** Runs an op; waiting for time moves the clock. */
-function clocked(): { now: () => number; run: (op: Op<void>) => void } {
-  let time = 0;
-  return {
-    now: () => time,
-    run(op) {
-      let step = op.next();
-      while (!step.done) {
-        const request: Request = step.value;
-        if (request instanceof TimedWaitRequest) time += request.milliseconds;
-        else if (request instanceof WaitRequest) throw new Error("nobody to wait for");
-        step = op.next();
-      }
-    },
-  };
-}
 const limits = (text: Record<string, number>): ThrottleLimits => takeLimits({ ...text });
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
-test("the average holds in the long run", () => {
-  const { now, run } = clocked();
-  const group = new ThrottleGroup("g", limits({ "bps-total": 1_000_000 }), now);
-  for (let i = 0; i < 100; i++) run(group.admit(i % 2 === 0 ? "read" : "write", 100_000));
+/** Runs an op to its end; the clock moves to the next timer whenever nothing else can happen. */
+async function run(clock: ManualClock, op: Op<void>): Promise<void> {
+  let over = false;
+  const running = runAsync(op).finally(() => (over = true));
+  for (;;) {
+    for (let i = 0; i < 8; i++) await Promise.resolve();
+    if (over) return await running;
+    await turn();
+    if (over) return await running;
+    assert.is.not(clock.next, null, "nothing will ever happen");
+    clock.advance(clock.next! - clock.now());
+  }
+}
+
+test("the average holds in the long run", async () => {
+  const clock = new ManualClock();
+  const member = new ThrottleMember(new ThrottleGroup("g", limits({ "bps-total": 1_000_000 }), clock));
+  for (let i = 0; i < 100; i++) await run(clock, member.admit(i % 2 === 0 ? "read" : "write", 100_000));
   // 10 MB at 1 MB/s, the first tenth of a second and the last request free.
-  assert.ok(now() >= 9_700 && now() <= 10_100, `${now()} ms`);
+  assert.is(Math.round(clock.now()), 9_800);
 });
 
-test("a burst goes at its own rate for as long as it may", () => {
-  const { now, run } = clocked();
-  const group = new ThrottleGroup("g", limits({ "iops-total": 10, "iops-total-max": 100, "iops-total-max-length": 3 }), now);
+test("a burst goes at its own rate for as long as it may", async () => {
+  const clock = new ManualClock();
+  const group = new ThrottleGroup("g", limits({ "iops-total": 10, "iops-total-max": 100, "iops-total-max-length": 3 }), clock);
+  const member = new ThrottleMember(group);
   let done = 0;
-  while (now() < 3_000) {
-    run(group.admit("write", 512));
+  while (clock.now() < 3_000) {
+    await run(clock, member.admit("write", 512));
     done++;
   }
   assert.ok(done >= 280 && done <= 345, `${done} operations in the burst`);
   const burst = done;
-  while (now() < 8_000) {
-    run(group.admit("write", 512));
+  while (clock.now() < 8_000) {
+    await run(clock, member.admit("write", 512));
     done++;
   }
   assert.ok(done - burst <= 75, `${done - burst} operations after it`);
 });
 
-test("large requests count as several operations; directions are limited apart", () => {
-  const { now, run } = clocked();
-  const group = new ThrottleGroup("g", limits({ "iops-write": 10, "iops-size": 4096 }), now);
-  for (let i = 0; i < 10; i++) run(group.admit("write", 40_960));
-  assert.ok(now() >= 8_800 && now() <= 10_000, `${now()} ms`);
-  const then = now();
-  for (let i = 0; i < 1000; i++) run(group.admit("read", 40_960));
-  assert.is(now(), then);
+test("large requests count as several operations; directions are limited apart", async () => {
+  const clock = new ManualClock();
+  const member = new ThrottleMember(new ThrottleGroup("g", limits({ "iops-write": 10, "iops-size": 4096 }), clock));
+  for (let i = 0; i < 10; i++) await run(clock, member.admit("write", 40_960));
+  assert.ok(clock.now() >= 8_800 && clock.now() <= 10_000, `${clock.now()} ms`);
+  const then = clock.now();
+  for (let i = 0; i < 1000; i++) await run(clock, member.admit("read", 40_960));
+  assert.is(clock.now(), then);
+});
+
+/** Keeps one request of a member under way until `end` ms; counts those that were admitted. */
+function load(clock: ManualClock, member: ThrottleMember, end: number): { count: number } {
+  const counter = { count: 0 };
+  void (async () => {
+    while (clock.now() < end) {
+      await runAsync(member.admit("read", 512));
+      counter.count++;
+    }
+  })();
+  return counter;
+}
+
+test("members take turns; the same schedule gives the same counts", async () => {
+  const counts: number[][] = [];
+  for (let round = 0; round < 2; round++) {
+    const clock = new ManualClock();
+    const group = new ThrottleGroup("g", limits({ "iops-total": 30 }), clock);
+    const loads = [1, 2, 3].map(() => load(clock, new ThrottleMember(group), 10_000));
+    while (clock.now() < 10_000) {
+      await turn();
+      clock.advance(10);
+    }
+    counts.push(loads.map(({ count }) => count));
+  }
+  assert.equal(counts[0], counts[1]);
+  for (const count of counts[0]!) assert.ok(count >= 99 && count <= 103, `${counts[0]!.join(", ")}`);
+});
+
+test("new limits take effect at once, and who leaves is not limited", async () => {
+  const clock = new ManualClock();
+  const group = new ThrottleGroup("g", limits({ "iops-total": 1 }), clock);
+  const [a, b] = [new ThrottleMember(group), new ThrottleMember(group)];
+  let done = "";
+  for (let i = 0; i < 3; i++) {
+    void runAsync(a.admit("read", 1)).then(() => (done += "a"));
+    void runAsync(b.admit("read", 1)).then(() => (done += "b"));
+  }
+  await turn();
+  assert.is(done.length, 1);
+  b.leave();
+  await turn();
+  assert.is(done.replaceAll("a", "").length, 3);
+  group.limits = noLimits();
+  await turn();
+  assert.is(done.length, 6);
+  assert.is(clock.next, null);
 });
 
 test("limits that contradict each other are refused", () => {
@@ -80,8 +130,7 @@ test("limits that contradict each other are refused", () => {
 test("the filter waits and then passes on", async () => {
   const on = makeWorld({ mode: "sync", drivers: [raw, ...allFilters] });
   on.files.set("disk", memoryStorage(65536, { name: "disk" }));
-  const clock = clocked();
-  const group = new ThrottleGroup("g", limits({ "bps-write": 1024 }), clock.now);
+  const group = new ThrottleGroup("g", limits({ "bps-write": 1024 }), new ManualClock());
   Object.assign(on.environment, { findThrottleGroup: (name: string) => (name === "g" ? group : null) });
   const opening = openNode(on.environment, {
     driver: "throttle",
@@ -89,11 +138,13 @@ test("the filter waits and then passes on", async () => {
     flags: { write: true },
   });
   const node = runSync(opening);
-  clock.run(group.admit("write", 4096));
   // In a synchronous call no time passes: it goes on at once.
+  await on.run(write(node, new Uint8Array(4096).fill(2), 0));
   await on.run(write(node, new Uint8Array(512).fill(3), 1024));
   assert.is(on.bytes("disk")[1024], 3);
+  assert.is(group.members, 1);
   await on.close(node);
+  assert.is(group.members, 0);
   try {
     await on.run(
       openNode(on.environment, {
