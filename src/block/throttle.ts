@@ -40,22 +40,51 @@ export function noLimits(): ThrottleLimits {
 
 /** Takes limits out of a bag in the spelling of throttle-group objects: `bps-total`, `bps-total-max`, `bps-total-max-length`, `iops-size`, also with `x-`. */
 export function takeLimits(bag: Record<string, unknown>): ThrottleLimits {
-  const limits = noLimits();
+  const nested = take(bag, "limits");
+  const limits = takeSome(bag, noLimits());
+  if (typeof nested === "object" && nested !== null) takeSome({ ...nested }, limits);
+  checkLimits(limits);
+  return limits;
+}
+
+/** `limits` with those of the bag in their places. */
+export function mergeLimits(limits: ThrottleLimits, bag: Readonly<Record<string, unknown>>): ThrottleLimits {
+  const merged = { ...limits, buckets: { ...limits.buckets } };
+  for (const what of THROTTLED) merged.buckets[what] = { ...merged.buckets[what] };
+  return takeSome({ ...bag }, merged);
+}
+
+function takeSome(bag: Record<string, unknown>, limits: ThrottleLimits): ThrottleLimits {
   const number = (name: string): number | undefined => {
-    const plain = takeSize(bag, name);
-    return plain ?? takeSize(bag, `x-${name}`);
+    for (const spelled of [name, `x-${name}`]) {
+      const value = bag[spelled];
+      if ((typeof value === "number" || typeof value === "bigint") && value < 0)
+        throw new BlockError("ERR_INVALID_ARGUMENT", "Property values cannot be negative");
+      const taken = takeSize(bag, spelled);
+      if (taken !== undefined) return taken;
+    }
+    return undefined;
   };
   for (const what of THROTTLED) {
     const limit = limits.buckets[what];
-    limit.average = number(what) ?? 0;
-    limit.max = number(`${what}-max`) ?? 0;
-    limit.length = number(`${what}-max-length`) ?? 1;
+    limit.average = number(what) ?? limit.average;
+    limit.max = number(`${what}-max`) ?? limit.max;
+    limit.length = number(`${what}-max-length`) ?? limit.length;
   }
-  limits.iopsSize = number("iops-size") ?? 0;
-  const nested = take(bag, "limits");
-  if (typeof nested === "object" && nested !== null) return takeLimits({ ...nested });
-  checkLimits(limits);
+  limits.iopsSize = number("iops-size") ?? limits.iopsSize;
   return limits;
+}
+
+/** The opposite of `takeLimits`. */
+export function limitsBag({ buckets, iopsSize }: ThrottleLimits): Record<string, number> {
+  const bag: Record<string, number> = {};
+  for (const what of THROTTLED) {
+    bag[what] = buckets[what].average;
+    bag[`${what}-max`] = buckets[what].max;
+    bag[`${what}-max-length`] = buckets[what].length;
+  }
+  bag["iops-size"] = iopsSize;
+  return bag;
 }
 
 /** Throws what is wrong with limits, in QEMU's words. */

@@ -18,6 +18,19 @@ import { blockdevCreate } from "./commands/blockdev-create.js";
 import { blockdevDel } from "./commands/blockdev-del.js";
 import { blockdevMirror } from "./commands/blockdev-mirror.js";
 import { deleteInternalSnapshot } from "./commands/blockdev-snapshot-delete-internal-sync.js";
+import { blockLatencyHistogramSet } from "./commands/block-latency-histogram-set.js";
+import { blockSetIoThrottle } from "./commands/block-set-io-throttle.js";
+import { cont, queryStatus, stop } from "./commands/machine.js";
+import {
+  blockdevChangeMedium,
+  blockdevCloseTray,
+  blockdevInsertMedium,
+  blockdevOpenTray,
+  blockdevRemoveMedium,
+  changeCommand,
+  eject,
+} from "./commands/medium.js";
+import { qomGet, qomList, qomSet } from "./commands/qom.js";
 import { changeBackingFile } from "./commands/change-backing-file.js";
 import { driveMirror } from "./commands/drive-mirror.js";
 import { jobCancel, jobComplete, jobDismiss, jobFinalize, jobPause, jobResume } from "./commands/job-verbs.js";
@@ -80,6 +93,21 @@ export const COMMANDS: readonly Command[] = [
   queryBlockJobs,
   queryBlockstats,
   queryBlock,
+  stop,
+  cont,
+  queryStatus,
+  eject,
+  blockdevOpenTray,
+  blockdevCloseTray,
+  blockdevRemoveMedium,
+  blockdevInsertMedium,
+  blockdevChangeMedium,
+  changeCommand,
+  blockSetIoThrottle,
+  blockLatencyHistogramSet,
+  qomList,
+  qomGet,
+  qomSet,
   ...SINGLE_ACTIONS,
 ];
 

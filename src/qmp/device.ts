@@ -8,6 +8,7 @@ import { Backend } from "../block/backend.js";
 import type { ErrorAction, ErrorPolicy } from "../block/error-policy.js";
 import { GuestDisk, type ErrorPolicies } from "../block/guest-disk.js";
 import { skipImplicit } from "../block/graph.js";
+import type { OpenFlags } from "../block/context.js";
 import type { Machine } from "../block/machine.js";
 import type { Node } from "../block/node.js";
 
@@ -48,7 +49,11 @@ export class Device {
   /** Requests of the guest: with its error policies, counted. */
   readonly guest: GuestDisk;
   /** What a medium is opened with that comes by its file name. */
-  readonly root: { readOnly: boolean; detectZeroes: Node["detectZeroes"] };
+  readonly root: {
+    readOnly: boolean;
+    detectZeroes: Node["detectZeroes"];
+    flags: Pick<OpenFlags, "direct" | "noFlush" | "writethrough">;
+  };
   #frontEnd: FrontEnd | null;
   #trayOpen = false;
   /** The guest has locked the medium in. */
@@ -61,7 +66,12 @@ export class Device {
     this.accounting = new Accounting(options.accounting);
     this.#frontEnd = options.frontEnd ?? null;
     this.#events = events;
-    this.root = { readOnly: options.readOnly ?? node?.readOnly ?? false, detectZeroes: node?.detectZeroes ?? "off" };
+    this.root = {
+      readOnly: options.readOnly ?? false,
+      detectZeroes: "off",
+      flags: { direct: false, noFlush: false, writethrough: false },
+    };
+    this.rememberMedium();
     const policies: ErrorPolicies = {
       read: options.rerror === undefined || options.rerror === "auto" ? "report" : options.rerror,
       write: options.werror === undefined || options.werror === "auto" ? "enospc" : options.werror,
@@ -89,6 +99,18 @@ export class Device {
   /** For messages: its name, or that of its guest device. */
   get shownName(): string {
     return this.name === "" ? (this.#frontEnd?.id ?? "") : this.name;
+  }
+
+  /** Keeps how the medium was opened for the next one. */
+  rememberMedium(): void {
+    const node = this.backend.root;
+    if (node === null) return;
+    const { direct, noFlush, writethrough } = node.flags;
+    Object.assign(this.root, {
+      readOnly: node.readOnly,
+      detectZeroes: node.detectZeroes,
+      flags: { direct, noFlush, writethrough },
+    });
   }
 
   attach(frontEnd: FrontEnd): void {

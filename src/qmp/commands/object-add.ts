@@ -1,10 +1,17 @@
 /** Objects: secrets, throttle groups, I/O threads. */
-import { enumeration, int64, optional, str, struct, union, type Members } from "../../qapi/schema.js";
+import { enumeration, int64, optional, str, struct, union, type AnySchema, type Members } from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
 
 const limits: Members = Object.fromEntries(
   ["iops-total", "iops-read", "iops-write", "bps-total", "bps-read", "bps-write"].flatMap((name) =>
     ["", "-max", "-max-length"].map((suffix) => [`x-${name}${suffix}`, optional(int64())]),
+  ),
+);
+
+export const throttleLimits: AnySchema = struct(
+  "ThrottleLimits",
+  Object.fromEntries(
+    [...Object.entries(limits), ["x-iops-size", optional(int64())] as const].map(([name, type]) => [name.slice(2), type]),
   ),
 );
 
@@ -24,9 +31,7 @@ function makeOptions(): ReturnType<typeof union<Members, string, Record<string, 
         iv: optional(str()),
       }),
       "throttle-group": struct("ThrottleGroupProperties", {
-        limits: optional(
-          struct("ThrottleLimits", Object.fromEntries(Object.entries(limits).map(([name, type]) => [name.slice(2), type]))),
-        ),
+        limits: optional(throttleLimits),
         ...limits,
         "x-iops-size": optional(int64()),
       }),

@@ -1,5 +1,5 @@
 /** The events a BlockCore sends. */
-import { bool, enumeration, int64, optional, str, struct, type AnySchema } from "../../qapi/schema.js";
+import { bool, enumeration, int64, optional, str, struct, uint64, type AnySchema } from "../../qapi/schema.js";
 import { jobStatus, jobType } from "./common.js";
 
 export interface EventDeclaration {
@@ -68,5 +68,55 @@ export const EVENTS: readonly EventDeclaration[] = [
     since: "5.2",
     summary: "A block export is gone.",
     data: struct("BLOCK_EXPORT_DELETED-arg", { id: str() }),
+  },
+  {
+    name: "BLOCK_IO_ERROR",
+    since: "0.13",
+    summary:
+      "A request of a guest device met an I/O error; `action` is what rerror or werror made of it, and STOP follows when that is `stop`.",
+    data: struct("BLOCK_IO_ERROR-arg", {
+      device: str(),
+      "node-name": optional(str()),
+      operation,
+      action,
+      nospace: optional(bool()),
+      reason: str(),
+    }),
+  },
+  {
+    name: "BLOCK_WRITE_THRESHOLD",
+    since: "2.3",
+    summary: "A write to a node reached beyond its threshold, which is gone now.",
+    data: struct("BLOCK_WRITE_THRESHOLD-arg", {
+      "node-name": str(),
+      "amount-exceeded": uint64(),
+      "write-threshold": uint64(),
+    }),
+  },
+  {
+    name: "DEVICE_TRAY_MOVED",
+    since: "1.1",
+    summary: "A tray has opened or closed.",
+    data: struct("DEVICE_TRAY_MOVED-arg", { device: str(), id: str(), "tray-open": bool() }),
+  },
+  { name: "STOP", since: "0.12", summary: "The guests have been stopped.", data: null },
+  { name: "RESUME", since: "0.12", summary: "The guests go on.", data: null },
+  {
+    name: "QUORUM_FAILURE",
+    since: "2.0",
+    summary: "A quorum found no majority, or too few children that answered.",
+    data: struct("QUORUM_FAILURE-arg", { reference: str(), "sector-num": int64(), "sectors-count": int64() }),
+  },
+  {
+    name: "QUORUM_REPORT_BAD",
+    since: "2.0",
+    summary: "A child of a quorum failed or said something else than the majority.",
+    data: struct("QUORUM_REPORT_BAD-arg", {
+      type: enumeration("QuorumOpType", ["read", "write", "flush"]),
+      error: optional(str()),
+      "node-name": str(),
+      "sector-num": int64(),
+      "sectors-count": int64(),
+    }),
   },
 ];
