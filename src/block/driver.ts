@@ -13,6 +13,7 @@ import type { Storage, Preallocation } from "../storage/storage.js";
 import type { CreateContext, CreateOption, Environment, OpenContext } from "./context.js";
 import type { ExtentList } from "./extent.js";
 import type { Node } from "./node.js";
+import type { JsonObject } from "../qapi/json.js";
 import type { Op } from "./op.js";
 import type { ImageCheck, CheckOptions, ImageInfoSpecific, BitmapInfo, SnapshotInfo } from "./types.js";
 
@@ -24,6 +25,17 @@ export interface Driver {
   readonly probe?: (head: Uint8Array, filename: string) => number;
   /** Driver-specific runtime options it understands, by QAPI name (children and generic ones are handled by open). */
   readonly runtimeOptions?: readonly string[];
+  /**
+   * Those of them that change what a reader sees: the node's name tells them (`block/node-filename.ts`). "set-state." stands for all
+   * below "set-state".
+   */
+  readonly strongOptions?: readonly string[];
+  /** The plain name that opens such a node again, given the options that make it; "" where there is none. Absent: a format has its file's. */
+  exactFilename?(node: Node, options: JsonObject): string;
+  /** Brings the descriptions of the children, by name of child, into the form of the driver's options. */
+  arrangeChildren?(options: JsonObject): void;
+  /** Names relative to such a node mean nothing; what messages call the driver. */
+  readonly directoryless?: string;
   /** Can have a `backing` child. */
   readonly supportsBacking?: boolean;
   open(context: OpenContext): Op<NodeImpl>;

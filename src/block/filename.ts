@@ -45,11 +45,7 @@ export function filenameToOptions(filename: string, drivers: ReadonlyMap<string,
 export function resolveReference(base: string, filename: string): string {
   if (filename.startsWith("json:") || protocolOf(filename) !== null || isAbsolutePath(filename)) return filename;
   if (base.startsWith("json:")) {
-    throw new BlockError(
-      "ERR_INVALID_ARGUMENT",
-      `Cannot generate a base directory for '${base}'; use an absolute file name instead of '${filename}'`,
-      { errno: "EINVAL" },
-    );
+    throw new BlockError("ERR_INVALID_ARGUMENT", `Cannot use relative backing file names for '${base}'`, { errno: "EINVAL" });
   }
   return directoryOf(base) + filename;
 }

@@ -1,5 +1,6 @@
 /** Nodes and children: the graph. A node is one opened layer (a file, a format, a filter); children are its named edges. */
 import { BlockError } from "../base/error.js";
+import { nodeFilename } from "./node-filename.js";
 import type { BlockdevOptions, ChildRole, Environment, OpenFlags } from "./context.js";
 import type { Driver, NodeImpl } from "./driver.js";
 import type { NamedBitmap } from "./named-bitmap.js";
@@ -32,8 +33,10 @@ export class Node {
   readonly environment: Environment;
   readonly driver: Driver;
   nodeName: string;
-  /** What the user calls it: path, URL or a `json:` description. */
-  filename = "";
+  /** The name that a driver or the maker of the node gave it; formats and filters go without (`filename` tells theirs). */
+  givenName = "";
+  /** What the image named as its backing file when that was opened, and the name of the node that this came to. */
+  ownBacking: { readonly named: string; readonly opened: string } | null = null;
   /** Options as given, to describe or reopen the node. */
   options: BlockdevOptions;
   flags: OpenFlags;
@@ -42,6 +45,8 @@ export class Node {
   detectZeroes: "off" | "on" | "unmap" = "off";
   /** The driver was found by probing, not stated (restricts writes to raw images). */
   probed = false;
+  /** A filter that the user did not ask for (of a job): what is said of a device is said of the node below. */
+  implicit = false;
   /** Everyone who holds the node: parents and users. It closes with the last one. */
   references = 1;
   /** Edges that lead here. */
@@ -55,6 +60,8 @@ export class Node {
   readonly writeListeners: Set<(offset: number, length: number) => void> = new Set();
   /** Run before a change of guest data is made; what they throw fails the request (copy-before-write). */
   readonly beforeWrite: Set<(offset: number, length: number) => Op<void>> = new Set();
+  /** The offset behind the last byte ever written here (`wr_highest_offset`). */
+  highestWrite = 0;
   #impl: NodeImpl | null = null;
   #closed = false;
 
@@ -77,6 +84,10 @@ export class Node {
   }
   set impl(impl: NodeImpl) {
     this.#impl = impl;
+  }
+  /** What people call it: path, URL or a `json:` description (`block/node-filename.ts`). */
+  get filename(): string {
+    return this.#impl === null ? this.givenName : nodeFilename(this);
   }
   get isOpen(): boolean {
     return this.#impl !== null;
@@ -135,6 +146,7 @@ export class Node {
   *unref(): Op<void> {
     if (--this.references > 0) return;
     const impl = this.#impl;
+    this.givenName = this.filename;
     let failure: unknown;
     if (impl !== null) {
       try {
@@ -158,9 +170,18 @@ export class Node {
 
   /** Gives up the node without writing anything more: after a failed open. */
   *abandon(): Op<void> {
+    const opened = this.#impl;
     this.#impl = null;
     this.#closed = true;
     this.references = 0;
+    // A file or a connection: formats would write.
+    if (opened?.shape === "storage") {
+      try {
+        yield* opened.close();
+      } catch {
+        // as below
+      }
+    }
     for (const child of this.children.splice(0)) {
       leaveParent(child);
       try {

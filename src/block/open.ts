@@ -6,9 +6,10 @@ import { BlockError, prefixError } from "../base/error.js";
 import type { BlockdevOptions, ChildRole, Environment, OpenContext, OpenFlags, Reference } from "./context.js";
 import type { Driver } from "./driver.js";
 import { READ_ONLY } from "./flags.js";
-import { filenameToOptions, protocolOf, resolveReference } from "./filename.js";
+import { filenameToOptions, protocolOf } from "./filename.js";
 import { read } from "./io.js";
 import { Node, type Child } from "./node.js";
+import { imageName, resolveIn } from "./node-filename.js";
 import type { Op } from "./op.js";
 import { take, takeBool, takeEnum, takeString } from "./take.js";
 
@@ -118,7 +119,7 @@ export function addFilename(environment: Environment, given: unknown, filename: 
 }
 
 function protocolOptions(environment: Environment, driver: Driver, filename: string): BlockdevOptions {
-  if (protocolOf(filename) === null) return driver.category === "filter" ? driver.parseFilename!(filename) : { filename };
+  if (protocolOf(filename) === null) return driver.parseFilename?.(filename) ?? { filename };
   const { driver: named, ...rest } = filenameToOptions(filename, environment.drivers);
   return named === driver.name ? rest : { filename };
 }
@@ -136,7 +137,9 @@ function applyGenericFlags(options: BlockdevOptions, flags: OpenFlags): void {
     if (flags.write) throw new BlockError("ERR_INVALID_ARGUMENT", "force-share=on can only be used with read-only images");
     flags.forceShare = true;
   }
-  const discard = takeEnum(options, "discard", ["ignore", "unmap", "off", "on"]);
+  const discard = takeString(options, "discard");
+  if (discard !== undefined && !["ignore", "unmap", "off", "on"].includes(discard))
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Invalid discard option", { errno: "EINVAL" });
   if (discard !== undefined) flags.unmap = discard === "unmap" || discard === "on";
   const cache = take(options, "cache");
   if (typeof cache === "object" && cache !== null) {
@@ -202,6 +205,7 @@ function* construct(
   const backing = rest["backing"];
   const hasBacking = "backing" in rest;
   delete rest["backing"];
+  if (backing === "") environment.warn('Use of "backing": "" is deprecated; use "backing": null instead');
   let waiting: Node | undefined = file;
   const context: OpenContext = {
     environment,
@@ -230,7 +234,8 @@ function* construct(
         node,
         name,
         role,
-        { ...reference, image: imageName(node) },
+        // QEMU takes data file names as they are, not relative to the image.
+        referenceOf(node, reference, reference.kind === "data-file" ? reference.filename : undefined),
         { ...imageFileFlags(flags), ...more },
         chain,
         {},
@@ -240,7 +245,6 @@ function* construct(
   try {
     node.impl = yield* driver.open(context);
     refuseLeftovers(driver, rest);
-    node.filename = describe(node, options);
     if (driver.supportsBacking && !flags.noBacking) yield* openBacking(node, hasBacking, backing, chain);
     else if (hasBacking && backing !== null && !driver.supportsBacking) {
       throw new BlockError("ERR_INVALID_ARGUMENT", `Driver '${driver.name}' does not support backing files`);
@@ -263,44 +267,6 @@ function refuseLeftovers(driver: Driver, rest: BlockdevOptions): void {
         : `Block format '${driver.name}' does not support the option '${name}'`,
     );
   }
-}
-
-/** The file name of an image for messages and for resolving what it names: that of the file below. */
-export function imageName(node: Node): string {
-  const file = node.child("file") ?? node.child("image");
-  // A description has no directory: the file below does.
-  return file !== null && (node.filename === "" || node.filename.startsWith("json:") || node.driver.category === "filter")
-    ? imageName(file)
-    : node.filename;
-}
-
-/** The node's name for people: the plain file name where that says enough, else a `json:` description. */
-function describe(node: Node, options: BlockdevOptions): string {
-  const impl = node.impl;
-  if (impl.shape === "storage") return impl.storage.name;
-  if (node.filename !== "") return node.filename;
-  const file = node.child("file");
-  const own = Object.keys(options).filter(
-    (name) => !["file", "node-name", "driver", "read-only", "discard", "backing"].includes(name),
-  );
-  if (file !== null && own.length === 0 && !file.filename.startsWith("json:")) return file.filename;
-  return `json:${JSON.stringify(describeOptions(node))}`;
-}
-
-export function describeOptions(node: Node): BlockdevOptions {
-  const described: BlockdevOptions = { driver: node.driver.name };
-  for (const [name, value] of Object.entries(node.options)) {
-    if (name === "driver" || name === "node-name" || value instanceof Node) continue;
-    if (node.child(name) === null) described[name] = value;
-  }
-  for (const child of node.children) {
-    if (child.role === "backing") continue;
-    described[child.name] = child.node.impl.shape === "storage" ? storageOptions(child.node) : describeOptions(child.node);
-  }
-  return described;
-}
-function storageOptions(node: Node): BlockdevOptions {
-  return { driver: node.driver.name, filename: node.filename };
 }
 
 // ---- backing chains and references --------------------------------------------------------------------------------
@@ -332,16 +298,10 @@ function* openBacking(node: Node, given: boolean, backing: unknown, chain: Chain
   }
   if (link === null) return;
   const overrides = (given ? backing : {}) as BlockdevOptions;
+  const reference = referenceOf(node, { kind: "backing", ...link });
   try {
-    yield* openReference(
-      node,
-      "backing",
-      "backing",
-      { kind: "backing", ...link, image: imageName(node) },
-      flags,
-      chain,
-      overrides,
-    );
+    const child = yield* openReference(node, "backing", "backing", reference, flags, chain, overrides);
+    if (Object.keys(overrides).length === 0) node.ownBacking = { named: link.filename, opened: child.node.filename };
   } catch (error) {
     throw prefixError("Could not open backing file: ", error);
   }
@@ -351,17 +311,20 @@ function isComplete(options: BlockdevOptions): boolean {
   return options["filename"] !== undefined || options["file"] !== undefined || options["image"] !== undefined;
 }
 
+function referenceOf(node: Node, named: Omit<Reference, "resolved" | "image">, resolved?: string): Reference {
+  return { ...named, image: imageName(node), resolved: resolved ?? resolveIn(node, named.filename) };
+}
+
 function* openReference(
   node: Node,
   name: string,
   role: ChildRole,
-  reference: Omit<Reference, "resolved">,
+  reference: Reference,
   flags: OpenFlags,
   chain: Chain,
   overrides: BlockdevOptions,
 ): Op<Child> {
-  // QEMU takes data file names as they are, not relative to the image.
-  const resolved = reference.kind === "data-file" ? reference.filename : resolveReference(reference.image, reference.filename);
+  const { resolved } = reference;
   const above = [...chain, reference.image];
   if (reference.kind !== "data-file" && above.includes(resolved)) {
     throw new BlockError("ERR_CORRUPT", `'${resolved}' is its own ${reference.kind} file: the chain is a loop`, {
@@ -369,7 +332,7 @@ function* openReference(
     });
   }
   const environment = node.environment;
-  const decision = yield* environment.gate({ ...reference, resolved });
+  const decision = yield* environment.gate(reference);
   if (decision === false) {
     throw new BlockError(
       "ERR_DENIED",

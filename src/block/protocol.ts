@@ -42,7 +42,7 @@ export function protocolDriver(definition: ProtocolDefinition): Driver {
             const path = filename.startsWith(`${name}:`) && name === "file" ? filename.slice(5) : filename;
             const storage = yield* throughOpener("Creating", create, path, { readOnly: false });
             const node = new Node(environment, driver, { driver: name, filename: path }, { ...READ_WRITE, unmap: true });
-            node.filename = path;
+            node.givenName = path;
             node.impl = yield* storageImpl(storage);
             return node;
           },
@@ -65,7 +65,7 @@ export function protocolDriver(definition: ProtocolDefinition): Driver {
       if (filename === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", `The '${name}' block driver requires a file name`);
       const locking = takeEnum(context.options, "locking", ["auto", "on", "off"]) ?? "auto";
       takeEnum(context.options, "aio", ["threads", "native", "io_uring"]);
-      context.node.filename = filename;
+      context.node.givenName = filename;
       const options: StorageOpenOptions = {
         readOnly: !context.flags.write,
         forceShare: context.flags.forceShare,

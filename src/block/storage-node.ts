@@ -13,7 +13,7 @@ export function* storageNode(environment: Environment, storage: Storage, flags: 
     { driver: "file", filename: storage.name },
     { ...READ_ONLY, write: !storage.readOnly, unmap: !storage.readOnly, ...flags },
   );
-  node.filename = storage.name;
+  node.givenName = storage.name;
   node.impl = yield* storageImpl(storage);
   return node;
 }

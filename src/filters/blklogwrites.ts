@@ -13,7 +13,7 @@ import { flush, readBytes, writeGrow } from "../block/io.js";
 import type { Child, Node } from "../block/node.js";
 import { Mutex, type Op } from "../block/op.js";
 import { takeBool, takeSize } from "../block/take.js";
-import { PassThrough } from "./shared/pass-through.js";
+import { PassThrough } from "../block/pass-through.js";
 
 /** 0x6a736677736872 */
 const MAGIC_LO = 0x77736872;
@@ -186,5 +186,6 @@ export const blklogwrites: Driver = {
   name: "blklogwrites",
   category: "filter",
   runtimeOptions: ["file", "log", "log-sector-size", "log-append", "log-super-update-interval"],
+  strongOptions: ["log-append", "log-sector-size"],
   open: openLog,
 };

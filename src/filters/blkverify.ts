@@ -6,10 +6,11 @@ import { BlockError, toBlockError } from "../base/error.js";
 import type { Driver, InterceptImpl, TruncateOptions, WriteFlags } from "../block/driver.js";
 import { flush, read, truncate, writeZeroes } from "../block/io.js";
 import type { Child, Node } from "../block/node.js";
+import { exactFilename } from "../block/node-filename.js";
 import { addFilename } from "../block/open.js";
 import { parallel, type Op } from "../block/op.js";
 import { takeString } from "../block/take.js";
-import { writeBelow } from "./shared/pass-through.js";
+import { writeBelow } from "../block/pass-through.js";
 
 type Result = { ok: true } | { ok: false; error: BlockError };
 
@@ -83,6 +84,11 @@ export const blkverify: Driver = {
   category: "filter",
   schemes: ["blkverify"],
   runtimeOptions: ["raw", "test"],
+  directoryless: "blkverify",
+  exactFilename(node) {
+    const [raw, test] = [node.child("raw")!, node.child("test")!].map(exactFilename);
+    return raw === "" || test === "" ? "" : `blkverify:${raw}:${test}`;
+  },
   parseFilename(filename) {
     const rest = filename.startsWith("blkverify:") ? filename.slice("blkverify:".length) : null;
     if (rest === null) return { "x-image": filename };
@@ -91,7 +97,7 @@ export const blkverify: Driver = {
     return { "x-raw": rest.slice(0, colon), "x-image": rest.slice(colon + 1) };
   },
   *open(context) {
-    const { options, environment, node } = context;
+    const { options, environment } = context;
     const raw = takeString(options, "x-raw");
     const image = takeString(options, "x-image");
     if (raw !== undefined) options["raw"] = addFilename(environment, options["raw"], raw);
@@ -100,7 +106,6 @@ export const blkverify: Driver = {
       options["test"] = options["test"] === undefined ? { filename: image } : addFilename(environment, options["test"], image);
     const first = yield* context.openChild("raw", "filtered", { format: false });
     const second = yield* context.openChild("test", "data", { format: true });
-    if (raw !== undefined && image !== undefined) node.filename = `blkverify:${first.node.filename}:${second.node.filename}`;
     return new Blkverify(first, second);
   },
 };

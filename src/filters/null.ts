@@ -69,9 +69,11 @@ function nullDriver(name: "null-co" | "null-aio"): Driver {
         throw new BlockError("ERR_INVALID_ARGUMENT", `The only allowed filename for this driver is '${name}://'`);
       return {};
     },
+    strongOptions: ["size", "read-zeroes"],
+    exactFilename: (_node, options) =>
+      Object.keys(options).every((key) => key === "driver" || key === "filename") ? `${name}://` : "",
     // eslint-disable-next-line require-yield
     *open(context) {
-      if (context.node.filename === "") context.node.filename = `${name}://`;
       return new Null(context);
     },
   };

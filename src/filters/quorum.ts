@@ -8,6 +8,7 @@ import type { OpenContext } from "../block/context.js";
 import type { Driver, InterceptImpl, TruncateOptions, WriteFlags } from "../block/driver.js";
 import { flush, read, truncate, write, writeZeroes } from "../block/io.js";
 import type { Child, Node } from "../block/node.js";
+import type { JsonValue } from "../qapi/json.js";
 import { parallel, type Op } from "../block/op.js";
 import { take, takeBool, takeEnum, takeSize } from "../block/take.js";
 
@@ -244,5 +245,16 @@ export const quorum: Driver = {
   name: "quorum",
   category: "filter",
   runtimeOptions: ["children", "vote-threshold", "blkverify", "rewrite-corrupted", "read-pattern"],
+  strongOptions: ["vote-threshold", "blkverify", "rewrite-corrupted", "read-pattern"],
+  directoryless: "quorum",
+  arrangeChildren(options) {
+    const children: JsonValue[] = [];
+    for (const name of Object.keys(options)) {
+      if (!name.startsWith("children.")) continue;
+      children.push(options[name]!);
+      delete options[name];
+    }
+    options["children"] = children;
+  },
   open: openQuorum,
 };

@@ -1,9 +1,9 @@
 /** Finding layers of a backing chain by name, and changing what an image names as its backing file. */
 import { BlockError, strerror, toBlockError } from "../base/error.js";
-import { isAbsolutePath, protocolOf, resolveReference } from "../block/filename.js";
+import { isAbsolutePath, protocolOf } from "../block/filename.js";
 import { below, skipFilters } from "../block/graph.js";
 import type { Node } from "../block/node.js";
-import { imageName } from "../block/open.js";
+import { imageName, resolveIn } from "../block/node-filename.js";
 import type { Op } from "../block/op.js";
 
 /** The one spelling of a path that names a file, links followed where the platform can; null: there is no such file. */
@@ -45,7 +45,7 @@ const isPath = (name: string): boolean => protocolOf(name) === null && !name.sta
 
 function resolved(above: Node, name: string): string {
   try {
-    return resolveReference(imageName(above), name);
+    return resolveIn(above, name);
   } catch {
     return name;
   }

@@ -2,7 +2,7 @@
 import { BlockError, errnoError } from "../base/error.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
-import { imageName } from "../block/open.js";
+import { imageName } from "../block/node-filename.js";
 import type { CheckFix, CheckProblem, ImageCheck, RepairStep } from "../block/types.js";
 import type { OperationOptions } from "./signal.js";
 import { throwIfAborted } from "./signal.js";

@@ -6,7 +6,7 @@ import { below, skipFilters } from "../block/graph.js";
 import { flush, readPadded, truncate, write, writeZeroes } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
-import { imageName } from "../block/open.js";
+import { imageName } from "../block/node-filename.js";
 import { setWritable } from "../block/reopen.js";
 import { blockStatus } from "../block/status.js";
 import { blockCopy, type CopyKind } from "../jobs/block-copy.js";

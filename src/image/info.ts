@@ -1,10 +1,11 @@
 /** What an image is: `ImageInfo` of QAPI, as `qemu-img info` reports it. */
 import { BlockError } from "../base/error.js";
-import { filenameToOptions, resolveReference } from "../block/filename.js";
+import { filenameToOptions } from "../block/filename.js";
 import type { Environment, OpenFlags } from "../block/context.js";
 import type { Node } from "../block/node.js";
 import { storageCan, StorageRequest, type Op } from "../block/op.js";
-import { imageName, MAX_CHAIN_DEPTH } from "../block/open.js";
+import { resolveIn } from "../block/node-filename.js";
+import { MAX_CHAIN_DEPTH } from "../block/open.js";
 import type { ImageInfo } from "../block/types.js";
 import { closeQuietly, imageSize, openImage, type ImageSpec } from "./open.js";
 
@@ -48,7 +49,7 @@ function* none(): Op<undefined> {
 
 function fullBackingName(node: Node, filename: string): string | null {
   try {
-    return resolveReference(imageName(node), filename);
+    return resolveIn(node, filename);
   } catch (error) {
     if (error instanceof BlockError) return null;
     throw error;
@@ -62,6 +63,9 @@ export function* allocatedSize(node: Node): Op<number | null> {
     if (!storageCan(impl.storage, "allocatedSize")) return null;
     return (yield new StorageRequest(impl.storage, "allocatedSize")) as number | null;
   }
+  const filtered = node.children.find((child) => child.role === "filtered");
+  // Filters that are opened by name (blkdebug) do not say, as in QEMU.
+  if (filtered !== undefined) return node.driver.schemes === undefined ? yield* allocatedSize(filtered.node) : null;
   let sum = 0;
   for (const child of node.children) {
     if (child.role === "backing") continue;

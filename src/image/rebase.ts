@@ -2,11 +2,11 @@
 import { BlockError, prefixError, strerror, toBlockError } from "../base/error.js";
 import { alignDown, alignUp, MiB } from "../base/int.js";
 import type { OpenFlags } from "../block/context.js";
-import { resolveReference } from "../block/filename.js";
 import { skipFilters } from "../block/graph.js";
 import { flush, readPadded, write, writeZeroes } from "../block/io.js";
 import type { Node } from "../block/node.js";
-import { imageName, openNode } from "../block/open.js";
+import { resolveIn } from "../block/node-filename.js";
+import { openNode } from "../block/open.js";
 import type { Op } from "../block/op.js";
 import { blockStatus, layerStatus } from "../block/status.js";
 import { createKernel } from "../kernel/kernel.js";
@@ -71,7 +71,7 @@ function* keepContent(node: Node, options: RebaseOptions, backingFile: string | 
   if (backingFile !== null) {
     let resolved: string;
     try {
-      resolved = resolveReference(imageName(overlay), backingFile);
+      resolved = resolveIn(overlay, backingFile);
     } catch (error) {
       throw prefixError("Could not resolve backing filename: ", error);
     }

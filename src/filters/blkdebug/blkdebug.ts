@@ -11,10 +11,11 @@ import type { DebugEvents, Driver, WriteFlags } from "../../block/driver.js";
 import { filenameToOptions } from "../../block/filename.js";
 import { discard, flush, read, readBytes, write, writeZeroes } from "../../block/io.js";
 import type { Child } from "../../block/node.js";
+import { exactFilename } from "../../block/node-filename.js";
 import { addFilename, openNode } from "../../block/open.js";
 import type { Op } from "../../block/op.js";
 import { take, takeSize, takeString } from "../../block/take.js";
-import { PassThrough, writeBelow } from "../shared/pass-through.js";
+import { PassThrough, writeBelow } from "../../block/pass-through.js";
 import { MAX_CONFIG_BYTES, parseConfig } from "./config.js";
 import { Rules } from "./rules.js";
 
@@ -195,7 +196,7 @@ function listOf(name: string, value: unknown): Record<string, unknown>[] {
 }
 
 function* openBlkdebug(context: OpenContext): Op<Blkdebug> {
-  const { options, environment, node } = context;
+  const { options, environment } = context;
   const rules = new Rules((message) => environment.debugMessage?.(message));
   const config = takeString(options, "config");
   if (config !== undefined) yield* readRules(environment, rules, config);
@@ -208,14 +209,10 @@ function* openBlkdebug(context: OpenContext): Op<Blkdebug> {
   // Permissions of other users are not modelled; the options are there for scripts that set them.
   take(options, "take-child-perms");
   take(options, "unshare-child-perms");
-  const plain =
-    Object.keys(options).every((name) => name === "image" || name === "x-image") &&
-    given["inject-error"].length + given["set-state"].length === 0;
   const image = takeString(options, "x-image");
   if (image !== undefined) options["image"] = addFilename(environment, options["image"], image);
   const child = yield* context.openChild("image", "filtered");
   const impl = new Blkdebug(child, rules, takeLimits(context, child));
-  if (plain && !child.node.filename.startsWith("json:")) node.filename = `blkdebug:${config ?? ""}:${child.node.filename}`;
   yield* rules.event("none");
   return impl;
 }
@@ -236,6 +233,22 @@ export const blkdebug: Driver = {
     "opt-discard",
     "max-discard",
   ],
+  strongOptions: [
+    "config",
+    "inject-error.",
+    "set-state.",
+    "align",
+    "max-transfer",
+    "opt-write-zero",
+    "max-write-zero",
+    "opt-discard",
+    "max-discard",
+  ],
+  exactFilename(node, options) {
+    const file = exactFilename(node.child("image")!);
+    const isPlain = Object.keys(options).every((name) => ["driver", "config", "image"].includes(name));
+    return file === "" || !isPlain ? "" : `blkdebug:${String(options["config"] ?? "")}:${file}`;
+  },
   parseFilename(filename) {
     const rest = filename.startsWith("blkdebug:") ? filename.slice("blkdebug:".length) : null;
     // Without the prefix the whole name is the image's.

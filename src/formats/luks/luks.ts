@@ -144,6 +144,7 @@ export const luks: Driver = {
   name: "luks",
   category: "format",
   runtimeOptions: ["key-secret"],
+  strongOptions: ["key-secret"],
   createOptions: [{ name: "size", type: "size", help: "Virtual disk size" }, ...LUKS_CREATE_OPTIONS],
   amendOptions: LUKS_AMEND_OPTIONS,
   probe: (head) => (isLuks(head) ? 100 : 0),

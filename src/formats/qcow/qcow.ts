@@ -88,6 +88,7 @@ export const qcow: Driver = {
   category: "format",
   supportsBacking: true,
   runtimeOptions: ["encrypt"],
+  strongOptions: ["encrypt.key-secret"],
   createOptions: [
     { name: "size", type: "size", help: "Virtual disk size" },
     { name: "backing_file", type: "string", help: "File name of a base image" },

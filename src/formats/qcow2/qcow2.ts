@@ -19,7 +19,7 @@ import { debugEvent } from "../../block/debug.js";
 import type { ExtentList } from "../../block/extent.js";
 import { readBytes, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
-import { imageName } from "../../block/open.js";
+import { imageName } from "../../block/node-filename.js";
 import type { Op } from "../../block/op.js";
 import type { CheckOptions, ImageCheck, ImageInfoSpecific } from "../../block/types.js";
 import { EXTENT_STRIDE } from "../../kernel/layout.js";
@@ -254,7 +254,6 @@ function* openQcow2(context: OpenContext): Op<MappedImpl> {
   const options = takeOptions(context, header);
   const impl = new Qcow2Impl(yield* assemble(context, header, options), encryption);
   impl.image.snapshots = yield* openSnapshots(impl.image);
-  node.filename = "";
   // An image that was not closed cleanly (lazy refcounts) is repaired before it is written again.
   if (impl.image.isDirty && flags.write && !flags.check) yield* repairDirty(impl);
   // As QEMU: whoever opens an image to repair it makes it its own.
@@ -347,7 +346,7 @@ function* openSnapshots(image: Qcow2): Op<Snapshots> {
   try {
     return yield* Snapshots.open(image);
   } catch (error) {
-    if (image.flags.check && error instanceof BlockError && error.code !== "ERR_IO") return Snapshots.none(image);
+    if (image.flags.check && error instanceof BlockError && error.code !== "ERR_IO") return Snapshots.unreadable(image, error);
     throw error;
   }
 }
@@ -368,6 +367,7 @@ export const qcow2: Driver = {
   category: "format",
   supportsBacking: true,
   runtimeOptions: RUNTIME_OPTIONS,
+  strongOptions: ["encrypt.key-secret"],
   createOptions: CREATE_OPTIONS,
   amendOptions: AMEND_OPTIONS,
   probe: (head) => (isQcow2(head) ? 100 : 0),

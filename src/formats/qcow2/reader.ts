@@ -75,7 +75,6 @@ function* openReader(context: OpenContext): Op<MappedImpl> {
     beforeWrite: nothing,
     makeRoom: nothing,
   });
-  node.filename = "";
   return new Qcow2Reader(image);
 }
 

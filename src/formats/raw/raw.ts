@@ -99,6 +99,7 @@ export const raw: Driver = {
   name: "raw",
   category: "format",
   runtimeOptions: ["offset", "size"],
+  strongOptions: ["offset", "size"],
   /** The smallest score there is: raw is what nobody else claims. */
   probe: () => 1,
   createOptions: [

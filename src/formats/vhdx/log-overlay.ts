@@ -68,7 +68,7 @@ const driver: Driver = {
 /** A read-only node over the file of `image`; it needs no closing. */
 export function logOverlay(image: Node, overlay: Overlay, size: number): Node {
   const node = new Node(image.environment, driver, {}, READ_ONLY);
-  node.filename = image.file.filename;
+  node.givenName = image.file.filename;
   const impl: InterceptImpl = {
     shape: "intercept",
     size,

@@ -4,6 +4,7 @@ import { BlockError, errnoError, prefixError } from "../../base/error.js";
 import type { OpenContext } from "../../block/context.js";
 import { readBytes } from "../../block/io.js";
 import type { Child, Node } from "../../block/node.js";
+import { resolveIn } from "../../block/node-filename.js";
 import type { Op } from "../../block/op.js";
 import { ContentId } from "./content-id.js";
 import { NO_CID, parseDescriptor, type Descriptor, type ExtentLine } from "./descriptor.js";
@@ -142,6 +143,7 @@ function* openDescribed(
   const lines = descriptor.extents.filter(({ type }) => EXTENT_TYPES.has(type));
   if (lines.length === 0) throw new BlockError("ERR_CORRUPT", "invalid VMDK image descriptor: it names no extents");
   checkTotal(lines);
+  checkNames(context, file, lines);
   const files = new ExtentFiles(context);
   const opened: OpenedImage = {
     descriptor,
@@ -166,6 +168,18 @@ function checkTotal(lines: readonly ExtentLine[]): void {
   let sectors = 0;
   for (const line of lines) sectors += line.sectors;
   if (!Number.isSafeInteger(sectors * SECTOR)) throw errnoError("EFBIG", "Could not refresh total sector count");
+}
+
+/** Names relative to the descriptor need a directory that it is in. */
+function checkNames(context: OpenContext, file: Node, lines: readonly ExtentLine[]): void {
+  lines.forEach(({ filename }, index) => {
+    if (filename === "" || `extents.${index}` in context.options) return;
+    try {
+      resolveIn(file, filename);
+    } catch (error) {
+      throw prefixError(`Cannot use relative paths with VMDK descriptor file '${file.filename}': `, error);
+    }
+  });
 }
 
 /** The files of the extents, each opened once however often it is named. */

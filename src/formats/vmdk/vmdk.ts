@@ -38,6 +38,10 @@ export const vmdk: Driver = {
   name: "vmdk",
   category: "format",
   supportsBacking: true,
+  // The descriptor names the extents.
+  arrangeChildren(options) {
+    for (const name of Object.keys(options)) if (name.startsWith("extents.")) delete options[name];
+  },
   probe,
   createOptions,
   create,

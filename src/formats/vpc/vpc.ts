@@ -95,6 +95,7 @@ export const vpc: Driver = {
   category: "format",
   supportsBacking: true,
   runtimeOptions: ["force_size_calc"],
+  strongOptions: ["force_size_calc"],
   probe: (head) => (hasCookie(head) ? 100 : 0),
   createOptions,
   create,

@@ -1,7 +1,7 @@
 /** A new image becomes the overlay of a node. */
 import { BlockError, prefixError } from "../../base/error.js";
 import { optional, struct, str } from "../../qapi/schema.js";
-import { imageName } from "../../block/open.js";
+import { imageName } from "../../block/node-filename.js";
 import { action, type Action } from "../action.js";
 import { openTarget } from "../create-target.js";
 import { appendOverlay, checkOverlay } from "../overlay.js";
