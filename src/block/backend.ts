@@ -85,17 +85,18 @@ export class Backend implements NodeUser {
 
   // ---- requests ---------------------------------------------------------------------------------------------------
 
-  *#request(work: () => Op<void>): Op<void> {
+  /** Does any work on the node as one request: not while the graph below changes. */
+  *request<T>(work: () => Op<T>): Op<T> {
     yield* this.#enter();
     try {
-      yield* work();
+      return yield* work();
     } finally {
       this.#leave();
     }
   }
   *#limited(direction: Direction, bytes: number, work: () => Op<void>): Op<void> {
     if (this.throttle !== null) yield* this.throttle.admit(direction, bytes);
-    yield* this.#request(work);
+    yield* this.request(work);
   }
 
   read(into: Uint8Array, offset: number): Op<void> {
@@ -108,12 +109,12 @@ export class Backend implements NodeUser {
     return this.#limited("write", length, () => io.writeZeroes(this.node, offset, length, flags));
   }
   discard(offset: number, length: number): Op<void> {
-    return this.#request(() => io.discard(this.node, offset, length));
+    return this.request(() => io.discard(this.node, offset, length));
   }
   flush(): Op<void> {
-    return this.#request(() => io.flush(this.node));
+    return this.request(() => io.flush(this.node));
   }
   truncate(size: number, options: TruncateOptions): Op<void> {
-    return this.#request(() => io.truncate(this.node, size, options));
+    return this.request(() => io.truncate(this.node, size, options));
   }
 }

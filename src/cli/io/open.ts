@@ -1,11 +1,11 @@
-/** `open`, `close`, `reopen`, `quit`: which image the other commands act on. */
+/** `open`, `close`, `quit`: which image the other commands act on. */
 import { toBlockError } from "../../base/error.js";
-import type { BlockdevOptions } from "../../block/context.js";
-import { readOptions, usage, type Command } from "./command.js";
-import { addOptions } from "./option-words.js";
-import { applyOpenOption, cacheMode, newRequest, openSession, reopenSession, type CacheMode } from "./opening.js";
+import { readOptions, usage, type Command } from "../../image/io/command.js";
+import { addOptions } from "../../image/io/option-words.js";
+import { applyOpenOption, newRequest, openSession } from "./opening.js";
+import type { ProgramSession } from "./session.js";
 
-export const openCommand: Command = {
+export const openCommand: Command<ProgramSession> = {
   name: "open",
   alias: "o",
   min: 1,
@@ -58,7 +58,7 @@ export const openCommand: Command = {
   },
 };
 
-export const closeCommand: Command = {
+export const closeCommand: Command<ProgramSession> = {
   name: "close",
   alias: "c",
   min: 0,
@@ -75,60 +75,7 @@ export const closeCommand: Command = {
   },
 };
 
-export const reopenCommand: Command = {
-  name: "reopen",
-  min: 0,
-  max: -1,
-  usage: "[(-r|-w)] [-c cache] [-o options]",
-  summary: "reopens an image with new options",
-  help: [
-    " Changes options of the open image.",
-    "",
-    " Example:",
-    " 'reopen -o lazy-refcounts=on' - switches a qcow2 image to lazy refcounts",
-    "",
-    " -r, -- read-only from now on",
-    " -w, -- read-write from now on",
-    " -c, -- another cache mode",
-    " -o, -- options of the block driver, as for open",
-  ],
-  async run(session, words) {
-    const parsed = readOptions(session, reopenCommand, "c:o:rw", words);
-    if (parsed === null) return "failed";
-    let write: boolean | null = null;
-    let cache: CacheMode | null = null;
-    const options: BlockdevOptions = {};
-    for (const [letter, argument] of parsed.options) {
-      let problem: string | null = null;
-      if (letter === "c") {
-        cache = cacheMode(argument);
-        if (cache === null) problem = `Invalid cache option: ${argument}`;
-      } else if (letter === "o") {
-        problem = addOptions(session, options, argument);
-      } else if (write !== null) {
-        problem = "Only one -r/-w option may be given";
-      } else {
-        write = letter === "w";
-      }
-      if (problem === null) continue;
-      session.report(problem);
-      return "failed";
-    }
-    if (parsed.operands.length > 0) return usage(session, reopenCommand) ?? "failed";
-    if (write !== null && options["read-only"] !== undefined) {
-      session.report("Cannot set both -r/-w and 'read-only'");
-      return "failed";
-    }
-    const bag = options["cache"];
-    if (cache !== null && typeof bag === "object" && bag !== null && ("direct" in bag || "no-flush" in bag)) {
-      session.report("Cannot set both -c and the cache options");
-      return "failed";
-    }
-    return (await reopenSession(session, { options, write, cache })) ? "done" : "failed";
-  },
-};
-
-export const quitCommand: Command = {
+export const quitCommand: Command<ProgramSession> = {
   name: "quit",
   alias: "q",
   min: 0,

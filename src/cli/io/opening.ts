@@ -1,15 +1,17 @@
 /** Opening and reopening the session's image: cache modes, option bags, temporary overlays. */
 import { BlockError, errnoError, toBlockError } from "../../base/error.js";
 import type { BlockdevOptions, OpenFlags } from "../../block/context.js";
-import { createImage } from "../../block/create.js";
 import { flush } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { openNode, type OpenSpec } from "../../block/open.js";
 import { runAsync, type Op } from "../../block/op.js";
+import { cacheMode, type CacheMode } from "../../image/io/cache-mode.js";
+import type { ReopenRequest } from "../../image/io/reopen.js";
 import { storageNode } from "../../block/storage-node.js";
 import { warnIfGuessedRaw } from "../../image/open.js";
+import { temporaryOverlay } from "../../image/temporary-overlay.js";
 import { memoryStorage } from "../../node.js";
-import type { IoSession } from "./session.js";
+import type { ProgramSession } from "./session.js";
 
 /** What -t, -n, -d, -r, -s, -C, -U, -k, -i and -o of the program and of `open` come to. */
 export interface OpenRequest {
@@ -25,21 +27,6 @@ export interface OpenRequest {
   nativeAio: boolean;
 }
 
-export interface CacheMode {
-  direct: boolean;
-  noFlush: boolean;
-  writethrough: boolean;
-}
-
-const CACHE_MODES: Readonly<Record<string, CacheMode>> = {
-  none: { direct: true, noFlush: false, writethrough: false },
-  off: { direct: true, noFlush: false, writethrough: false },
-  directsync: { direct: true, noFlush: false, writethrough: true },
-  writeback: { direct: false, noFlush: false, writethrough: false },
-  unsafe: { direct: false, noFlush: true, writethrough: false },
-  writethrough: { direct: false, noFlush: false, writethrough: true },
-};
-
 export function newRequest(): OpenRequest {
   return {
     options: {},
@@ -47,15 +34,10 @@ export function newRequest(): OpenRequest {
     snapshot: false,
     copyOnRead: false,
     forceShare: false,
-    cache: CACHE_MODES["writethrough"]!,
+    cache: cacheMode("writethrough")!,
     unmap: true,
     nativeAio: false,
   };
-}
-
-/** Null: no such cache mode. */
-export function cacheMode(name: string): CacheMode | null {
-  return Object.hasOwn(CACHE_MODES, name) ? CACHE_MODES[name]! : null;
 }
 
 /**
@@ -71,7 +53,7 @@ export function applyOpenOption(request: OpenRequest, letter: string, argument: 
       request.copyOnRead = true;
       return null;
     case "n":
-      request.cache = CACHE_MODES["none"]!;
+      request.cache = cacheMode("none")!;
       return null;
     case "r":
       request.readOnly = true;
@@ -101,14 +83,14 @@ export function applyOpenOption(request: OpenRequest, letter: string, argument: 
 }
 
 /** Opens the session's image; what goes wrong is reported. */
-export async function openSession(session: IoSession, request: OpenRequest): Promise<boolean> {
+export async function openSession(session: ProgramSession, request: OpenRequest): Promise<boolean> {
   if (session.node !== null) {
     session.report("file open already, try 'help close'");
     return false;
   }
   try {
-    session.node = await runAsync(openRequest(session, request));
-    session.writethrough = request.cache.writethrough && !session.node.readOnly;
+    await session.use(await runAsync(openRequest(session, request)));
+    session.writethrough = request.cache.writethrough && !session.node!.readOnly;
     session.opened = request;
     return true;
   } catch (error) {
@@ -120,7 +102,7 @@ export async function openSession(session: IoSession, request: OpenRequest): Pro
   }
 }
 
-function* openRequest(session: IoSession, request: OpenRequest): Op<Node> {
+function* openRequest(session: ProgramSession, request: OpenRequest): Op<Node> {
   const { filename, cache } = request;
   const options = { ...request.options };
   if (request.forceShare) {
@@ -161,26 +143,13 @@ const isOn = (value: unknown): boolean =>
   value === true || value === "on" || value === "yes" || value === "true" || value === "y";
 
 /** A writable image in memory whose backing file is `base`; takes over the reference to `base`. */
-function* overlay(session: IoSession, base: Node): Op<Node> {
+function* overlay(session: ProgramSession, base: Node): Op<Node> {
   const { environment } = session;
-  const driver = environment.drivers.get("qcow2");
-  if (driver === undefined) throw new BlockError("ERR_UNSUPPORTED", "Temporary snapshots need the qcow2 driver");
   const file = yield* storageNode(environment, memoryStorage(0, { name: "temporary snapshot" }));
-  try {
-    yield* createImage(environment, { driver, filename: file.filename, size: base.size, options: {}, file });
-    const top = yield* openNode(environment, {
-      driver: "qcow2",
-      options: { file, backing: base },
-      flags: { write: true, unmap: true, noFlush: true },
-    });
-    yield* base.unref();
-    return top;
-  } finally {
-    yield* file.unref();
-  }
+  return yield* temporaryOverlay(environment, base, file);
 }
 
-function* copyOnRead(session: IoSession, below: Node): Op<Node> {
+function* copyOnRead(session: ProgramSession, below: Node): Op<Node> {
   if (!session.environment.drivers.has("copy-on-read"))
     throw errnoError("ENOTSUP", "This build of Blockcore has no copy-on-read filter");
   const top = yield* openNode(session.environment, { driver: "copy-on-read", options: { file: below }, flags: below.flags });
@@ -188,18 +157,11 @@ function* copyOnRead(session: IoSession, below: Node): Op<Node> {
   return top;
 }
 
-export interface ReopenRequest {
-  options: BlockdevOptions;
-  /** null: as it is. */
-  write: boolean | null;
-  cache: CacheMode | null;
-}
-
 /** Options of every node that may change while it is open. */
 const CHANGEABLE: readonly string[] = ["read-only", "cache", "discard", "detect-zeroes", "auto-read-only", "force-share"];
 
 /** Opens the same image anew with changed options; if that fails it is open as before. Reports failures. */
-export async function reopenSession(session: IoSession, change: ReopenRequest): Promise<boolean> {
+export async function reopenSession(session: ProgramSession, change: ReopenRequest): Promise<boolean> {
   const before = session.opened!;
   const node = session.node!;
   if (before.snapshot || before.copyOnRead) {
@@ -231,8 +193,8 @@ export async function reopenSession(session: IoSession, change: ReopenRequest): 
   let failure: unknown;
   for (const request of [after, before]) {
     try {
-      session.node = await runAsync(openRequest(session, request));
-      session.writethrough = request.cache.writethrough && !session.node.readOnly;
+      await session.use(await runAsync(openRequest(session, request)));
+      session.writethrough = request.cache.writethrough && !session.node!.readOnly;
       session.opened = request;
       break;
     } catch (error) {

@@ -1,37 +1,23 @@
-/** The repeated content of a file as the bytes to write (`write -s`). */
+/** The beginning of a file of the host, or of what comes out of a pipe or device. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { strerror, toBlockError } from "../../base/error.js";
-import type { IoSession } from "./session.js";
 
-/** At most `limit` bytes from the beginning of the file; null after telling the user why there are none. */
-export function readPatternFile(session: IoSession, path: string, limit: number): Uint8Array | null {
-  let fd = -1;
+/** Of what has no size of its own. */
+const MOST_OF_A_STREAM: number = 1024 * 1024;
+
+/** At most `limit` bytes. */
+export function readBeginning(path: string, limit: number): Uint8Array {
+  const fd = openSync(path, "r");
   try {
-    fd = openSync(path, "r");
     const stats = fstatSync(fd);
-    const bytes = new Uint8Array(stats.isFile() ? Math.min(stats.size, limit) : Math.min(limit, 1024 * 1024));
+    const bytes = new Uint8Array(Math.min(stats.isFile() ? stats.size : MOST_OF_A_STREAM, limit));
     let length = 0;
     while (length < bytes.length) {
       const n = readSync(fd, bytes, length, bytes.length - length, null);
       if (n === 0) break;
       length += n;
     }
-    if (length > 0 || limit === 0) return bytes.subarray(0, length);
-    session.complain(`${path}: file is empty`);
-  } catch (error) {
-    session.complain(`${path}: ${strerror(toBlockError(error).errno)}`);
+    return bytes.subarray(0, length);
   } finally {
-    if (fd >= 0) closeSync(fd);
-  }
-  return null;
-}
-
-/** Fills `bytes`, which begin `at` bytes into the request, with the pattern repeated from the request's start. */
-export function repeatInto(bytes: Uint8Array, at: number, pattern: Uint8Array): void {
-  let from = at % pattern.length;
-  for (let done = 0; done < bytes.length; from = 0) {
-    const part = pattern.subarray(from, Math.min(pattern.length, from + bytes.length - done));
-    bytes.set(part, done);
-    done += part.length;
+    closeSync(fd);
   }
 }

@@ -1,7 +1,7 @@
 /** Standard input and output of the qemu-io process. */
 import { fstatSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
-import type { IoOutput } from "./session.js";
+import type { IoOutput } from "../../image/io/session.js";
 
 /** As stdio has it: what is not a terminal gets whole blocks, the rest at a flush; standard error is never held back. */
 const BLOCK = 4096;

@@ -6,11 +6,13 @@
 import { toBlockError } from "../../base/error.js";
 import type { Environment } from "../../block/context.js";
 import { getopt, UsageError, type OptionSpec } from "../options.js";
-import { runLine } from "./command.js";
+import { runLine } from "../../image/io/command.js";
+import { addOptions } from "../../image/io/option-words.js";
+import type { IoOutput } from "../../image/io/session.js";
 import { programCommands } from "./commands.js";
-import { addOptions } from "./option-words.js";
-import { applyOpenOption, newRequest, openSession } from "./opening.js";
-import { IoSession, type IoOutput } from "./session.js";
+import { applyOpenOption, newRequest, openSession, reopenSession } from "./opening.js";
+import { readBeginning } from "./pattern-file.js";
+import { ProgramSession } from "./session.js";
 
 export interface IoProgram {
   /** What messages and the prompt call the program. */
@@ -147,7 +149,9 @@ async function run(words: readonly string[], program: IoProgram): Promise<number
     return 1;
   }
   if (format !== null && imageOptions) return refuse("--image-opts and -f are mutually exclusive");
-  const session = new IoSession(await program.environment(objects), name, output);
+  const session = new ProgramSession(await program.environment(objects), name, output);
+  session.readFile = readBeginning;
+  session.reopen = (change) => reopenSession(session, change);
   session.misalign = misalign;
   session.imageOptions = imageOptions;
   const file = operands[0];

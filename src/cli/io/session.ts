@@ -1,72 +1,36 @@
-/** What the commands of one qemu-io run share: the open node, the output, and the asynchronous requests under way. */
+/** One run of the qemu-io program: it opens and closes the image that the commands act on. */
+import { Backend } from "../../block/backend.js";
 import type { Environment } from "../../block/context.js";
 import type { Node } from "../../block/node.js";
-import { runAsync, type Op } from "../../block/op.js";
+import { runAsync } from "../../block/op.js";
+import { IoSession, type IoOutput } from "../../image/io/session.js";
 import type { OpenRequest } from "./opening.js";
 
-export interface IoOutput {
-  /** Standard output, buffered as the platform likes. */
-  write(text: string): void;
-  /** Standard error, at once. */
-  writeError(text: string): void;
-  /** Everything written so far is out when this returns. */
-  flush(): void;
-}
-
-export class IoSession {
+export class ProgramSession extends IoSession {
   readonly environment: Environment;
-  readonly programName: string;
-  readonly output: IoOutput;
-  node: Node | null = null;
-  /** How `node` was opened. */
+  /** How the node was opened. */
   opened: OpenRequest | null = null;
   /** Images are named by lists of options (`--image-opts`), also to the `open` command. */
   imageOptions = false;
-  /** Every write is flushed before it is reported (the cache mode is not a write-back one). */
-  writethrough = false;
-  /** Buffers start 16 bytes off their natural alignment (-m). */
-  misalign = false;
   /** Set by `quit`. */
   done = false;
-  readonly #underWay = new Set<Promise<void>>();
 
   constructor(environment: Environment, programName: string, output: IoOutput) {
+    super(programName, output);
     this.environment = environment;
-    this.programName = programName;
-    this.output = output;
   }
 
-  print(text: string): void {
-    this.output.write(text);
-  }
-  /** A line on stderr as it is. */
-  complain(line: string): void {
-    this.output.writeError(`${line}\n`);
-  }
-  /** A line on stderr (or several) with the program's name before it. */
-  report(message: string): void {
-    for (const line of message.split("\n")) this.output.writeError(`${this.programName}: ${line}\n`);
-  }
-
-  run<T>(op: Op<T>): Promise<T> {
-    return runAsync(op);
-  }
-
-  /** Starts work that goes on while other commands run; it handles its own failures. */
-  start(work: Promise<void>): void {
-    const tracked = work.finally(() => this.#underWay.delete(tracked));
-    this.#underWay.add(tracked);
-  }
-  /** Waits for everything started. */
-  async drain(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+  /** Takes over the reference to the node. */
+  async use(node: Node): Promise<void> {
+    this.backend = new Backend("", node);
+    await runAsync(node.unref());
   }
 
   /** Closes the open file after all requests on it are done. */
   async close(): Promise<void> {
     await this.drain();
-    const node = this.node;
-    this.node = null;
-    if (node !== null) await runAsync(node.unref());
+    const backend = this.backend;
+    this.backend = null;
+    if (backend !== null) await runAsync(backend.close());
   }
 }

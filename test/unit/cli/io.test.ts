@@ -2,9 +2,9 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ioMain } from "../../../src/cli/io/program.js";
-import { dumpText } from "../../../src/cli/io/report.js";
-import { isAll } from "../../../src/cli/io/transfer.js";
-import { repeatInto } from "../../../src/cli/io/pattern-file.js";
+import { dumpText } from "../../../src/image/io/report.js";
+import { isAll } from "../../../src/image/io/transfer.js";
+import { repeatInto } from "../../../src/image/io/pattern-file.js";
 import { qcow2 } from "../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../src/formats/raw/raw.js";
 import { makeWorld, type World } from "../../support/world.js";

@@ -1,5 +1,5 @@
 /** The short options of a command, from a getopt string. */
-import { getopt, UsageError, type OptionSpec } from "../options.js";
+import { getopt, UsageError, type OptionSpec } from "../../base/getopt.js";
 
 export interface ShortOptions {
   /** Options in the order given, with their argument ("" for those without one). */

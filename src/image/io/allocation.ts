@@ -5,7 +5,7 @@ import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
 import { layerStatus } from "../../block/status.js";
 import { readNumber } from "./arguments.js";
-import { imageSize } from "../../image/open.js";
+import { imageSize } from "../open.js";
 import type { Command } from "./command.js";
 
 interface Run {
@@ -44,7 +44,7 @@ export const mapCommand: Command = {
       return "failed";
     }
     try {
-      await session.run(
+      await session.request(
         forEachRun(node, 0, imageSize(node), ({ start, length, allocated }) => {
           session.print(
             `${sizeText(length)} (${hex(length)}) bytes ${allocated ? "    allocated" : "not allocated"} at offset ${sizeText(start)} (${hex(start)})\n`,
@@ -79,7 +79,7 @@ export const allocCommand: Command = {
     const end = Math.min(imageSize(node), start + count);
     let allocated = 0;
     try {
-      await session.run(forEachRun(node, start, end, (run) => void (allocated += run.allocated ? run.length : 0)));
+      await session.request(forEachRun(node, start, end, (run) => void (allocated += run.allocated ? run.length : 0)));
     } catch (error) {
       session.report(`is_allocated failed: ${strerror(toBlockError(error).errno)}`);
       return "failed";

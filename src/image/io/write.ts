@@ -1,7 +1,6 @@
 /** `write` and `writev`. */
 import { strerror, toBlockError } from "../../base/error.js";
 import type { WriteFlags } from "../../block/driver.js";
-import { flush, writeZeroes } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import { MAX_REQUEST, readLengths, readNumber, readPattern } from "./arguments.js";
 import { readOptions, usage, type Command, type Outcome } from "./command.js";
@@ -27,20 +26,20 @@ export interface WriteRequest {
 
 /** The request as block layer calls, durable at its end where the cache mode says so. */
 function* writeOp(session: IoSession, request: WriteRequest): Op<void> {
-  const node = session.node!;
+  const backend = session.backend!;
   const { offset, length, fill } = request;
   const flags = session.writethrough ? { ...request.flags, fua: true } : request.flags;
   switch (request.kind) {
     case "zeroes":
-      yield* writeZeroes(node, offset, length, flags);
+      yield* backend.writeZeroes(offset, length, flags);
       return;
     case "vm-state": {
-      yield* writeVmState(node, offset, length, fill);
-      if (session.writethrough) yield* flush(node);
+      yield* backend.request(() => writeVmState(backend.node, offset, length, fill));
+      if (session.writethrough) yield* backend.flush();
       return;
     }
     case "data":
-      yield* writePieces(session, node, offset, length, flags, fill);
+      yield* writePieces(session, offset, length, flags, fill);
       return;
   }
 }

@@ -1,8 +1,9 @@
 /** `help`: one line for every command, or all about one. */
 import { usageLine, type Command } from "./command.js";
+import type { IoSession } from "./session.js";
 
 /** The help command for a set of commands (of which it becomes one). */
-export function helpCommand(commands: () => ReadonlyMap<string, Command>): Command {
+export function helpCommand<S extends IoSession>(commands: () => ReadonlyMap<string, Command<S>>): Command {
   return {
     name: "help",
     alias: "?",

@@ -1,7 +1,7 @@
 /** `length` and `info`. */
 import { strerror, toBlockError } from "../../base/error.js";
 import { formatIoSize } from "../../base/format.js";
-import { imageSize } from "../../image/open.js";
+import { imageSize } from "../open.js";
 import type { Command } from "./command.js";
 import { specificLines } from "./specific.js";
 
@@ -40,7 +40,7 @@ export const infoCommand: Command = {
     session.print(`vm state offset: ${formatIoSize(info.vmStateOffset ?? 0)}\n`);
     if (node.impl.specificInfo === undefined) return "done";
     try {
-      const specific = await session.run(node.impl.specificInfo());
+      const specific = await session.request(node.impl.specificInfo());
       if (specific !== undefined) session.print(`Format specific information:\n${specificLines(specific.data).join("")}`);
     } catch (error) {
       session.report(toBlockError(error).message);

@@ -1,7 +1,6 @@
-/** Commands about the file as a whole or the program: flush, truncate, discard, breakpoints, sleep, abort, sigraise. */
+/** Commands about the file as a whole, and `sleep`. */
 import { strerror, toBlockError } from "../../base/error.js";
 import { parseInteger } from "../../base/size.js";
-import { discard, flush, truncate } from "../../block/io.js";
 import type { Preallocation } from "../../storage/storage.js";
 import { MAX_REQUEST, readNumber } from "./arguments.js";
 import { readOptions, usage, type Command } from "./command.js";
@@ -15,7 +14,7 @@ export const flushCommand: Command = {
   summary: "flush all in-core file state to disk",
   async run(session) {
     try {
-      await session.run(flush(session.node!));
+      await session.run(session.backend!.flush());
     } catch {
       // As the real program: a failed flush shows in the exit status only.
       return "failed";
@@ -48,7 +47,7 @@ export const truncateCommand: Command = {
     const size = readNumber(session, parsed.operands[0]!);
     if (size === null) return "failed";
     try {
-      await session.run(truncate(session.node!, size, { preallocation: mode as Preallocation }));
+      await session.run(session.backend!.truncate(size, { preallocation: mode as Preallocation }));
     } catch (error) {
       session.report(toBlockError(error).message);
       return "failed";
@@ -89,7 +88,7 @@ export const discardCommand: Command = {
     const given = new Set(parsed.options.map(([letter]) => letter));
     const started = performance.now();
     try {
-      await session.run(discard(session.node!, offset, length));
+      await session.run(session.backend!.discard(offset, length));
     } catch (error) {
       session.print(`discard failed: ${strerror(toBlockError(error).errno)}\n`);
       return "failed";
@@ -115,43 +114,3 @@ export const sleepCommand: Command = {
     return "done";
   },
 };
-
-/** Ends the process at once: nothing is flushed or closed. */
-export const abortCommand: Command = {
-  name: "abort",
-  min: 0,
-  max: 0,
-  summary: "simulate a program crash using abort(3)",
-  withoutFile: true,
-  async run() {
-    return die("SIGABRT");
-  },
-};
-
-export const sigraiseCommand: Command = {
-  name: "sigraise",
-  min: 1,
-  max: 1,
-  usage: "signal",
-  summary: "raises a signal",
-  withoutFile: true,
-  help: [" Sends the signal of the given number to the program itself.", "", " Example:", " 'sigraise 15' - raises SIGTERM"],
-  async run(session, words) {
-    const signal = readNumber(session, words[0]!);
-    if (signal === null) return "failed";
-    session.output.flush();
-    return die(signal);
-  },
-};
-
-async function die(signal: string | number): Promise<"done" | "failed"> {
-  try {
-    process.kill(process.pid, signal);
-  } catch {
-    // Not a signal of this system: raise(3) fails, and nobody looks at its result.
-    return "done";
-  }
-  // A deadly signal takes the process before this comes back; the others leave it running.
-  await new Promise<void>((resolve) => setTimeout(resolve, signal === "SIGABRT" ? 10000 : 20));
-  return "done";
-}

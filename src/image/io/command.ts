@@ -5,7 +5,8 @@ import type { IoSession } from "./session.js";
 /** "failed" makes the program's exit status 1; the command has said why. */
 export type Outcome = "done" | "failed";
 
-export interface Command {
+/** `S`: the sessions it works in. */
+export interface Command<S extends IoSession = IoSession> {
   readonly name: string;
   readonly alias?: string;
   /** Fewest and most words after the name; -1: any number. */
@@ -20,15 +21,23 @@ export interface Command {
   readonly withoutFile?: boolean;
   /** Needs a writable file. */
   readonly writes?: boolean;
-  run(session: IoSession, words: readonly string[]): Promise<Outcome>;
+  run(session: S, words: readonly string[]): Promise<Outcome>;
 }
 
-export function usageLine(command: Command, name: string = command.name): string {
+/** What it says about itself. */
+type AnyCommand = Omit<Command, "run">;
+
+export function usageLine(command: AnyCommand, name: string = command.name): string {
   return `${name} ${command.usage === undefined ? "" : `${command.usage} `}-- ${command.summary}\n`;
 }
 
 /** Reads a command's options; null after telling the user what was wrong with them. */
-export function readOptions(session: IoSession, command: Command, spec: string, words: readonly string[]): ShortOptions | null {
+export function readOptions(
+  session: IoSession,
+  command: AnyCommand,
+  spec: string,
+  words: readonly string[],
+): ShortOptions | null {
   const parsed = shortOptions(command.name, spec, words);
   if (parsed.problem === null) return parsed;
   session.complain(parsed.problem);
@@ -36,13 +45,17 @@ export function readOptions(session: IoSession, command: Command, spec: string, 
 }
 
 /** Prints the usage line; `return usage(...) ?? "failed"` reads well where options were wrong. */
-export function usage(session: IoSession, command: Command): null {
+export function usage(session: IoSession, command: AnyCommand): null {
   session.print(usageLine(command));
   return null;
 }
 
 /** Runs one line. Unknown commands, wrong counts and failures are reported to the session. */
-export async function runLine(session: IoSession, commands: ReadonlyMap<string, Command>, line: string): Promise<Outcome> {
+export async function runLine<S extends IoSession>(
+  session: S,
+  commands: ReadonlyMap<string, Command<S>>,
+  line: string,
+): Promise<Outcome> {
   const words = line.split(" ").filter((word) => word !== "");
   const name = words.shift();
   if (name === undefined) return "done";
@@ -74,8 +87,8 @@ export async function runLine(session: IoSession, commands: ReadonlyMap<string, 
 }
 
 /** The commands by name and by alias. */
-export function commandTable(commands: readonly Command[]): ReadonlyMap<string, Command> {
-  const table = new Map<string, Command>();
+export function commandTable<S extends IoSession = IoSession>(commands: readonly Command<S>[]): ReadonlyMap<string, Command<S>> {
+  const table = new Map<string, Command<S>>();
   for (const command of commands) {
     table.set(command.name, command);
     if (command.alias !== undefined) table.set(command.alias, command);

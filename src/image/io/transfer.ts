@@ -1,9 +1,9 @@
 /** Moving a request's bytes in pieces, so that the longest one costs a bounded amount of memory. */
 import type { WriteFlags } from "../../block/driver.js";
-import { read, readPadded, write } from "../../block/io.js";
-import type { Node } from "../../block/node.js";
+import type { Backend } from "../../block/backend.js";
+import { readPadded } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
-import { imageSize } from "../../image/open.js";
+import { imageSize } from "../open.js";
 import type { IoSession } from "./session.js";
 
 /** Requests up to this many bytes go out whole. */
@@ -15,28 +15,30 @@ export function buffer(session: IoSession, length: number): Uint8Array {
 }
 
 /** Disks end with a whole sector, even where the file below does not. */
-function* readSectors(node: Node, bytes: Uint8Array, offset: number): Op<void> {
+function* readSectors(backend: Backend, bytes: Uint8Array, offset: number): Op<void> {
   const end = offset + bytes.length;
-  yield* end > node.size && end <= imageSize(node) ? readPadded(node, bytes, offset) : read(node, bytes, offset);
+  const { node } = backend;
+  if (end > node.size && end <= imageSize(node)) yield* backend.request(() => readPadded(node, bytes, offset));
+  else yield* backend.read(bytes, offset);
 }
 
 /** Reads a range and shows each piece with its guest offset, in order. */
 export function* readPieces(
   session: IoSession,
-  node: Node,
   offset: number,
   length: number,
   show: (bytes: Uint8Array, at: number) => void,
 ): Op<void> {
+  const backend = session.backend!;
   const bytes = buffer(session, Math.min(length, PIECE));
   if (length <= PIECE) {
-    yield* readSectors(node, bytes, offset);
+    yield* readSectors(backend, bytes, offset);
     show(bytes, offset);
     return;
   }
   for (let at = 0; at < length; at += PIECE) {
     const part = bytes.subarray(0, Math.min(PIECE, length - at));
-    yield* readSectors(node, part, offset + at);
+    yield* readSectors(backend, part, offset + at);
     show(part, offset + at);
   }
 }
@@ -44,12 +46,12 @@ export function* readPieces(
 /** Writes a range; `fill` makes the bytes of each piece given their position in the request. */
 export function* writePieces(
   session: IoSession,
-  node: Node,
   offset: number,
   length: number,
   flags: WriteFlags,
   fill: (bytes: Uint8Array, at: number) => void,
 ): Op<void> {
+  const backend = session.backend!;
   const bytes = buffer(session, Math.min(length, PIECE));
   let at = 0;
   do {
@@ -57,7 +59,7 @@ export function* writePieces(
     fill(part, at);
     // Only the last piece makes the whole durable.
     const last = at + part.length >= length;
-    yield* write(node, part, offset + at, last ? flags : { ...flags, fua: false });
+    yield* backend.write(part, offset + at, last ? flags : { ...flags, fua: false });
     at += part.length;
   } while (at < length);
 }

@@ -1,11 +1,14 @@
 /** `aio_read`, `aio_write`, `aio_flush`: requests that go on while further commands run. */
-import type { Command } from "./command.js";
+import type { Command, Outcome } from "./command.js";
 import { performRead, vectoredRead } from "./read.js";
+import type { IoSession } from "./session.js";
 import { performWrite, vectoredWrite } from "./write.js";
 
-const unawaited = async (work: Promise<unknown>): Promise<void> => {
-  await work;
-};
+/** Lets it run on, counted as activity. */
+function start(session: IoSession, kind: "read" | "write", bytes: number, work: Promise<Outcome>): void {
+  const ticket = session.accounting?.start(kind, bytes);
+  session.start(work.then((outcome) => (outcome === "done" ? ticket?.done() : ticket?.failed())));
+}
 
 export const aioReadCommand: Command = {
   name: "aio_read",
@@ -30,10 +33,11 @@ export const aioReadCommand: Command = {
     const request = vectoredRead(session, aioReadCommand, "CP:iqv", words);
     if (request === null) return "failed";
     if (request.invalid) {
+      session.accounting?.invalid("read");
       session.print("injecting invalid read request\n");
       return "done";
     }
-    session.start(unawaited(performRead(session, request, "readv")));
+    start(session, "read", request.length, performRead(session, request, "readv"));
     return "done";
   },
 };
@@ -64,10 +68,11 @@ export const aioWriteCommand: Command = {
     const request = vectoredWrite(session, aioWriteCommand, "CfiP:quz", words);
     if (request === null) return "failed";
     if (request.invalid) {
+      session.accounting?.invalid("write");
       session.print("injecting invalid write request\n");
       return "done";
     }
-    session.start(unawaited(performWrite(session, request, "aio_write")));
+    start(session, "write", request.length, performWrite(session, request, "aio_write"));
     return "done";
   },
 };

@@ -1,6 +1,5 @@
 /** `read` and `readv`. */
 import { strerror, toBlockError } from "../../base/error.js";
-import type { Op } from "../../block/op.js";
 import { MAX_REQUEST, readLengths, readNumber, readPattern } from "./arguments.js";
 import { readOptions, usage, type Command, type Outcome } from "./command.js";
 import { dumpText, ioReport } from "./report.js";
@@ -22,7 +21,6 @@ export interface ReadRequest {
 /** Performs a read and prints what it found. `failure` goes before the reason when the read fails. */
 export async function performRead(session: IoSession, request: ReadRequest, failure: string): Promise<Outcome> {
   const { offset, length, verify } = request;
-  const node = session.node!;
   let matches = true;
   let dump = "";
   const show = (bytes: Uint8Array, at: number): void => {
@@ -38,10 +36,8 @@ export async function performRead(session: IoSession, request: ReadRequest, fail
   };
   const started = performance.now();
   try {
-    const op: Op<void> = request.vmState
-      ? readVmState(node, offset, length, show)
-      : readPieces(session, node, offset, length, show);
-    await session.run(op);
+    if (request.vmState) await session.request(readVmState(session.node!, offset, length, show));
+    else await session.run(readPieces(session, offset, length, show));
   } catch (error) {
     session.print(`${failure} failed: ${strerror(toBlockError(error).errno)}\n`);
     return "failed";
