@@ -19,6 +19,8 @@ const NO_FLAGS: WriteFlags = {};
 const ZERO_CHUNK = 256 * 1024;
 /** Copy-on-write heads and tails are merged with the guest's bytes into one host write up to this many bytes. */
 const MERGE_LIMIT = 256 * 1024;
+/** Larger ones are copied in pieces of this many bytes: the largest cluster of qcow2. A block of Parallels or VHD may have 2 GiB. */
+const COPY_CHUNK = 2 * 1024 * 1024;
 
 let zeros: Uint8Array | undefined;
 const zeroChunk = (length: number): Uint8Array => (zeros ??= new Uint8Array(ZERO_CHUNK)).subarray(0, length);
@@ -110,7 +112,7 @@ function* writeUnchecked(node: Node, from: Uint8Array, offset: number, flags: Wr
       return;
     }
     case "mapped":
-      if (flags.compressed === true || impl.compressedOnly === true) yield* writeCompressed(node, impl, from, offset);
+      if (impl.compressedOnly ?? flags.compressed) yield* writeCompressed(node, impl, from, offset);
       else yield* writeMapped(node, impl, from, offset);
       return;
   }
@@ -240,11 +242,7 @@ function* writePiece(
     yield* writeHost(impl, piece.file, merged, start, piece.host, false);
     return;
   }
-  if (dataStart > start) {
-    const head = new Uint8Array(dataStart - start);
-    yield* readOld(node, head, start, dataStart, dataStart);
-    yield* writeHost(impl, piece.file, head, start, piece.host, false, "cow_write");
-  }
+  yield* copyOld(node, impl, piece, start, dataStart);
   yield* writeHost(
     impl,
     piece.file,
@@ -253,10 +251,16 @@ function* writePiece(
     piece.host + (dataStart - start),
     true,
   );
-  if (dataEnd < end) {
-    const tail = new Uint8Array(end - dataEnd);
-    yield* readOld(node, tail, dataEnd, end, end);
-    yield* writeHost(impl, piece.file, tail, dataEnd, piece.host + (dataEnd - start), false, "cow_write");
+  yield* copyOld(node, impl, piece, dataEnd, end);
+}
+
+/** Old content of guest range [from, to) into the fresh space of `piece`, however large that is, through a buffer of bounded size. */
+function* copyOld(node: Node, impl: MappedImpl, piece: WritePiece, from: number, to: number): Op<void> {
+  for (let at = from; at < to;) {
+    const chunk = new Uint8Array(Math.min(COPY_CHUNK, to - at));
+    yield* readPadded(node, chunk, at);
+    yield* writeHost(impl, piece.file, chunk, at, piece.host + (at - piece.start), false, "cow_write");
+    at += chunk.length;
   }
 }
 

@@ -275,7 +275,7 @@ export function versionText(program: string, version: string): string {
 }
 
 /** `formats`: names of the formats and protocols this build can open; they end up on one greppable line. */
-export function helpText(program: string, version: string, formats: readonly string[]): string {
+export function helpText(program: string, version: string, formats: readonly string[], more: readonly string[] = []): string {
   const lines = VERBS.map(usageLine);
   return `${versionText(program, version)}
 usage: ${program} [standard options] command [command options]
@@ -289,7 +289,7 @@ Command syntax:
 ${lines.join("\n")}
 
 What the commands do:
-${VERBS.map((spec) => `  ${spec.verb.padEnd(9)} ${spec.summary}`).join("\n")}
+${[...VERBS.map((spec) => `  ${spec.verb.padEnd(9)} ${spec.summary}`), ...more].join("\n")}
 
 Command parameters:
   'filename'        an image: a path, a URL, or with --image-opts a list of options

@@ -1,7 +1,6 @@
 /** The program around the verbs: global options, the verb, errors and exit codes. */
 import type { Environment } from "../../block/context.js";
 import { BlockError } from "../../base/error.js";
-import { allFormats } from "../../all-formats.js";
 import { cliEnvironment } from "../environment.js";
 import { parseOptions, parseVerb, UsageError, type ParsedOptions } from "../options.js";
 import type { Output } from "../output.js";
@@ -14,6 +13,8 @@ export interface ImgProgram {
   program: string;
   version: string;
   friendly: boolean;
+  /** Lines of the help about commands that are not verbs of qemu-img. */
+  more?: readonly string[];
   output: Output;
   signal: AbortSignal;
 }
@@ -83,11 +84,11 @@ function environmentFor(args: ParsedOptions, faces: "both" | "sync", output: Out
 }
 
 function help(settings: ImgProgram, verb?: string): number {
-  const formats = allFormats.map((driver) => driver.name);
+  const { drivers } = cliEnvironment({ objects: [], faces: "sync", warn: () => {} });
   settings.output.print(
     settings.friendly && verb !== undefined
       ? verbHelp(settings, verb)
-      : helpText(settings.program, settings.version, [...formats, "file"]),
+      : helpText(settings.program, settings.version, [...drivers.keys()], settings.more),
   );
   return 0;
 }
