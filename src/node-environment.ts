@@ -11,6 +11,7 @@ import { nodeCrypto } from "./codec/node-crypto.js";
 import { offerKernelModule } from "./kernel/kernel.js";
 import { kernelModule } from "./kernel/module.inline.js";
 import { nbd } from "./nbd/node-driver.js";
+import { vvfat } from "./node-directories.js";
 import { nullDrivers } from "./filters/null.js";
 import { createFileStorage, isDevice, openFileStorage, openFileStorageAsync } from "./storage/node-fs.js";
 
@@ -21,6 +22,8 @@ export interface NodeEnvironmentOptions {
   gate?: Gate;
   secrets?: (id: string, purpose: string) => Op<Uint8Array | null>;
   warn?: (message: string) => void;
+  /** TLS credentials and other objects by id. */
+  findObject?: NonNullable<Environment["findObject"]>;
   /** Throttle groups by name. */
   findThrottleGroup?: NonNullable<Environment["findThrottleGroup"]>;
   /** Messages that go without "warning:" before them. */
@@ -66,7 +69,7 @@ export function deviceDriver(name: "host_device" | "host_cdrom", faces: "both" |
 
 /** Everything that the host's files are opened by. */
 export function hostDrivers(faces: "both" | "sync"): Driver[] {
-  return [fileDriver(faces), deviceDriver("host_device", faces), deviceDriver("host_cdrom", faces)];
+  return [fileDriver(faces), deviceDriver("host_device", faces), deviceDriver("host_cdrom", faces), vvfat];
 }
 
 export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {
@@ -90,6 +93,7 @@ export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environme
     now: () => Date.now(),
     memoryBudget: options.memoryBudget ?? DEFAULT_BUDGET,
     warn: options.warn ?? (() => {}),
+    ...(options.findObject === undefined ? {} : { findObject: options.findObject }),
     ...(options.findThrottleGroup === undefined ? {} : { findThrottleGroup: options.findThrottleGroup }),
     ...(options.notice === undefined ? {} : { notice: options.notice }),
     ...(options.debugMessage === undefined ? {} : { debugMessage: options.debugMessage }),

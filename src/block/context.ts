@@ -30,6 +30,8 @@ export interface Environment {
   readonly debugMessage?: (message: string) => void;
   /** What filters report while they work: the name of a QMP event (QUORUM_REPORT_BAD) and its data. */
   readonly onEvent?: (name: string, data: Readonly<Record<string, unknown>>) => void;
+  /** User-creatable objects that the platform made (TLS credentials), by id; undefined: there is none. */
+  readonly findObject?: (id: string) => unknown;
   /** Throttle groups by name, for the throttle filter. */
   readonly findThrottleGroup?: (name: string) => ThrottleGroup | null;
   /** An image contradicts itself (BLOCK_IMAGE_CORRUPTED); told once per opening. */

@@ -133,7 +133,8 @@ export function* layerStatus(
         if (below.zero) found.zero = true;
         // A format keeps its cluster even where the file has a hole; raw is nothing but its file.
         if (!below.data && impl.shape !== "mapped") found.data = false;
-        if (deeper && below.file !== null) {
+        // What makes its bytes up (a virtual disk) has no places for them.
+        if (deeper && (below.file !== null || extent.file.impl.shape === "intercept")) {
           found.file = below.file;
           found.offset = below.offset;
         }
@@ -179,7 +180,7 @@ function* storageStatus(node: Node, offset: number, length: number, wantZero: bo
     const first = runs[0];
     if (first !== undefined && first.length > 0) {
       const run = Math.min(first.length, length);
-      return status(offset, run, true, !first.data, first.data, false, node, offset);
+      return status(offset, run, true, first.zero ?? !first.data, first.data, false, node, offset);
     }
   }
   return status(offset, length, true, false, true, false, node, offset);

@@ -2,6 +2,7 @@
 import type { Environment } from "../block/context.js";
 import { done } from "../block/op.js";
 import { allowAll, nodeEnvironment } from "../node-environment.js";
+import { readPlatformObjects } from "./platform-objects.js";
 import { readSecrets } from "./secrets.js";
 import { readThrottleGroups } from "./throttle-groups.js";
 
@@ -18,8 +19,10 @@ export interface CliEnvironmentOptions {
 export function cliEnvironment(options: CliEnvironmentOptions): Environment {
   const secrets = readSecrets(options.objects);
   const groups = readThrottleGroups(options.objects);
+  const others = readPlatformObjects(options.objects, secrets);
   return nodeEnvironment({
     gate: allowAll,
+    findObject: (id) => others.get(id),
     findThrottleGroup: (name) => groups.get(name) ?? null,
     warn: options.warn,
     secrets: (id) => done(secrets.get(id) ?? null),

@@ -1,6 +1,7 @@
 /** `--object secret,id=…`: passphrases for encrypted images, given in the open, in base64, in a file, or wrapped by another secret. */
 import { readFileSync } from "node:fs";
 import { BlockError, prefixError } from "../base/error.js";
+import { PLATFORM_OBJECTS } from "../nbd/node-objects.js";
 import { isJsonObject, parseJson, type JsonObject } from "../qapi/json.js";
 import { checkId, optsToObject, parseOpts, scalarText } from "../qapi/options.js";
 
@@ -27,8 +28,8 @@ export function readSecrets(objects: readonly string[]): Map<string, Uint8Array>
     };
     const type = get("qom-type");
     if (type === undefined) throw fail("Parameter 'qom-type' is missing");
-    // Throttle groups are read by `readThrottleGroups`; threads have no meaning here.
-    if (type === "iothread" || type === "throttle-group") continue;
+    // `readThrottleGroups` and `readPlatformObjects` read theirs; threads have no meaning here.
+    if (type === "iothread" || type === "throttle-group" || PLATFORM_OBJECTS.includes(type)) continue;
     if (type !== "secret") throw fail(`Parameter 'qom-type' does not accept value '${type}'`);
     for (const name of Object.keys(options)) if (!KNOWN.includes(name)) throw fail(`Parameter '${name}' is unexpected`);
     const id = get("id");
@@ -50,7 +51,7 @@ function readSecret(get: (name: string) => string | undefined, others: ReadonlyM
     try {
       bytes = readFileSync(file);
     } catch (error) {
-      throw prefixError(`Unable to read ${file}: `, error);
+      throw prefixError(`Unable to read ${file}: Failed to open file “${file}”: `, error);
     }
   } else {
     bytes = Buffer.from(data!, "utf8");
@@ -64,7 +65,8 @@ function readSecret(get: (name: string) => string | undefined, others: ReadonlyM
 
 function fromBase64(bytes: Uint8Array): Uint8Array {
   const text = Buffer.from(bytes).toString("latin1").replace(/\s+/g, "");
-  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text) || text.length % 4 !== 0) throw fail("Base64 data is not valid");
+  // As QEMU: only strange characters are an error, an end that is cut off is not.
+  if (!/^[A-Za-z0-9+/=]*$/.test(text)) throw fail("Base64 data is not valid");
   return Buffer.from(text, "base64");
 }
 

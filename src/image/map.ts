@@ -65,11 +65,12 @@ function entryOf(found: BlockStatus, depth: number): MapEntry {
     start: found.start,
     length: found.length,
     depth,
-    present: found.allocated,
+    // A server may say of a range neither that it is stored nor what it reads as (x-dirty-bitmap of an NBD client).
+    present: found.allocated && (found.zero || found.data),
     zero: found.zero,
     data: found.data,
   };
-  if (found.offset >= 0 && found.file !== null) {
+  if (entry.present && found.offset >= 0 && found.file !== null) {
     entry.offset = found.offset;
     entry.filename = found.file.filename;
   }

@@ -10,54 +10,118 @@ export interface NbdStorageOptions {
   readOnly: boolean;
   /** Makes a new connection: at first, and again when one is lost. */
   connect(): Promise<NbdClient>;
-  /** How long to go on trying after a connection was lost, in ms; 0: errors at once. */
+  /** How long requests wait for a new connection after one was lost, in ms; after that they fail until it is back. 0: they fail at once. */
   reconnectDelay?: number;
+  /** How long to go on trying at first, in ms; 0: one attempt. */
+  openTimeout?: number;
+  /** Metadata context that tells what is data; `base:allocation` where not given. Others are read as QEMU's x-dirty-bitmap does. */
+  context?: string;
 }
 
-/** Pause between attempts to connect again. */
+/** Pause between attempts to connect, in ms. */
 const RETRY_MS = 200;
 
-export async function nbdStorage(options: NbdStorageOptions): Promise<Storage> {
-  const first = await options.connect();
-  if (first.readOnly && !options.readOnly) {
-    await first.close();
-    throw new BlockError("ERR_READ_ONLY", "request on denied for write access: NBD server is read only", { errno: "EACCES" });
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** `work`, or `ms` have passed. */
+async function within(work: Promise<unknown>, ms: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  await Promise.race([work, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
+  clearTimeout(timer);
+}
+
+/** The connection of a storage, which is another one after the first was lost. */
+class Connection {
+  readonly #options: NbdStorageOptions;
+  readonly first: NbdClient;
+  #client: NbdClient;
+  #lostAt: number | null = null;
+  #attempt: Promise<void> | null = null;
+  #closed = false;
+
+  private constructor(options: NbdStorageOptions, client: NbdClient) {
+    this.#options = options;
+    this.first = client;
+    this.#client = client;
   }
-  let client = first;
-  let closed = false;
-  let reconnecting: Promise<void> | null = null;
 
-  const reconnect = (): Promise<void> =>
-    (reconnecting ??= (async () => {
-      const until = performance.now() + (options.reconnectDelay ?? 0);
-      for (;;) {
-        try {
-          const again = await options.connect();
-          if (again.info.size !== first.info.size) {
-            await again.close();
-            throw new BlockError("ERR_CHANGED", `The NBD export '${options.name}' has another size than before`);
-          }
-          client = again;
-          return;
-        } catch (error) {
-          if (performance.now() >= until || closed) throw error;
-          await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-        }
-      }
-    })().finally(() => (reconnecting = null)));
-
-  const attempt = async <T>(work: (client: NbdClient) => Promise<T>): Promise<T> => {
-    if (closed) throw new BlockError("ERR_CLOSED", `'${options.name}' is closed`);
+  static async open(options: NbdStorageOptions): Promise<Connection> {
+    const until = performance.now() + (options.openTimeout ?? 0);
     for (;;) {
-      const used = client;
+      try {
+        return new Connection(options, await options.connect());
+      } catch (error) {
+        if (performance.now() + RETRY_MS > until) throw error;
+        await pause(RETRY_MS);
+      }
+    }
+  }
+
+  /** Does a request; again over a new connection where the old one is lost and `reconnectDelay` leaves time for that. */
+  async use<T>(work: (client: NbdClient) => Promise<T>): Promise<T> {
+    for (;;) {
+      if (this.#closed) throw new BlockError("ERR_CLOSED", `'${this.#options.name}' is closed`);
+      const used = this.#client;
       try {
         return await work(used);
       } catch (error) {
-        if (!used.isClosed || (options.reconnectDelay ?? 0) === 0) throw error;
-        if (used === client) await reconnect();
+        if (!used.isClosed || this.#closed) throw error;
+        if (used === this.#client) await this.#wait(error);
       }
     }
-  };
+  }
+
+  async #wait(error: unknown): Promise<void> {
+    this.#lostAt ??= performance.now();
+    const until = this.#lostAt + (this.#options.reconnectDelay ?? 0);
+    while (this.#client.isClosed) {
+      // It goes on when nobody waits for it any more: later requests find the new connection.
+      this.#attempt ??= this.#connect().finally(() => (this.#attempt = null));
+      const left = until - performance.now();
+      if (left <= 0 || this.#closed) throw error;
+      await within(this.#attempt, left);
+      if (this.#client.isClosed) await pause(Math.min(RETRY_MS, Math.max(0, until - performance.now())));
+    }
+  }
+
+  async #connect(): Promise<void> {
+    try {
+      const again = await this.#options.connect();
+      if (this.#closed || again.info.size !== this.first.info.size || again.info.flags !== this.first.info.flags) {
+        await again.close();
+        return;
+      }
+      this.#client = again;
+      this.#lostAt = null;
+    } catch {
+      // not yet
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#client.close();
+  }
+}
+
+/** @throws BlockError when the server cannot be reached in time, has no such export, or will not be written to */
+export async function nbdStorage(options: NbdStorageOptions): Promise<Storage> {
+  const connection = await Connection.open(options);
+  const { first } = connection;
+  const attempt = connection.use.bind(connection);
+  if (first.readOnly && !options.readOnly) {
+    await connection.close();
+    throw new BlockError("ERR_READ_ONLY", "request on denied for write access: NBD server is read only", { errno: "EACCES" });
+  }
+  const context = options.context ?? "base:allocation";
+  if (options.context !== undefined && !first.info.contexts.includes(options.context)) {
+    await connection.close();
+    throw new BlockError("ERR_NOT_FOUND", `requested x-dirty-bitmap ${options.context} not found`, { errno: "EINVAL" });
+  }
+  // Depths beyond the first backing layer are one: two bits are all there is.
+  const meaning =
+    context === "qemu:allocation-depth" ? (depth: number): number => Math.min(depth, 2) : (flags: number): number => flags;
   const size = first.info.size;
   const face: AsyncStorageFace = {
     async read(into, offset) {
@@ -75,11 +139,7 @@ export async function nbdStorage(options: NbdStorageOptions): Promise<Storage> {
       if (wanted === size) return Promise.resolve();
       return Promise.reject(new BlockError("ERR_UNSUPPORTED", "NBD exports cannot be resized", { errno: "ENOTSUP" }));
     },
-    async close() {
-      if (closed) return;
-      closed = true;
-      await client.close();
-    },
+    close: () => connection.close(),
     ...(first.has(ExportFlag.writeZeroes)
       ? {
           writeZeroes: (offset: number, length: number, flags: { mayUnmap?: boolean; noFallback?: boolean }) =>
@@ -97,13 +157,19 @@ export async function nbdStorage(options: NbdStorageOptions): Promise<Storage> {
     ...(first.canBlockStatus
       ? {
           async extents(offset: number, length: number): Promise<StorageExtent[]> {
-            const found = await attempt((c) => c.blockStatus(offset, length, "base:allocation"));
+            const found = await attempt((c) => c.blockStatus(offset, length, context));
             const extents: StorageExtent[] = [];
             let at = offset;
             for (const extent of found) {
               const run = Math.min(extent.length, offset + length - at);
               if (run <= 0) break;
-              extents.push({ offset: at, length: run, data: (extent.flags & StateFlag.zero) === 0 });
+              const flags = meaning(extent.flags);
+              extents.push({
+                offset: at,
+                length: run,
+                data: (flags & StateFlag.hole) === 0,
+                zero: (flags & StateFlag.zero) !== 0,
+              });
               at += run;
             }
             return extents;

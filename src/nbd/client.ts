@@ -1,6 +1,6 @@
-/** An NBD client: negotiation and many requests in flight over one connection. */
+/** An NBD client: many requests in flight over one connection. */
 import { BlockError, type Errno } from "../base/error.js";
-import { decodeText, encodeText, readU64BE, viewOf, writeU64BE } from "../base/bytes.js";
+import { decodeText, readU64BE, viewOf, writeU64BE } from "../base/bytes.js";
 import {
   CHUNK_DONE,
   CHUNK_MAGIC,
@@ -8,39 +8,25 @@ import {
   Command,
   CommandFlag,
   ExportFlag,
-  HandshakeFlag,
-  Info,
+  EXTENDED_CHUNK_MAGIC,
+  EXTENDED_REQUEST_MAGIC,
   MAX_OPTION,
   MAX_PAYLOAD,
-  NBD_MAGIC,
   Option,
-  OPTION_MAGIC,
-  OPTION_REPLY_MAGIC_HI,
-  OPTION_REPLY_MAGIC_LO,
-  Reply,
   REQUEST_MAGIC,
   SIMPLE_REPLY_MAGIC,
 } from "./constants.js";
-import { ByteReader, MessageWriter, type Duplex } from "./duplex.js";
+import { MessageWriter, type ByteReader, type Duplex } from "./duplex.js";
 import type { Extent } from "./export.js";
+import { Negotiation, protocolError, type ExportInfo } from "./handshake-client.js";
+import type { StartTls } from "./tls.js";
 
 export interface NbdClientOptions {
   exportName?: string;
   /** Metadata contexts to ask for. */
   contexts?: readonly string[];
-  /** TLS before anything else; the duplex must be able to. */
-  tls?: boolean;
-}
-
-export interface ExportInfo {
-  name: string;
-  description: string;
-  size: number;
-  flags: number;
-  minBlock: number;
-  preferredBlock: number;
-  maxBlock: number;
-  contexts: string[];
+  /** TLS before anything else. */
+  startTls?: StartTls | undefined;
 }
 
 interface Pending {
@@ -65,208 +51,13 @@ const ERRNO: Record<number, Errno> = {
   95: "ENOTSUP",
   108: "ESHUTDOWN",
 };
-/** Names of exports a server may list. */
-const MAX_LISTED = 10_000;
-
-function protocolError(message: string): BlockError {
-  return new BlockError("ERR_IO", `NBD server: ${message}`, { errno: "EINVAL" });
-}
-
-/** The negotiation as the client sees it. */
-class Negotiation {
-  duplex: Duplex;
-  reader: ByteReader;
-  structured = false;
-  readonly contextIds: Map<number, string> = new Map();
-
-  constructor(duplex: Duplex) {
-    this.duplex = duplex;
-    this.reader = new ByteReader(duplex);
-  }
-
-  async begin(tls: boolean): Promise<void> {
-    const hello = (await this.reader.read(18)).slice();
-    if (decodeText(hello.subarray(0, 8)) !== NBD_MAGIC) throw protocolError("it does not speak NBD");
-    if (decodeText(hello.subarray(8, 16)) !== OPTION_MAGIC) throw protocolError("the old style of negotiation is not supported");
-    const flags = viewOf(hello).getUint16(16);
-    if ((flags & HandshakeFlag.fixedNewstyle) === 0) throw protocolError("fixed newstyle negotiation is not offered");
-    const answer = new Uint8Array(4);
-    viewOf(answer).setUint32(0, HandshakeFlag.fixedNewstyle | (flags & HandshakeFlag.noZeroes));
-    await this.duplex.write([answer]);
-    if (tls) await this.#startTls();
-    this.structured = (await this.ask(Option.structuredReply, new Uint8Array(0))).ok;
-  }
-
-  async #startTls(): Promise<void> {
-    if (this.duplex.startTls === undefined)
-      throw new BlockError("ERR_UNSUPPORTED", "TLS is not possible on this kind of connection");
-    const { ok, message } = await this.ask(Option.startTls, new Uint8Array(0));
-    if (!ok) throw protocolError(`TLS was refused: ${message}`);
-    this.duplex = await this.duplex.startTls();
-    this.reader = new ByteReader(this.duplex);
-  }
-
-  async #send(option: number, data: Uint8Array): Promise<void> {
-    const head = new Uint8Array(16);
-    head.set(encodeText(OPTION_MAGIC));
-    viewOf(head).setUint32(8, option);
-    viewOf(head).setUint32(12, data.length);
-    await this.duplex.write([head, data]);
-  }
-
-  /** Takes leave of the server, so that it does not complain of a lost connection. Its answer is not waited for. */
-  async abort(): Promise<void> {
-    await this.#send(Option.abort, new Uint8Array(0)).catch(() => {});
-  }
-
-  /** Sends an option and collects its replies up to the last one. */
-  async ask(
-    option: number,
-    data: Uint8Array,
-    hear: (type: number, data: Uint8Array) => void = () => {},
-  ): Promise<{ ok: boolean; code: number; message: string }> {
-    await this.#send(option, data);
-    for (let replies = 0; replies < MAX_LISTED; replies++) {
-      const reply = (await this.reader.read(20)).slice();
-      const view = viewOf(reply);
-      if (view.getUint32(0) !== OPTION_REPLY_MAGIC_HI || view.getUint32(4) !== OPTION_REPLY_MAGIC_LO)
-        throw protocolError("bad reply magic");
-      if (view.getUint32(8) !== option) throw protocolError("a reply to another option");
-      const type = view.getUint32(12);
-      const length = view.getUint32(16);
-      if (length > MAX_OPTION) throw protocolError("a reply is too long");
-      const body = (await this.reader.read(length)).slice();
-      if (type === Reply.ack) return { ok: true, code: type, message: "" };
-      if (type >= 0x80000000) return { ok: false, code: type, message: decodeText(body) };
-      hear(type, body);
-    }
-    throw protocolError("too many replies");
-  }
-
-  async setContexts(exportName: string, contexts: readonly string[]): Promise<void> {
-    if (!this.structured || contexts.length === 0) return;
-    await this.ask(Option.setMetaContext, contextData(exportName, contexts), (type, data) => {
-      if (type === Reply.metaContext && data.length >= 4)
-        this.contextIds.set(viewOf(data).getUint32(0), decodeText(data.subarray(4)));
-    });
-  }
-
-  async listContexts(exportName: string): Promise<string[]> {
-    const found: string[] = [];
-    if (!this.structured) return found;
-    await this.ask(Option.listMetaContext, contextData(exportName, []), (type, data) => {
-      if (type === Reply.metaContext && data.length >= 4) found.push(decodeText(data.subarray(4)));
-    });
-    return found;
-  }
-
-  /** Asks about an export (`info`), or enters it (`go`). */
-  async choose(option: number, name: string): Promise<ExportInfo> {
-    const bytes = encodeText(name);
-    const wanted = [Info.description, Info.blockSize];
-    const data = new Uint8Array(6 + bytes.length + 2 * wanted.length);
-    const view = viewOf(data);
-    view.setUint32(0, bytes.length);
-    data.set(bytes, 4);
-    view.setUint16(4 + bytes.length, wanted.length);
-    wanted.forEach((type, i) => view.setUint16(6 + bytes.length + 2 * i, type));
-    const info: ExportInfo = {
-      name,
-      description: "",
-      size: -1,
-      flags: 0,
-      minBlock: 1,
-      preferredBlock: 4096,
-      maxBlock: MAX_PAYLOAD,
-      contexts: [],
-    };
-    const { ok, code, message } = await this.ask(option, data, (type, body) => {
-      if (type === Reply.info && body.length >= 2) hearInfo(info, body);
-    });
-    if (!ok) {
-      await this.abort();
-      throw new BlockError(
-        "ERR_NOT_FOUND",
-        code === Reply.unknown ? `Requested export not available` : `NBD server refused the export '${name}': ${message}`,
-        {
-          errno: "EINVAL",
-          ...(message === "" ? {} : { hint: `server reported: ${message}` }),
-        },
-      );
-    }
-    if (info.size < 0 || !Number.isSafeInteger(info.size)) throw protocolError("the export has no valid size");
-    return info;
-  }
-}
-
-function contextData(exportName: string, contexts: readonly string[]): Uint8Array {
-  const name = encodeText(exportName);
-  const queries = contexts.map(encodeText);
-  const data = new Uint8Array(8 + name.length + queries.reduce((sum, query) => sum + 4 + query.length, 0));
-  const view = viewOf(data);
-  view.setUint32(0, name.length);
-  data.set(name, 4);
-  let at = 4 + name.length;
-  view.setUint32(at, queries.length);
-  at += 4;
-  for (const query of queries) {
-    view.setUint32(at, query.length);
-    data.set(query, at + 4);
-    at += 4 + query.length;
-  }
-  return data;
-}
-
-function hearInfo(info: ExportInfo, body: Uint8Array): void {
-  const view = viewOf(body);
-  switch (view.getUint16(0)) {
-    case Info.export:
-      if (body.length !== 12) throw protocolError("a wrong length of export information");
-      info.size = readU64BE(view, 2);
-      info.flags = view.getUint16(10);
-      return;
-    case Info.description:
-      info.description = decodeText(body.subarray(2));
-      return;
-    case Info.blockSize:
-      if (body.length !== 14) throw protocolError("a wrong length of block sizes");
-      info.minBlock = view.getUint32(2);
-      info.preferredBlock = view.getUint32(6);
-      info.maxBlock = Math.min(view.getUint32(10), MAX_PAYLOAD);
-  }
-}
-
-/** All exports of a server. The connection is closed afterwards. */
-export async function listExports(duplex: Duplex, tls = false): Promise<ExportInfo[]> {
-  const negotiation = new Negotiation(duplex);
-  try {
-    await negotiation.begin(tls);
-    const names: string[] = [];
-    const { ok, message } = await negotiation.ask(Option.list, new Uint8Array(0), (type, data) => {
-      if (type !== Reply.server || data.length < 4) return;
-      const length = viewOf(data).getUint32(0);
-      if (length <= data.length - 4) names.push(decodeText(data.subarray(4, 4 + length)));
-    });
-    if (!ok) throw protocolError(`listing exports was refused: ${message}`);
-    const found: ExportInfo[] = [];
-    for (const name of names) {
-      const info = await negotiation.choose(Option.info, name);
-      info.contexts = await negotiation.listContexts(name);
-      found.push(info);
-    }
-    await negotiation.ask(Option.abort, new Uint8Array(0)).catch(() => {});
-    return found;
-  } finally {
-    negotiation.duplex.close();
-  }
-}
-
 export class NbdClient {
   readonly info: ExportInfo;
   readonly #duplex: Duplex;
   readonly #reader: ByteReader;
   readonly #writer: MessageWriter;
   readonly #structured: boolean;
+  readonly #extended: boolean;
   readonly #contextIds: ReadonlyMap<number, string>;
   readonly #pending = new Map<number, Pending>();
   #cookie = 0;
@@ -280,6 +71,7 @@ export class NbdClient {
     this.#reader = negotiation.reader;
     this.#writer = new MessageWriter(negotiation.duplex);
     this.#structured = negotiation.structured;
+    this.#extended = negotiation.extended;
     this.#contextIds = negotiation.contextIds;
     this.ended = this.#listen();
   }
@@ -288,7 +80,7 @@ export class NbdClient {
     const negotiation = new Negotiation(duplex);
     const name = options.exportName ?? "";
     try {
-      await negotiation.begin(options.tls === true);
+      await negotiation.begin(options.startTls);
       await negotiation.setContexts(name, options.contexts ?? ["base:allocation"]);
       const info = await negotiation.choose(Option.go, name);
       info.contexts = [...negotiation.contextIds.values()];
@@ -373,14 +165,7 @@ export class NbdClient {
   ): Promise<Pending> {
     if (this.#closed !== null) return Promise.reject(this.#lost());
     const cookie = (this.#cookie = (this.#cookie + 1) % 0xffffffff);
-    const head = new Uint8Array(28);
-    const view = viewOf(head);
-    view.setUint32(0, REQUEST_MAGIC);
-    view.setUint16(4, flags);
-    view.setUint16(6, command);
-    view.setUint32(12, cookie);
-    writeU64BE(view, 16, offset);
-    view.setUint32(24, length);
+    const head = this.#head(command, flags, cookie, offset, length);
     return new Promise((resolve, reject) => {
       const pending: Pending = {
         command,
@@ -397,12 +182,22 @@ export class NbdClient {
     });
   }
 
+  #head(command: number, flags: number, cookie: number, offset: number, length: number): Uint8Array {
+    const head = new Uint8Array(this.#extended ? 32 : 28);
+    const view = viewOf(head);
+    view.setUint32(0, this.#extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC);
+    view.setUint16(4, this.#extended && command === Command.write ? flags | CommandFlag.payloadLength : flags);
+    view.setUint16(6, command);
+    view.setUint32(12, cookie);
+    writeU64BE(view, 16, offset);
+    if (this.#extended) writeU64BE(view, 24, length);
+    else view.setUint32(24, length);
+    return head;
+  }
+
   async close(): Promise<void> {
     if (this.#closed !== null) return;
-    const head = new Uint8Array(28);
-    viewOf(head).setUint32(0, REQUEST_MAGIC);
-    viewOf(head).setUint16(6, Command.disconnect);
-    await this.#writer.send([head]).catch(() => {});
+    await this.#writer.send([this.#head(Command.disconnect, 0, 0, 0, 0)]).catch(() => {});
     this.#end(new Error("The connection was closed"));
   }
 
@@ -433,11 +228,17 @@ export class NbdClient {
   }
 
   async #reply(): Promise<void> {
-    const head = (await this.#reader.read(16)).slice();
+    const head = (await this.#reader.read(this.#extended ? 32 : 16)).slice();
     const view = viewOf(head);
     const magic = view.getUint32(0);
     const pending = view.getUint32(8) === 0 ? this.#pending.get(view.getUint32(12)) : undefined;
     if (pending === undefined) throw protocolError("a reply to a request that was not made");
+    if (this.#extended) {
+      if (magic !== EXTENDED_CHUNK_MAGIC) throw protocolError("bad reply magic");
+      await this.#chunk(pending, view.getUint16(6), readU64BE(view, 24));
+      if ((view.getUint16(4) & CHUNK_DONE) !== 0) this.#settle(view.getUint32(12), pending, false);
+      return;
+    }
     if (magic === SIMPLE_REPLY_MAGIC) {
       const code = view.getUint32(4);
       if (code !== 0) pending.failure = remoteError(code, "");
@@ -471,16 +272,14 @@ export class NbdClient {
         this.#part(pending, readU64BE(view, 0) - pending.offset, view.getUint32(8)).fill(0);
         return;
       }
-      case ChunkType.blockStatus: {
-        if (length < 12 || (length - 4) % 8 !== 0 || length > MAX_PAYLOAD)
+      case ChunkType.blockStatus:
+      case ChunkType.blockStatusExtended: {
+        const wide = type === ChunkType.blockStatusExtended;
+        const [start, stride] = wide ? [8, 16] : [4, 8];
+        if (wide !== this.#extended || length < start + stride || (length - start) % stride !== 0 || length > MAX_PAYLOAD)
           throw protocolError("a block status chunk has a wrong length");
         const bytes = (await this.#reader.read(length)).slice();
-        const view = viewOf(bytes);
-        const extents: Extent[] = [];
-        for (let at = 4; at < length; at += 8) {
-          if (view.getUint32(at) > 0) extents.push({ length: view.getUint32(at), flags: view.getUint32(at + 4) });
-        }
-        pending.extents.set(view.getUint32(0), extents);
+        pending.extents.set(viewOf(bytes).getUint32(0), readExtents(bytes, start, wide));
         return;
       }
       default: {
@@ -511,6 +310,18 @@ export class NbdClient {
     if (pending.failure !== null) pending.reject(pending.failure);
     else pending.resolve();
   }
+}
+
+function readExtents(bytes: Uint8Array, start: number, wide: boolean): Extent[] {
+  const view = viewOf(bytes);
+  const extents: Extent[] = [];
+  for (let at = start; at < bytes.length; at += wide ? 16 : 8) {
+    const length = wide ? readU64BE(view, at) : view.getUint32(at);
+    const flags = wide ? readU64BE(view, at + 8) : view.getUint32(at + 4);
+    if (!Number.isSafeInteger(length)) throw protocolError("an extent is too long");
+    if (length > 0) extents.push({ length, flags });
+  }
+  return extents;
 }
 
 function remoteError(code: number, text: string): BlockError {

@@ -7,8 +7,6 @@ export interface Duplex {
   write(parts: readonly Uint8Array[]): Promise<void>;
   /** Closes both directions; pending reads end. */
   close(): void;
-  /** Continues with TLS on the same connection, where the medium can. */
-  startTls?(): Promise<Duplex>;
 }
 
 /** The connection ended where more bytes were needed. */
@@ -25,6 +23,11 @@ export class ByteReader {
 
   constructor(duplex: Duplex) {
     this.#iterator = duplex.incoming[Symbol.asyncIterator]();
+  }
+
+  /** Bytes that have come and were not read yet. */
+  get buffered(): number {
+    return this.#chunk.length;
   }
 
   /** The next `length` bytes; a view where one chunk holds them, good until the next call. */

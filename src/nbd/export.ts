@@ -15,6 +15,8 @@ export interface NbdExport {
   allocationDepth: boolean;
   /** Bytes a client should prefer; 4096 when unknown. */
   preferredBlock: number;
+  /** Clients may use several connections at a time (there is one cache behind them all); true where not given. */
+  multiConn?: boolean;
 }
 
 export interface Extent {
@@ -25,7 +27,7 @@ export interface Extent {
 export function exportFlags(of: NbdExport, structured: boolean): number {
   let flags: number = ExportFlag.hasFlags | ExportFlag.flush | ExportFlag.fua | ExportFlag.cache;
   // One cache stands behind all connections: what one has flushed the others see.
-  flags |= ExportFlag.multiConn;
+  if (of.multiConn !== false) flags |= ExportFlag.multiConn;
   if (structured) flags |= ExportFlag.df;
   if (of.writable) flags |= ExportFlag.trim | ExportFlag.writeZeroes | ExportFlag.fastZero;
   else flags |= ExportFlag.readOnly;

@@ -14,6 +14,7 @@ import {
   MAX_PAYLOAD,
 } from "./constants.js";
 import { ByteReader, type Duplex } from "./duplex.js";
+import type { StartTls } from "./tls.js";
 import { contextsFor, exportFlags, type NbdExport } from "./export.js";
 
 export interface HandshakeHost {
@@ -23,7 +24,7 @@ export interface HandshakeHost {
   /** TLS must be started before anything else. */
   readonly tlsRequired: boolean;
   /** Starts TLS on the connection; null where there are no credentials. */
-  readonly startTls: ((duplex: Duplex) => Promise<Duplex>) | null;
+  readonly startTls: StartTls | null;
 }
 
 /** What was agreed on. */
@@ -39,6 +40,8 @@ export interface Agreement {
 
 /** The client has ended the negotiation, or broke its rules so that the connection ends. */
 export class HandshakeEnded extends Error {}
+/** It took its leave. */
+export class ClientLeft extends HandshakeEnded {}
 
 class OptionError extends Error {
   readonly reply: number;
@@ -53,6 +56,17 @@ const MAX_CONTEXTS = 64;
 
 export async function serverHandshake(first: Duplex, host: HandshakeHost): Promise<Agreement> {
   return await new Handshake(first, host).run();
+}
+
+function optionReply(option: number, type: number, length: number): Uint8Array {
+  const head = new Uint8Array(20);
+  const view = viewOf(head);
+  view.setUint32(0, OPTION_REPLY_MAGIC_HI);
+  view.setUint32(4, OPTION_REPLY_MAGIC_LO);
+  view.setUint32(8, option);
+  view.setUint32(12, type);
+  view.setUint32(16, length);
+  return head;
 }
 
 class Handshake {
@@ -127,14 +141,14 @@ class Handshake {
   async #answer(option: number, data: Uint8Array): Promise<NbdExport | null> {
     if (this.#host.tlsRequired && !this.#tls && option !== Option.startTls && option !== Option.abort) {
       if (option === Option.exportName) throw new HandshakeEnded("TLS is required");
-      throw new OptionError(Reply.tlsRequired, "TLS is required: start it first");
+      throw new OptionError(Reply.tlsRequired, `Option 0x${option.toString(16)} not permitted before TLS`);
     }
     switch (option) {
       case Option.exportName:
         return await this.#exportName(data);
       case Option.abort:
         await this.#reply(option, Reply.ack).catch(() => {});
-        throw new HandshakeEnded("The client aborted the negotiation");
+        throw new ClientLeft("The client aborted the negotiation");
       case Option.list:
         return await this.#list(data);
       case Option.startTls:
@@ -167,14 +181,7 @@ class Handshake {
   }
 
   async #reply(option: number, type: number, data: Uint8Array = new Uint8Array(0)): Promise<void> {
-    const head = new Uint8Array(20);
-    const view = viewOf(head);
-    view.setUint32(0, OPTION_REPLY_MAGIC_HI);
-    view.setUint32(4, OPTION_REPLY_MAGIC_LO);
-    view.setUint32(8, option);
-    view.setUint32(12, type);
-    view.setUint32(16, data.length);
-    await this.#duplex.write([head, data]);
+    await this.#duplex.write([optionReply(option, type, data.length), data]);
   }
 
   async #exportName(data: Uint8Array): Promise<NbdExport> {
@@ -204,11 +211,11 @@ class Handshake {
 
   async #startTls(data: Uint8Array): Promise<null> {
     this.#empty(data);
-    if (this.#host.startTls === null) throw new OptionError(Reply.policy, "TLS is not configured");
+    if (this.#host.startTls === null) throw new OptionError(Reply.policy, "TLS not configured");
     if (this.#tls) throw new OptionError(Reply.invalid, "TLS is in use already");
-    await this.#reply(Option.startTls, Reply.ack);
-    this.#duplex = await this.#host.startTls(this.#duplex);
-    // Whatever was said in the clear does not count any more.
+    // What follows in the clear must not be taken for something that came encrypted (CVE-2021-3716).
+    if (this.#reader.buffered > 0) throw new HandshakeEnded("The client sent data ahead of the TLS handshake");
+    this.#duplex = await this.#host.startTls(this.#duplex, [optionReply(Option.startTls, Reply.ack, 0)]);
     this.#reader = new ByteReader(this.#duplex);
     this.#tls = true;
     this.#structured = false;

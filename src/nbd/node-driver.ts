@@ -7,7 +7,10 @@ import { storageImpl } from "../block/protocol.js";
 import { take, takeSize, takeString } from "../block/take.js";
 import { NbdClient } from "./client.js";
 import { nbdStorage } from "./client-storage.js";
-import { clientTls, connectSocket, socketDuplex, type SocketAddress } from "./node-socket.js";
+import type { Duplex } from "./duplex.js";
+import { connectSocket, socketDuplex, type SocketAddress } from "./node-socket.js";
+import { systemTls } from "./node-tls.js";
+import { clientTls, type StartTls } from "./tls.js";
 import { DEFAULT_PORT, formatNbdUri, parseNbdAddress, type NbdAddress } from "./uri.js";
 
 /** Time a connection may take, in ms. */
@@ -30,53 +33,91 @@ function takeAddress(context: OpenContext): NbdAddress {
   const name = takeString(options, "export") ?? "";
   const bag = typeof server === "object" && server !== null ? { ...(server as Record<string, unknown>) } : {};
   const path = takeString(bag, "path") ?? takeString(options, "path");
-  if (path !== undefined) return { server: { type: "unix", path }, export: name, tls: false };
   const host = takeString(bag, "host") ?? takeString(options, "host");
+  const port = takeString(bag, "port") ?? takeString(options, "port");
+  const type = takeString(bag, "type");
+  if (type !== undefined && type !== "unix" && type !== "inet")
+    throw new BlockError("ERR_UNSUPPORTED", `Sockets of type '${type}' are not supported`);
+  if (path !== undefined && host !== undefined)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "path and host may not be used at the same time");
+  if (path !== undefined) return { server: { type: "unix", path }, export: name, tls: false };
   if (host === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "NBD server address missing");
-  return {
-    server: { type: "inet", host, port: takeString(bag, "port") ?? takeString(options, "port") ?? DEFAULT_PORT },
-    export: name,
-    tls: false,
-  };
+  return { server: { type: "inet", host, port: port ?? DEFAULT_PORT }, export: name, tls: false };
 }
+
+/** TLS as the options or the URI ask for it; undefined: none. */
+function takeTls(context: OpenContext, address: NbdAddress): StartTls | undefined {
+  const id = takeString(context.options, "tls-creds");
+  const host = address.server.type === "inet" ? address.server.host : null;
+  const hostname = takeString(context.options, "tls-hostname") ?? host;
+  if (id !== undefined) return clientTls((name) => context.environment.findObject?.(name), id, hostname);
+  return address.tls ? (duplex) => systemTls().connect(duplex, hostname ?? "localhost") : undefined;
+}
+
+/** Connects a socket; says where it could not. */
+export async function connectTo(where: SocketAddress): Promise<Duplex> {
+  try {
+    return socketDuplex(await connectSocket(where, CONNECT_TIMEOUT));
+  } catch (error) {
+    const name = "path" in where ? where.path : `${where.host}:${where.port}`;
+    const { code, message } = error as { code?: string; message: string };
+    if (code === "ENOTFOUND" || code === "EAI_AGAIN")
+      throw new BlockError("ERR_IO", `address resolution failed for ${name}: Name or service not known`, { cause: error });
+    const why: Readonly<Record<string, string>> = {
+      ENOENT: "No such file or directory",
+      ECONNREFUSED: "Connection refused",
+      EACCES: "Permission denied",
+    };
+    throw new BlockError("ERR_IO", `Failed to connect to '${name}': ${why[code ?? ""] ?? message}`, { cause: error });
+  }
+}
+
+/** Seconds, as QEMU has them, in ms. */
+const takeSeconds = (bag: Record<string, unknown>, name: string): number => (takeSize(bag, name) ?? 0) * 1000;
 
 export const nbd: Driver = {
   name: "nbd",
   category: "protocol",
   schemes: ["nbd", "nbds"],
-  runtimeOptions: ["filename", "server", "export", "path", "host", "port", "reconnect-delay", "open-timeout"],
+  runtimeOptions: [
+    "filename",
+    "server",
+    "export",
+    "path",
+    "host",
+    "port",
+    "tls-creds",
+    "tls-hostname",
+    "x-dirty-bitmap",
+    "reconnect-delay",
+    "open-timeout",
+  ],
+  strongOptions: ["path", "host", "port", "export", "tls-creds", "tls-hostname", "server."],
+  directoryless: "NBD",
   parseFilename(filename) {
     const address = parseNbdAddress(filename);
     if (address.tls) return { filename };
     return { server: address.server, ...(address.export === "" ? {} : { export: address.export }) };
   },
   *open(context: OpenContext): Op<StorageImpl> {
+    const { options } = context;
     const address = takeAddress(context);
-    const delay = takeSize(context.options, "reconnect-delay") ?? 0;
-    takeSize(context.options, "open-timeout");
+    const startTls = takeTls(context, address);
+    const reconnectDelay = takeSeconds(options, "reconnect-delay");
+    const openTimeout = takeSeconds(options, "open-timeout");
+    const bitmap = takeString(options, "x-dirty-bitmap");
     const name = formatNbdUri(address);
-    context.node.filename = name;
-    const connect = async (): Promise<NbdClient> => {
-      let socket;
-      try {
-        socket = await connectSocket(socketAddress(address), CONNECT_TIMEOUT);
-      } catch (error) {
-        const where = address.server.type === "unix" ? address.server.path : `${address.server.host}:${address.server.port}`;
-        const code = (error as { code?: string }).code;
-        if (code === "ENOTFOUND")
-          throw new BlockError("ERR_IO", `address resolution failed for ${where}: Name or service not known`, { cause: error });
-        const why =
-          code === "ENOENT"
-            ? "No such file or directory"
-            : code === "ECONNREFUSED"
-              ? "Connection refused"
-              : (error as Error).message;
-        throw new BlockError("ERR_IO", `Failed to connect to '${where}': ${why}`, { cause: error });
-      }
-      return await NbdClient.connect(socketDuplex(socket, clientTls({})), { exportName: address.export, tls: address.tls });
-    };
+    context.node.givenName = name;
+    const readOnly = !context.flags.write;
+    const where = socketAddress(address);
+    const connect = async (): Promise<NbdClient> =>
+      await NbdClient.connect(await connectTo(where), {
+        exportName: address.export,
+        startTls,
+        ...(bitmap === undefined ? {} : { contexts: [bitmap] }),
+      });
     const storage = yield* foreign(`Connecting to '${name}'`, null, () =>
-      nbdStorage({ name, readOnly: !context.flags.write, connect, reconnectDelay: delay * 1000 }),
+      nbdStorage({ name, readOnly, connect, reconnectDelay, openTimeout, ...(bitmap === undefined ? {} : { context: bitmap }) }),
     );
     return yield* storageImpl(storage);
   },

@@ -1,74 +1,105 @@
-/** Node's sockets as connections: TCP and Unix sockets, listening and connecting, TLS. */
+/** Node's sockets as connections: TCP and Unix sockets, listening and connecting. */
 import type { ListenOptions, Server, Socket } from "node:net";
-import type { SecureContext, ConnectionOptions } from "node:tls";
 import type { Duplex } from "./duplex.js";
 
 /** Loaded with the first connection: programs that know NBD but do not use it start faster. */
 const net = (): typeof import("node:net") => process.getBuiltinModule("node:net");
-const tls = (): typeof import("node:tls") => process.getBuiltinModule("node:tls");
 
-export function socketDuplex(socket: Socket, tls?: (socket: Socket) => Promise<Socket>): Duplex {
-  socket.on("error", () => socket.destroy());
-  socket.setNoDelay?.(true);
-  const duplex: Duplex = {
-    incoming: socket as AsyncIterable<Uint8Array>,
-    write(parts) {
-      if (socket.destroyed || socket.writableEnded) return Promise.reject(new Error("The connection is closed"));
-      socket.cork();
-      let more = true;
-      for (const part of parts) if (part.length > 0) more = socket.write(part);
-      socket.uncork();
-      if (more) return Promise.resolve();
-      return new Promise<void>((resolve, reject) => {
-        const settle = (): void => {
-          socket.off("drain", drained);
-          socket.off("close", closed);
-        };
-        const drained = (): void => {
-          settle();
-          resolve();
-        };
-        const closed = (): void => {
-          settle();
-          reject(new Error("The connection is closed"));
-        };
-        socket.once("drain", drained);
-        socket.once("close", closed);
-      });
-    },
-    close() {
-      // What was written goes out; a peer that does not read is not waited for.
-      socket.end();
-      setTimeout(() => socket.destroy(), 200).unref();
-    },
+/** Bytes that have come and that nobody has taken before the socket is not read any more. */
+const MAX_WAITING = 1024 * 1024;
+/** How long a peer has to take what was written when a connection is closed, in ms. */
+const LINGER = 200;
+
+export class SocketDuplex implements Duplex {
+  readonly incoming: AsyncIterable<Uint8Array>;
+  readonly #socket: Socket;
+  readonly #chunks: Uint8Array[] = [];
+  #waiting = 0;
+  #ended = false;
+  #wake: (() => void) | null = null;
+
+  readonly #hear = (chunk: Uint8Array): void => {
+    this.#chunks.push(chunk);
+    this.#waiting += chunk.length;
+    if (this.#waiting > MAX_WAITING) this.#socket.pause();
+    this.#wake?.();
   };
-  if (tls !== undefined) duplex.startTls = async () => socketDuplex(await tls(socket));
-  return duplex;
+  readonly #end = (): void => {
+    this.#ended = true;
+    this.#wake?.();
+  };
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.setNoDelay?.(true);
+    socket.on("error", () => socket.destroy());
+    socket.on("data", this.#hear).once("end", this.#end).once("close", this.#end);
+    this.incoming = { [Symbol.asyncIterator]: () => ({ next: () => this.#next() }) };
+  }
+
+  async #next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    for (;;) {
+      const value = this.#chunks.shift();
+      if (value !== undefined) {
+        this.#waiting -= value.length;
+        if (this.#socket.isPaused() && this.#waiting <= MAX_WAITING) this.#socket.resume();
+        return { done: false, value };
+      }
+      if (this.#ended) return { done: true, value: undefined };
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+      this.#wake = null;
+    }
+  }
+
+  write(parts: readonly Uint8Array[]): Promise<void> {
+    const socket = this.#socket;
+    if (socket.destroyed || socket.writableEnded) return Promise.reject(new Error("The connection is closed"));
+    socket.cork();
+    let more = true;
+    for (const part of parts) if (part.length > 0) more = socket.write(part);
+    socket.uncork();
+    return more ? DONE : drained(socket);
+  }
+
+  close(): void {
+    // What was written goes out; a peer that does not read is not waited for.
+    this.#socket.end();
+    setTimeout(() => this.#socket.destroy(), LINGER).unref();
+  }
+
+  /** The socket, for a protocol that takes over; null when the peer has already said more than it should have. */
+  release(): Socket | null {
+    if (this.#chunks.length > 0 || this.#socket.readableLength > 0) return null;
+    this.#socket.pause();
+    this.#socket.off("data", this.#hear).off("end", this.#end).off("close", this.#end);
+    this.#end();
+    return this.#socket;
+  }
 }
 
-/** TLS as the server of a connection. */
-export function serverTls(context: SecureContext, requestCert: boolean): (socket: Socket) => Promise<Socket> {
-  return (socket) =>
-    new Promise((resolve, reject) => {
-      const secure = new (tls().TLSSocket)(socket, {
-        isServer: true,
-        secureContext: context,
-        requestCert,
-        rejectUnauthorized: requestCert,
-      });
-      secure.once("secure", () => resolve(secure));
-      secure.once("error", reject);
-      secure.once("close", () => reject(new Error("The TLS handshake failed")));
-    });
+export function socketDuplex(socket: Socket): SocketDuplex {
+  return new SocketDuplex(socket);
 }
 
-/** TLS as the client of a connection. */
-export function clientTls(options: ConnectionOptions): (socket: Socket) => Promise<Socket> {
-  return (socket) =>
-    new Promise((resolve, reject) => {
-      const secure = tls().connect({ ...options, socket }, () => resolve(secure));
-      secure.once("error", reject);
-    });
+const DONE: Promise<void> = Promise.resolve();
+
+function drained(socket: Socket): Promise<void> {
+  return new Promise<void>((resolve, reject) => {
+    const settle = (): void => {
+      socket.off("drain", onDrain);
+      socket.off("close", onClose);
+    };
+    const onDrain = (): void => {
+      settle();
+      resolve();
+    };
+    const onClose = (): void => {
+      settle();
+      reject(new Error("The connection is closed"));
+    };
+    socket.once("drain", onDrain);
+    socket.once("close", onClose);
+  });
 }
 
 export type SocketAddress = { path: string } | { host: string; port: number };

@@ -2,7 +2,8 @@
 import { BlockError } from "../base/error.js";
 import type { Duplex } from "./duplex.js";
 import type { NbdExport } from "./export.js";
-import { serverHandshake, type Agreement, type HandshakeHost } from "./handshake-server.js";
+import type { StartTls } from "./tls.js";
+import { ClientLeft, serverHandshake, type Agreement, type HandshakeHost } from "./handshake-server.js";
 import { Transmission } from "./transmission-server.js";
 
 export interface NbdServerOptions {
@@ -11,7 +12,9 @@ export interface NbdServerOptions {
   /** Connections at a time, those in negotiation not counted; 0: no limit. */
   maxConnections?: number;
   /** Upgrades a connection to TLS; clients must use it then. */
-  startTls?: (duplex: Duplex) => Promise<Duplex>;
+  startTls?: StartTls;
+  /** Told why a client did not get as far as an export: for a log. */
+  onProblem?: (message: string) => void;
   /** Negotiations at a time: half-open connections beyond that make the oldest one go. */
   maxHandshakes?: number;
 }
@@ -93,11 +96,14 @@ export class NbdServer {
       find: (name) => this.#exports.get(name) ?? null,
       list: () => [...this.#exports.values()],
       tlsRequired: startTls !== undefined,
-      startTls: startTls === undefined ? null : async (duplex) => (session.duplex = await startTls(duplex)),
+      startTls: startTls === undefined ? null : async (duplex, words) => (session.duplex = await startTls(duplex, words)),
     };
     let agreement: Agreement;
     try {
       agreement = await serverHandshake(session.duplex, host);
+    } catch (error) {
+      if (!(error instanceof ClientLeft)) this.#options.onProblem?.(`option negotiation failed: ${(error as Error).message}`);
+      throw error;
     } finally {
       clearTimeout(timer);
     }

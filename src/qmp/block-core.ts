@@ -18,7 +18,7 @@ import { EventGate } from "./event-gate.js";
 import { ExportList, type Listen } from "./export-list.js";
 import { JobList } from "./job-list.js";
 import { NodeList } from "./node-list.js";
-import { ObjectList } from "./object-list.js";
+import { ObjectList, type MakeObject } from "./object-list.js";
 import { dialectError } from "./profile.js";
 import { ThrottleGroupList } from "./throttle-groups.js";
 import type { JsonInput } from "../qapi/json-writer.js";
@@ -36,6 +36,8 @@ export interface BlockCoreOptions {
   profile?: Profile;
   /** Opens listening sockets for nbd-server-start; without it the command says that it cannot. */
   listen?: Listen;
+  /** Makes TLS credentials and other objects that only the platform can; without it `object-add` refuses them. */
+  makeObject?: MakeObject;
   /** Reads the file of a `secret` object. */
   readFile?: (path: string) => Uint8Array;
   /** Called by the command `quit`. */
@@ -71,9 +73,10 @@ export class BlockCore {
     this.clock = options.clock ?? systemClock;
     this.machine = new Machine((options.runState ?? "running") as RunState, (running) => this.emit(running ? "RESUME" : "STOP"));
     this.throttleGroups = new ThrottleGroupList(this.clock);
-    this.objects = new ObjectList(options.readFile ?? null, this.throttleGroups);
+    this.objects = new ObjectList(options.readFile ?? null, this.throttleGroups, options.makeObject);
     this.environment = {
       ...outer,
+      findObject: (id) => core.objects.find(id)?.made ?? outer.findObject?.(id),
       findNode: (name) => this.nodes.find(name) ?? this.devices.get(name)?.backend.root ?? null,
       findThrottleGroup: (name) => this.throttleGroups.find(name) ?? outer.findThrottleGroup?.(name) ?? null,
       onEvent: (name, data) => {

@@ -8,6 +8,7 @@ import { foreign, runAsync, type Op } from "../block/op.js";
 import { setWritable } from "../block/reopen.js";
 import type { Duplex } from "../nbd/duplex.js";
 import { NbdServer } from "../nbd/server.js";
+import type { StartTls } from "../nbd/tls.js";
 import type { BlockCore } from "./block-core.js";
 
 export type SocketAddress =
@@ -63,9 +64,10 @@ export class ExportList {
     return this.#server.nbd.accept(duplex);
   }
 
-  *start(address: SocketAddress | null, maxConnections: number): Op<void> {
+  /** @param startTls TLS that all clients must use */
+  *start(address: SocketAddress | null, maxConnections: number, startTls?: StartTls): Op<void> {
     if (this.#server !== null) throw new BlockError("ERR_EXISTS", "NBD server already running");
-    const nbd = new NbdServer({ maxConnections });
+    const nbd = new NbdServer({ maxConnections, ...(startTls === undefined ? {} : { startTls }) });
     let stop = (): Promise<void> => Promise.resolve();
     if (address !== null) {
       const listen = this.#listen;

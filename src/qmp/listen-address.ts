@@ -2,8 +2,7 @@
 import { BlockError } from "../base/error.js";
 import type { SocketAddress } from "./export-list.js";
 
-export function listenAddress(given: Readonly<Record<string, unknown>>, tlsCreds: string | undefined): SocketAddress {
-  if (tlsCreds !== undefined) throw new BlockError("ERR_UNSUPPORTED", `No TLS credentials with id '${tlsCreds}'`);
+export function listenAddress(given: Readonly<Record<string, unknown>>): SocketAddress {
   const { type } = given;
   if (type === "unix") {
     if (typeof given["path"] !== "string") throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'addr.data.path' is missing");

@@ -12,7 +12,15 @@ export interface QomObject {
   readonly properties: JsonObject;
   /** Content of a secret. */
   readonly secret: Uint8Array | null;
+  /** What the platform made of it (TLS credentials, authorization). */
+  readonly made: unknown;
 }
+
+/** Makes objects that only a platform can: of `type`, with the properties that QMP has checked. */
+export type MakeObject = (type: string, properties: JsonObject, findSecret: (id: string) => Uint8Array | null) => unknown;
+
+/** Types that `MakeObject` is asked for. */
+const PLATFORM_TYPES = /^(?:tls-creds|authz)-/;
 
 const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
 
@@ -20,10 +28,12 @@ export class ObjectList {
   readonly #objects = new Map<string, QomObject>();
   readonly #readFile: ((path: string) => Uint8Array) | null;
   readonly #groups: ThrottleGroupList;
+  readonly #make: MakeObject | null;
 
-  constructor(readFile: ((path: string) => Uint8Array) | null, groups: ThrottleGroupList) {
+  constructor(readFile: ((path: string) => Uint8Array) | null, groups: ThrottleGroupList, make: MakeObject | null = null) {
     this.#readFile = readFile;
     this.#groups = groups;
+    this.#make = make;
   }
 
   find(id: string): QomObject | null {
@@ -43,8 +53,9 @@ export class ObjectList {
     checkId(id);
     if (this.#objects.has(id)) throw fail(`attempt to add duplicate property '${id}' to object (type 'container')`);
     const secret = type === "secret" ? this.#readSecret(properties) : null;
+    const made = PLATFORM_TYPES.test(type) ? this.#makeObject(type, properties) : null;
     if (type === "throttle-group") this.#groups.addObject(id, takeLimits({ ...withoutNames(properties) }));
-    this.#objects.set(id, { id, type, properties, secret });
+    this.#objects.set(id, { id, type, properties, secret, made });
   }
 
   remove(id: string): void {
@@ -52,6 +63,11 @@ export class ObjectList {
     if (found === undefined) throw new BlockError("ERR_NOT_FOUND", `object '${id}' not found`);
     if (found.type === "throttle-group") this.#groups.removeObject(id);
     this.#objects.delete(id);
+  }
+
+  #makeObject(type: string, properties: JsonObject): unknown {
+    if (this.#make === null) throw new BlockError("ERR_UNSUPPORTED", `Objects of type '${type}' cannot be made here`);
+    return this.#make(type, withoutNames(properties), (id) => this.secret(id));
   }
 
   #readSecret(properties: JsonObject): Uint8Array {
@@ -81,6 +97,7 @@ function withoutNames({ "qom-type": _type, id: _id, ...rest }: JsonObject): Json
 
 function fromBase64(bytes: Uint8Array): Uint8Array {
   const text = String.fromCharCode(...bytes).replace(/\s+/g, "");
-  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text) || text.length % 4 !== 0) throw fail("Base64 data is not valid");
+  // As QEMU: only strange characters are an error, an end that is cut off is not.
+  if (!/^[A-Za-z0-9+/=]*$/.test(text)) throw fail("Base64 data is not valid");
   return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
 }

@@ -23,6 +23,8 @@ export interface StorageExtent {
   length: number;
   /** false: certainly a hole reading as zeros; true: data, or not known. */
   data: boolean;
+  /** Where that is not the whole truth (NBD servers tell of stored zeros, and of holes that do not read as zeros). Absent: `!data`. */
+  zero?: boolean;
 }
 
 export interface WriteZeroesFlags {

@@ -1,10 +1,10 @@
 /** qemu-storage-daemon: nodes, exports and QMP monitors, until `quit` or a signal. */
-import { spawn } from "node:child_process";
 import { readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { BlockError } from "../../base/error.js";
 import { READ_WRITE } from "../../block/flags.js";
 import { openNode } from "../../block/open.js";
 import { runAsync } from "../../block/op.js";
+import { makePlatformObject } from "../../nbd/node-objects.js";
 import { listen, socketDuplex } from "../../nbd/node-socket.js";
 import { isJsonObject, type JsonObject } from "../../qapi/json.js";
 import { optsToObject, parseJsonOrKeyval, parseOpts, scalarText } from "../../qapi/options.js";
@@ -12,8 +12,10 @@ import { rootPath } from "../../qapi/schema.js";
 import { BlockCore } from "../../qmp/block-core.js";
 import type { Profile } from "../../qmp/command.js";
 import { findCommand } from "../../qmp/commands.js";
+import { addDrive } from "../../qmp/drive.js";
 import type { Listen } from "../../qmp/export-list.js";
 import { serveMonitor } from "../../qmp/server.js";
+import { detach, mustDetach, sayReady } from "../detach.js";
 import { cliEnvironment } from "../environment.js";
 import { cacheFlags } from "../img/verb.js";
 import { getopt, UsageError, type GetoptItem } from "../options.js";
@@ -28,9 +30,6 @@ export interface DaemonProgram {
   output: Output;
   signal: AbortSignal;
 }
-
-/** Tells a child made by --daemonize that its parent waits for word on descriptor 3. */
-const FORKED = "BLOCKCORE_DAEMON_FORKED";
 
 export async function daemonMain(argv: string[], program: DaemonProgram): Promise<number> {
   const { output } = program;
@@ -48,7 +47,7 @@ export async function daemonMain(argv: string[], program: DaemonProgram): Promis
         return 0;
       }
     }
-    if (has(items, "daemonize") && process.env[FORKED] === undefined) return await daemonize(argv);
+    if (has(items, "daemonize") && mustDetach()) return await detach();
     return await serve(items, program);
   } catch (error) {
     output.failure(error);
@@ -76,19 +75,22 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
     profile,
     listen: listenOnSockets,
     readFile: (path) => readFileSync(path),
+    makeObject: makePlatformObject,
     onQuit: () => void setTimeout(end, 0),
   });
   const chardevs = new Map<string, Chardev>();
-  const open = new Set<Promise<void>>();
   const pidfile = lastValue(items, "pidfile");
   try {
-    // In the order given, as QEMU does: what is used must have been made before.
+    // In the order given, as QEMU does: what is used must have been made before. Nobody is listened to before all is there.
+    const monitors: (() => Promise<void>)[] = [];
     for (const item of items) {
       if (item.kind !== "option") continue;
-      await take(item.option.name, item.value ?? "", core, chardevs, open);
+      if (item.option.name === "monitor") monitors.push(monitorOf(item.value ?? "", core, chardevs));
+      else await take(item.option.name, item.value ?? "", core, chardevs);
     }
+    for (const start of monitors) await start();
     if (pidfile !== undefined) writeFileSync(pidfile, `${process.pid}\n`);
-    tellParent();
+    sayReady();
     await ended;
     return 0;
   } finally {
@@ -100,13 +102,7 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
   }
 }
 
-async function take(
-  name: string,
-  value: string,
-  core: BlockCore,
-  chardevs: Map<string, Chardev>,
-  open: Set<Promise<void>>,
-): Promise<void> {
+async function take(name: string, value: string, core: BlockCore, chardevs: Map<string, Chardev>): Promise<void> {
   switch (name) {
     case "object":
       addObject(core, value);
@@ -121,7 +117,7 @@ async function take(
       await startNbd(core, value);
       return;
     case "drive":
-      await addDrive(core, value);
+      await runAsync(addDrive(core, optsToObject(parseOpts(value))));
       return;
     case "chardev": {
       const chardev = makeChardev(value);
@@ -129,24 +125,21 @@ async function take(
       chardevs.set(chardev.id, chardev);
       return;
     }
-    case "monitor": {
-      const options = optsToObject(parseOpts(value, "chardev"));
-      const id = scalarText(options["chardev"] ?? "");
-      const mode = options["mode"];
-      if (mode !== undefined && mode !== "control")
-        throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter 'mode' does not accept value '${String(mode)}'`);
-      const chardev = chardevs.get(id ?? "");
-      if (chardev === undefined) throw new BlockError("ERR_NOT_FOUND", `chardev "${id ?? ""}" not found`);
-      const pretty = options["pretty"] === "on";
-      await chardev.open((duplex) => {
-        const serving = serveMonitor(core, duplex, { pretty });
-        open.add(serving);
-        return serving.finally(() => open.delete(serving));
-      });
-      return;
-    }
     default:
   }
+}
+
+/** Checks the options of a monitor; the result lets clients in. */
+function monitorOf(text: string, core: BlockCore, chardevs: ReadonlyMap<string, Chardev>): () => Promise<void> {
+  const options = optsToObject(parseOpts(text, "chardev"));
+  const id = scalarText(options["chardev"] ?? "");
+  const mode = options["mode"];
+  if (mode !== undefined && mode !== "control")
+    throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter 'mode' does not accept value '${String(mode)}'`);
+  const chardev = chardevs.get(id ?? "");
+  if (chardev === undefined) throw new BlockError("ERR_NOT_FOUND", `chardev "${id ?? ""}" not found`);
+  const pretty = options["pretty"] === "on";
+  return () => chardev.open((duplex) => serveMonitor(core, duplex, { pretty }));
 }
 
 /** A command whose arguments come as `key=value,…` or JSON. */
@@ -168,9 +161,12 @@ async function startNbd(core: BlockCore, text: string): Promise<void> {
   if (!isJsonObject(addr)) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'addr' is missing");
   const { type, ...data } = addr;
   const most = value["max-connections"];
+  const { "tls-creds": creds, "tls-authz": authz } = value;
   await core.execute("nbd-server-start", {
     addr: { type: type ?? "", data },
     ...(most === undefined ? {} : { "max-connections": Number(most) }),
+    ...(creds === undefined ? {} : { "tls-creds": creds }),
+    ...(authz === undefined ? {} : { "tls-authz": authz }),
   });
 }
 
@@ -187,52 +183,6 @@ function addObject(core: BlockCore, text: string): void {
     const bytes = readSecrets([...known, text]).get(id)!;
     core.objects.add({ "qom-type": "secret", id, format: "base64", data: Buffer.from(bytes).toString("base64") });
   } else core.objects.add(checked);
-}
-
-/** `--drive id=…,file=…,format=…`: a device with a medium. */
-async function addDrive(core: BlockCore, text: string): Promise<void> {
-  const options = optsToObject(parseOpts(text)) as Record<string, unknown>;
-  const word = (name: string): string | undefined => {
-    const value = options[name];
-    delete options[name];
-    return value === undefined ? undefined : scalarText(value as never);
-  };
-  const id = word("id");
-  if (id === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'id' is missing");
-  word("if");
-  word("index");
-  const media = word("media");
-  const file = word("file");
-  const format = word("format") ?? word("driver");
-  const cache = word("cache");
-  const readOnly = word("readonly") ?? word("read-only");
-  const nodeName = word("node-name");
-  if (file === undefined && Object.keys(options).length === 0) {
-    core.addDevice(id, null, { removable: media === "cdrom" });
-    return;
-  }
-  if (nodeName !== undefined) core.nodes.checkNames({ "node-name": nodeName }, (name) => core.devices.has(name));
-  const node = await runAsync(
-    openNode(core.environment, {
-      ...(file === undefined ? {} : { filename: file }),
-      ...(format === undefined ? {} : { driver: format }),
-      options: { ...nested(options), ...(nodeName === undefined ? {} : { "node-name": nodeName }) },
-      flags: {
-        ...READ_WRITE,
-        write: readOnly !== "on" && media !== "cdrom",
-        ...(cache === undefined ? {} : cacheFlags(cache, "cache")),
-      },
-    }),
-  );
-  core.addDevice(id, node, { removable: media === "cdrom" });
-  await runAsync(node.unref());
-}
-
-function nested(flat: Readonly<Record<string, unknown>>): JsonObject {
-  const text = Object.entries(flat)
-    .map(([name, value]) => `${name}=${String(value).replaceAll(",", ",,")}`)
-    .join(",");
-  return text === "" ? {} : parseJsonOrKeyval(text).value;
 }
 
 const listenOnSockets: Listen = async (address, accept) => {
@@ -257,38 +207,5 @@ function removeQuietly(path: string): void {
     unlinkSync(path);
   } catch {
     // it was not there
-  }
-}
-
-// ---- --daemonize ----------------------------------------------------------------------------------------------------
-
-function daemonize(argv: string[]): Promise<number> {
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [process.argv[1]!, ...argv], {
-      detached: true,
-      stdio: ["ignore", "ignore", "inherit", "pipe"],
-      env: { ...process.env, [FORKED]: "1" },
-    });
-    const word = child.stdio[3]!;
-    let ready = false;
-    word.on("data", () => {
-      ready = true;
-      child.unref();
-      word.destroy();
-      resolve(0);
-      setImmediate(() => process.exit(0));
-    });
-    child.on("exit", (code) => {
-      if (!ready) resolve(code ?? 1);
-    });
-  });
-}
-
-function tellParent(): void {
-  if (process.env[FORKED] === undefined) return;
-  try {
-    writeFileSync(3, "ready\n");
-  } catch {
-    // the parent has gone
   }
 }

@@ -1,6 +1,7 @@
 /** The NBD server and its exports in the first spelling: by device. */
 import { bool, enumeration, optional, str, struct, uint32, type AnySchema } from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
+import { serverTls } from "../../nbd/tls.js";
 import { listenAddress } from "../listen-address.js";
 
 const legacy = struct("SocketAddressLegacyInput", {
@@ -28,7 +29,11 @@ export const nbdServerStart: Command = command({
   returns: null,
   *run(core, args) {
     const { type, data } = args.addr as { type: string; data: Record<string, unknown> };
-    yield* core.exports.start(listenAddress({ type, ...data }, args["tls-creds"]), args["max-connections"] ?? 100);
+    const address = listenAddress({ type, ...data });
+    const creds = args["tls-creds"];
+    const find = (id: string): unknown => core.environment.findObject?.(id);
+    const startTls = creds === undefined ? undefined : serverTls(find, creds, args["tls-authz"]);
+    yield* core.exports.start(address, args["max-connections"] ?? 100, startTls);
   },
 });
 

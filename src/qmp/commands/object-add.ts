@@ -1,5 +1,16 @@
-/** Objects: secrets, throttle groups, I/O threads. */
-import { enumeration, int64, optional, str, struct, union, type AnySchema, type Members } from "../../qapi/schema.js";
+/** Objects: secrets, throttle groups, I/O threads, TLS credentials and who they let in. */
+import {
+  array,
+  bool,
+  enumeration,
+  int64,
+  optional,
+  str,
+  struct,
+  union,
+  type AnySchema,
+  type Members,
+} from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
 
 const limits: Members = Object.fromEntries(
@@ -15,12 +26,32 @@ export const throttleLimits: AnySchema = struct(
   ),
 );
 
+const policy: AnySchema = enumeration("QAuthZListPolicy", ["deny", "allow"]);
+const tlsMembers: Members = {
+  "verify-peer": optional(bool()),
+  dir: optional(str()),
+  endpoint: optional(enumeration("QCryptoTLSCredsEndpoint", ["client", "server"])),
+  priority: optional(str()),
+};
+
 export const objectOptions: ReturnType<typeof makeOptions> = makeOptions();
 // eslint-disable-next-line @typescript-eslint/explicit-function-return-type
 function makeOptions(): ReturnType<typeof union<Members, string, Record<string, never>>> {
   return union(
     "ObjectOptions",
-    { "qom-type": enumeration("ObjectType", ["secret", "throttle-group", "iothread"]), id: str() } as Members,
+    {
+      "qom-type": enumeration("ObjectType", [
+        "authz-list",
+        "authz-simple",
+        "iothread",
+        "secret",
+        "throttle-group",
+        "tls-creds-anon",
+        "tls-creds-psk",
+        "tls-creds-x509",
+      ]),
+      id: str(),
+    } as Members,
     "qom-type",
     {
       secret: struct("SecretProperties", {
@@ -34,6 +65,26 @@ function makeOptions(): ReturnType<typeof union<Members, string, Record<string, 
         limits: optional(throttleLimits),
         ...limits,
         "x-iops-size": optional(int64()),
+      }),
+      "authz-list": struct("AuthZListProperties", {
+        policy: optional(policy),
+        rules: optional(
+          array(
+            struct("QAuthZListRule", {
+              match: str(),
+              policy,
+              format: optional(enumeration("QAuthZListFormat", ["exact", "glob"])),
+            }),
+          ),
+        ),
+      }),
+      "authz-simple": struct("AuthZSimpleProperties", { identity: str() }),
+      "tls-creds-anon": struct("TlsCredsAnonProperties", tlsMembers),
+      "tls-creds-psk": struct("TlsCredsPskProperties", { ...tlsMembers, username: optional(str()) }),
+      "tls-creds-x509": struct("TlsCredsX509Properties", {
+        ...tlsMembers,
+        "sanity-check": optional(bool()),
+        passwordid: optional(str()),
       }),
       iothread: struct("IothreadProperties", {
         "poll-max-ns": optional(int64()),

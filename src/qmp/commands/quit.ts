@@ -1,4 +1,5 @@
 /** Ends the program. */
+import { foreign } from "../../block/op.js";
 import { command, type Command } from "../command.js";
 
 export const quit: Command = command({
@@ -7,8 +8,12 @@ export const quit: Command = command({
   summary: "Ends the program, after jobs were cancelled and images closed.",
   arguments: null,
   returns: null,
-  // eslint-disable-next-line require-yield
   *run(core) {
+    // What ends says so in events before the answer comes.
+    yield* foreign("Ending jobs and exports", null, async () => {
+      await core.jobs.stopAll();
+      await core.exports.stopAll();
+    });
     core.onQuit();
   },
 });

@@ -1,0 +1,250 @@
+/** The client's side of option haggling (fixed newstyle). */
+import { BlockError } from "../base/error.js";
+import { decodeText, encodeText, readU64BE, viewOf } from "../base/bytes.js";
+import {
+  HandshakeFlag,
+  Info,
+  MAX_OPTION,
+  MAX_PAYLOAD,
+  NBD_MAGIC,
+  Option,
+  OPTION_MAGIC,
+  OPTION_REPLY_MAGIC_HI,
+  OPTION_REPLY_MAGIC_LO,
+  Reply,
+} from "./constants.js";
+import { ByteReader, type Duplex } from "./duplex.js";
+import type { StartTls } from "./tls.js";
+
+export interface ExportInfo {
+  name: string;
+  description: string;
+  size: number;
+  flags: number;
+  minBlock: number;
+  preferredBlock: number;
+  maxBlock: number;
+  contexts: string[];
+}
+
+/** Names of exports a server may list. */
+const MAX_LISTED = 10_000;
+
+export function protocolError(message: string): BlockError {
+  return new BlockError("ERR_IO", `NBD server: ${message}`, { errno: "EINVAL" });
+}
+
+/** Why a server would not do what an option asks, in QEMU's words. */
+function refusal(option: number, code: number, told: string): BlockError {
+  const name = OPTION_NAMES[option] ?? "unknown";
+  const what = `option ${option} (${name})`;
+  const words: Readonly<Record<number, string>> = {
+    [Reply.unsupported]: `Server does not support ${what}`,
+    [Reply.policy]: `Denied by server for ${what}`,
+    [Reply.invalid]: `Invalid parameters for ${what}`,
+    [Reply.platform]: `Server lacks support for ${what}`,
+    [Reply.tlsRequired]: `TLS negotiation required before ${what}`,
+    [Reply.unknown]: "Requested export not available",
+    [Reply.shutdown]: `Server shutting down before ${what}`,
+    [Reply.blockSizeRequired]: `Server requires INFO_BLOCK_SIZE for ${what}`,
+  };
+  const hints = [
+    ...(code === Reply.tlsRequired ? ["Did you forget a valid tls-creds?"] : []),
+    ...(told === "" ? [] : [`server reported: ${told}`]),
+  ];
+  return new BlockError("ERR_NOT_FOUND", words[code] ?? `Unknown error code when asking for ${what}`, {
+    errno: "EINVAL",
+    ...(hints.length === 0 ? {} : { hint: hints.join("\n") }),
+  });
+}
+
+const OPTION_NAMES: Readonly<Record<number, string>> = {
+  [Option.list]: "list",
+  [Option.startTls]: "starttls",
+  [Option.info]: "info",
+  [Option.go]: "go",
+};
+
+/** The negotiation as the client sees it. */
+export class Negotiation {
+  duplex: Duplex;
+  reader: ByteReader;
+  structured = false;
+  /** 64-bit lengths in requests and replies. */
+  extended = false;
+  readonly contextIds: Map<number, string> = new Map();
+
+  constructor(duplex: Duplex) {
+    this.duplex = duplex;
+    this.reader = new ByteReader(duplex);
+  }
+
+  async begin(startTls: StartTls | undefined): Promise<void> {
+    const hello = (await this.reader.read(18)).slice();
+    if (decodeText(hello.subarray(0, 8)) !== NBD_MAGIC) throw protocolError("it does not speak NBD");
+    if (decodeText(hello.subarray(8, 16)) !== OPTION_MAGIC) throw protocolError("the old style of negotiation is not supported");
+    const flags = viewOf(hello).getUint16(16);
+    if ((flags & HandshakeFlag.fixedNewstyle) === 0) throw protocolError("fixed newstyle negotiation is not offered");
+    const answer = new Uint8Array(4);
+    viewOf(answer).setUint32(0, HandshakeFlag.fixedNewstyle | (flags & HandshakeFlag.noZeroes));
+    await this.duplex.write([answer]);
+    if (startTls !== undefined) {
+      await this.must(Option.startTls, new Uint8Array(0));
+      if (this.reader.buffered > 0) throw protocolError("it sent data ahead of the TLS handshake");
+      this.duplex = await startTls(this.duplex, []);
+      this.reader = new ByteReader(this.duplex);
+    }
+    this.extended = (await this.ask(Option.extendedHeaders, new Uint8Array(0))).ok;
+    this.structured = this.extended || (await this.ask(Option.structuredReply, new Uint8Array(0))).ok;
+  }
+
+  /** As `ask`; a refusal is an error, after taking leave. */
+  async must(option: number, data: Uint8Array, hear?: (type: number, data: Uint8Array) => void): Promise<void> {
+    const { ok, code, message } = await this.ask(option, data, hear);
+    if (ok) return;
+    await this.abort();
+    throw refusal(option, code, message);
+  }
+
+  async #send(option: number, data: Uint8Array): Promise<void> {
+    const head = new Uint8Array(16);
+    head.set(encodeText(OPTION_MAGIC));
+    viewOf(head).setUint32(8, option);
+    viewOf(head).setUint32(12, data.length);
+    await this.duplex.write([head, data]);
+  }
+
+  /** Takes leave of the server, so that it does not complain of a lost connection. Its answer is not waited for. */
+  async abort(): Promise<void> {
+    await this.#send(Option.abort, new Uint8Array(0)).catch(() => {});
+  }
+
+  /** Sends an option and collects its replies up to the last one. */
+  async ask(
+    option: number,
+    data: Uint8Array,
+    hear: (type: number, data: Uint8Array) => void = () => {},
+  ): Promise<{ ok: boolean; code: number; message: string }> {
+    await this.#send(option, data);
+    for (let replies = 0; replies < MAX_LISTED; replies++) {
+      const reply = (await this.reader.read(20)).slice();
+      const view = viewOf(reply);
+      if (view.getUint32(0) !== OPTION_REPLY_MAGIC_HI || view.getUint32(4) !== OPTION_REPLY_MAGIC_LO)
+        throw protocolError("bad reply magic");
+      if (view.getUint32(8) !== option) throw protocolError("a reply to another option");
+      const type = view.getUint32(12);
+      const length = view.getUint32(16);
+      if (length > MAX_OPTION) throw protocolError("a reply is too long");
+      const body = (await this.reader.read(length)).slice();
+      if (type === Reply.ack) return { ok: true, code: type, message: "" };
+      if (type >= 0x80000000) return { ok: false, code: type, message: decodeText(body) };
+      hear(type, body);
+    }
+    throw protocolError("too many replies");
+  }
+
+  async setContexts(exportName: string, contexts: readonly string[]): Promise<void> {
+    if (!this.structured || contexts.length === 0) return;
+    await this.ask(Option.setMetaContext, contextData(exportName, contexts), (type, data) => {
+      if (type === Reply.metaContext && data.length >= 4)
+        this.contextIds.set(viewOf(data).getUint32(0), decodeText(data.subarray(4)));
+    });
+  }
+
+  async listContexts(exportName: string): Promise<string[]> {
+    const found: string[] = [];
+    if (!this.structured) return found;
+    await this.ask(Option.listMetaContext, contextData(exportName, []), (type, data) => {
+      if (type === Reply.metaContext && data.length >= 4) found.push(decodeText(data.subarray(4)));
+    });
+    return found;
+  }
+
+  /** Asks about an export (`info`), or enters it (`go`). */
+  async choose(option: number, name: string): Promise<ExportInfo> {
+    const bytes = encodeText(name);
+    const wanted = [Info.description, Info.blockSize];
+    const data = new Uint8Array(6 + bytes.length + 2 * wanted.length);
+    const view = viewOf(data);
+    view.setUint32(0, bytes.length);
+    data.set(bytes, 4);
+    view.setUint16(4 + bytes.length, wanted.length);
+    wanted.forEach((type, i) => view.setUint16(6 + bytes.length + 2 * i, type));
+    const info: ExportInfo = {
+      name,
+      description: "",
+      size: -1,
+      flags: 0,
+      minBlock: 1,
+      preferredBlock: 4096,
+      maxBlock: MAX_PAYLOAD,
+      contexts: [],
+    };
+    await this.must(option, data, (type, body) => {
+      if (type === Reply.info && body.length >= 2) hearInfo(info, body);
+    });
+    if (info.size < 0 || !Number.isSafeInteger(info.size)) throw protocolError("the export has no valid size");
+    return info;
+  }
+}
+
+function contextData(exportName: string, contexts: readonly string[]): Uint8Array {
+  const name = encodeText(exportName);
+  const queries = contexts.map(encodeText);
+  const data = new Uint8Array(8 + name.length + queries.reduce((sum, query) => sum + 4 + query.length, 0));
+  const view = viewOf(data);
+  view.setUint32(0, name.length);
+  data.set(name, 4);
+  let at = 4 + name.length;
+  view.setUint32(at, queries.length);
+  at += 4;
+  for (const query of queries) {
+    view.setUint32(at, query.length);
+    data.set(query, at + 4);
+    at += 4 + query.length;
+  }
+  return data;
+}
+
+function hearInfo(info: ExportInfo, body: Uint8Array): void {
+  const view = viewOf(body);
+  switch (view.getUint16(0)) {
+    case Info.export:
+      if (body.length !== 12) throw protocolError("a wrong length of export information");
+      info.size = readU64BE(view, 2);
+      info.flags = view.getUint16(10);
+      return;
+    case Info.description:
+      info.description = decodeText(body.subarray(2));
+      return;
+    case Info.blockSize:
+      if (body.length !== 14) throw protocolError("a wrong length of block sizes");
+      info.minBlock = view.getUint32(2);
+      info.preferredBlock = view.getUint32(6);
+      info.maxBlock = Math.min(view.getUint32(10), MAX_PAYLOAD);
+  }
+}
+
+/** All exports of a server. The connection is closed afterwards. */
+export async function listExports(duplex: Duplex, startTls?: StartTls): Promise<ExportInfo[]> {
+  const negotiation = new Negotiation(duplex);
+  try {
+    await negotiation.begin(startTls);
+    const names: string[] = [];
+    await negotiation.must(Option.list, new Uint8Array(0), (type, data) => {
+      if (type !== Reply.server || data.length < 4) return;
+      const length = viewOf(data).getUint32(0);
+      if (length <= data.length - 4) names.push(decodeText(data.subarray(4, 4 + length)));
+    });
+    const found: ExportInfo[] = [];
+    for (const name of names) {
+      const info = await negotiation.choose(Option.info, name);
+      info.contexts = await negotiation.listContexts(name);
+      found.push(info);
+    }
+    await negotiation.ask(Option.abort, new Uint8Array(0)).catch(() => {});
+    return found;
+  } finally {
+    negotiation.duplex.close();
+  }
+}
