@@ -51,6 +51,8 @@ export const check: Verb = {
           output.error("This image format does not support checks");
           return NOT_SUPPORTED;
         }
+        // What makes going on pointless; a bare errno says nothing that the line below does not say.
+        if (failure.message !== strerror(failure.errno)) output.error(failure.message, failure.hint);
         output.error(`Check failed: ${strerror(failure.errno)}`);
         return 1;
       }

@@ -17,9 +17,9 @@ import type { Kernel } from "../../kernel/types.js";
 import { bitmapReferences } from "./check-bitmaps.js";
 import { explainTable } from "./check-entries.js";
 import { hex, hex64, type CheckState } from "./check-state.js";
-import type { CheckedSnapshot } from "./check-snapshots.js";
 import { L1_RESERVED_HI, L1_RESERVED_LO, OFFSET_HI, OFFSET_LO } from "./layout.js";
 import type { Qcow2 } from "./image.js";
+import type { Snapshot } from "./snapshot-table.js";
 
 /** Counters of one window: a full 64 GiB image of 4 KiB clusters (1 TiB of 64 KiB) fits with its metadata. */
 const WINDOW_CLUSTERS = 17 * 1024 * 1024;
@@ -72,7 +72,7 @@ export class Census {
   /** Host clusters of the file, the last one may be partial. */
   readonly clusters: number;
   readonly fileSize: number;
-  readonly snapshots: readonly CheckedSnapshot[];
+  readonly snapshots: readonly Snapshot[];
   /** Statistics were counted before; or, while the first pass is done again, must not be counted twice. */
   keepStatistics = false;
   readonly statistics = { allocated: 0, compressed: 0, fragmented: 0 };
@@ -87,7 +87,7 @@ export class Census {
   /** What the table area holds, when the active tables fit into it all together. */
   #held: LoadedTable[] | null = null;
 
-  constructor(state: CheckState, snapshots: readonly CheckedSnapshot[]) {
+  constructor(state: CheckState, snapshots: readonly Snapshot[]) {
     const { image } = state;
     this.state = state;
     this.image = image;
@@ -191,18 +191,18 @@ export class Census {
 
   // ---- counting -----------------------------------------------------------------------------------------------------
 
-  /** Counts everything that references a cluster of the window; refcount table and blocks only when `structures`. */
-  *count(window: Window, structures: boolean): Op<void> {
+  /** Counts everything that references a cluster of the window. */
+  *count(window: Window): Op<void> {
     this.window = window;
     this.kernel.memory.fill(0, this.counters, this.counters + window.count * 4);
     const { header, allocator } = this.image;
     this.add(0, this.image.clusterSize, 1);
     yield* this.#walk(true, (table) => this.#countTable(table));
     this.reference(header.snapshotsOffset, this.snapshotTableBytes);
-    if (structures) this.reference(header.reftableOffset, allocator.table.length);
+    this.reference(header.reftableOffset, allocator.table.length);
     if (header.crypto !== null) this.reference(header.crypto.offset, header.crypto.length);
     yield* bitmapReferences(this);
-    if (structures) this.#countBlocks();
+    this.#countBlocks();
   }
   /** Bytes of the snapshot table; known once it was read. */
   snapshotTableBytes = 0;

@@ -1,126 +1,82 @@
-/** The snapshot table as a check sees it: where the L1 tables of snapshots are, and which entries are incomplete. */
-import { BlockError } from "../../base/error.js";
-import { readText, readU64BE, viewOf } from "../../base/bytes.js";
-import { alignUp } from "../../base/int.js";
-import { readBytes } from "../../block/io.js";
+/** The snapshot table as a check sees it: where the L1 tables of snapshots are, and which entries want mending. */
+import { prefixError } from "../../base/error.js";
+import { viewOf } from "../../base/bytes.js";
 import type { Op } from "../../block/op.js";
-import type { CheckState } from "./check-state.js";
-import { MAX_L1_BYTES, MAX_SNAPSHOTS, MAX_SNAPSHOT_TABLE_BYTES } from "./layout.js";
-
-export interface CheckedSnapshot {
-  readonly id: string;
-  readonly name: string;
-  readonly l1Offset: number;
-  readonly l1Entries: number;
-}
+import { hex64, type CheckState } from "./check-state.js";
+import { MAX_L1_BYTES, MAX_SNAPSHOTS } from "./layout.js";
+import { MAX_EXTRA, NEEDED_EXTRA, readSnapshotTable, tooBig, type Snapshot, type TableRepair } from "./snapshot-table.js";
 
 export interface CheckedSnapshots {
+  /** All that can be kept, in order. */
+  readonly kept: readonly Snapshot[];
   /** Those whose L1 tables can be walked. */
-  readonly usable: CheckedSnapshot[];
-  /** Bytes of the table as it is. */
+  readonly usable: readonly Snapshot[];
+  /** Bytes of the table as it is, up to the end of the last entry that is kept. */
   readonly bytes: number;
-  /** Entries in a version 3 image without the fields that version needs. */
-  readonly incomplete: number;
-  /** The table read, when `incomplete` is not 0. */
-  readonly table: Uint8Array;
+  /** Entries beyond what a table can have: a repair drops them. */
+  readonly overhanging: number;
+  /** Entries that a repair writes in another form. */
+  readonly mendable: number;
 }
 
-const ENTRY = 40;
-const MAX_EXTRA = 1024;
-/** VM state size and disk size: what a version 3 image must have. */
-export const NEEDED_EXTRA = 16;
-
-/** Offsets of the parts of the snapshot entry at `at`; null when it does not end inside the table. */
-export interface SnapshotEntry {
-  readonly at: number;
-  readonly extra: number;
-  readonly idAt: number;
-  readonly nameAt: number;
-  readonly end: number;
-}
-
-/** Reads and judges the snapshot table. @throws BlockError when it cannot be read at all */
+/** Reads and judges the snapshot table. @throws BlockError when it cannot be read at all, or only by a repair */
 export function* readSnapshots(state: CheckState): Op<CheckedSnapshots> {
   const { image } = state;
-  const { snapshotCount: count, snapshotsOffset: offset } = image.header;
-  const nothing: CheckedSnapshots = { usable: [], bytes: 0, incomplete: 0, table: new Uint8Array(0) };
-  if (count === 0) return nothing;
-  if (count > MAX_SNAPSHOTS) throw state.fail("ERROR snapshot table too large");
+  const { header } = image;
+  const { snapshotCount: count, snapshotsOffset: offset } = header;
+  if (count === 0) return { kept: [], usable: [], bytes: 0, overhanging: 0, mendable: 0 };
+  const repairing = state.options.fix === "all";
+  if (count > MAX_SNAPSHOTS && !repairing) throw tooBig("ERROR snapshot table too large", count, 60);
   if (offset % image.clusterSize !== 0 || !Number.isFinite(offset)) throw state.fail("ERROR snapshot table offset invalid", 64);
-  const { table, entries } = yield* readTable(state, offset, count);
-  const view = viewOf(table);
-  const usable: CheckedSnapshot[] = [];
-  let incomplete = 0;
+  let overhanging = 0;
+  let mendable = 0;
+  const drop = (dropped: number, why: string): void => {
+    overhanging += dropped;
+    state.corruption("snapshots", `Discarding ${dropped} overhanging snapshots${why}`, offset);
+    state.corruptions.snapshots += dropped - 1;
+  };
+  const repair: TableRepair = {
+    extraCut(index, extra) {
+      mendable++;
+      const text = `Discarding too much extra metadata in snapshot table entry ${index} (${extra} > ${MAX_EXTRA})`;
+      state.corruption("snapshots", text, offset);
+    },
+    overhanging: (dropped) => drop(dropped, " (snapshot table is too big)"),
+  };
+  if (count > MAX_SNAPSHOTS) drop(count - MAX_SNAPSHOTS, "");
+  const { snapshots, bytes } = yield* readTable(state, Math.min(count, MAX_SNAPSHOTS), repairing ? repair : undefined);
   if (image.hasDataFile) state.corruption("entries", `ERROR ${count} snapshots in image with data file`);
-  entries.forEach((entry, index) => {
-    if (image.header.version >= 3 && entry.extra < NEEDED_EXTRA) {
-      incomplete++;
-      const fix = state.options.fix === "all";
-      state.corruption(
-        "snapshots",
-        `${fix ? "Repairing" : "ERROR"} snapshot table entry ${index} is incomplete`,
-        offset + entry.at,
-      );
+  const usable = snapshots.filter((snapshot, index) => {
+    if (header.version >= 3 && viewOf(snapshot.bytes).getUint32(36) < NEEDED_EXTRA) {
+      mendable++;
+      state.corruption("snapshots", `${repairing ? "Repairing" : "ERROR"} snapshot table entry ${index} is incomplete`, offset);
     }
-    const snapshot: CheckedSnapshot = {
-      id: readText(table.subarray(entry.idAt, entry.nameAt)),
-      name: readText(table.subarray(entry.nameAt, entry.nameAt + view.getUint16(entry.at + 14))),
-      l1Offset: readU64BE(view, entry.at),
-      l1Entries: view.getUint32(entry.at + 8),
-    };
-    const label = `snapshot ${snapshot.id} (${snapshot.name})`;
-    if (view.getUint32(entry.at + 4) % image.clusterSize !== 0) {
-      state.corruption(
-        "entries",
-        `ERROR ${label} l1_offset=0x${hexAt(view, entry.at)}: L1 table is not cluster aligned; snapshot table entry corrupted`,
-      );
-    } else if (snapshot.l1Entries * 8 > MAX_L1_BYTES) {
-      state.corruption(
-        "entries",
-        `ERROR ${label} l1_size=0x${snapshot.l1Entries.toString(16)}: L1 table is too large; snapshot table entry corrupted`,
-      );
-    } else usable.push(snapshot);
+    return isUsable(state, snapshot);
   });
-  return { usable, bytes: table.length, incomplete, table: incomplete > 0 ? table : nothing.table };
+  return { kept: snapshots, usable, bytes, overhanging, mendable };
 }
 
-/** The entries of the table, and its bytes up to the end of the last one. */
-function* readTable(state: CheckState, offset: number, count: number): Op<{ table: Uint8Array; entries: SnapshotEntry[] }> {
-  const { image } = state;
-  // Read in growing pieces, as far as the entries ask for it; behind the end of the file there are zeros.
-  const most = MAX_SNAPSHOT_TABLE_BYTES;
-  let length = 64 * 1024;
-  for (;;) {
-    const table = yield* readBytes(image.file, offset, length);
-    const entries = parseEntries(state, table, count);
-    if (entries !== null)
-      return { table: table.subarray(0, entries.length === 0 ? 0 : entries[entries.length - 1]!.end), entries };
-    if (length === most) throw new BlockError("ERR_TOO_LARGE", "Snapshot table is too big", { errno: "EFBIG", offset });
-    length = Math.min(most, length * 8);
+function* readTable(
+  state: CheckState,
+  snapshotCount: number,
+  repair: TableRepair | undefined,
+): ReturnType<typeof readSnapshotTable> {
+  const { file, header } = state.image;
+  try {
+    return yield* readSnapshotTable(file, { ...header, snapshotCount }, repair);
+  } catch (error) {
+    throw prefixError("ERROR failed to read the snapshot table: ", error);
   }
 }
 
-export function parseEntries(state: CheckState, table: Uint8Array, count: number): SnapshotEntry[] | null {
-  const view = viewOf(table);
-  const entries: SnapshotEntry[] = [];
-  let at = 0;
-  for (let i = 0; i < count; i++) {
-    at = alignUp(at, 8);
-    if (at + ENTRY > table.length) return null;
-    const extra = view.getUint32(at + 36);
-    if (extra > MAX_EXTRA) throw state.fail(`Too much extra metadata in snapshot table entry ${i}`, at);
-    const idAt = at + ENTRY + extra;
-    const nameAt = idAt + view.getUint16(at + 12);
-    const end = nameAt + view.getUint16(at + 14);
-    if (end > table.length) return null;
-    entries.push({ at, extra, idAt, nameAt, end });
-    at = end;
-  }
-  return entries;
-}
-
-function hexAt(view: DataView, at: number): string {
-  const hi = view.getUint32(at);
-  const lo = view.getUint32(at + 4);
-  return hi === 0 ? lo.toString(16) : hi.toString(16) + lo.toString(16).padStart(8, "0");
+function isUsable(state: CheckState, { id, name, l1Entries, bytes }: Snapshot): boolean {
+  const view = viewOf(bytes);
+  const wrong = (text: string): boolean => {
+    state.corruption("entries", `ERROR snapshot ${id} (${name}) ${text}; snapshot table entry corrupted`);
+    return false;
+  };
+  if (view.getUint32(4) % state.image.clusterSize !== 0)
+    return wrong(`l1_offset=0x${hex64(view.getUint32(0), view.getUint32(4))}: L1 table is not cluster aligned`);
+  if (l1Entries * 8 > MAX_L1_BYTES) return wrong(`l1_size=0x${l1Entries.toString(16)}: L1 table is too large`);
+  return true;
 }

@@ -17,7 +17,8 @@ import { CheckState } from "./check-state.js";
 import type { Qcow2 } from "./image.js";
 import { Incompatible } from "./layout.js";
 import { rebuildRefcounts } from "./rebuild.js";
-import { repairSnapshotTable } from "./repair-snapshots.js";
+import { dropOverhanging, repairSnapshotTable } from "./repair-snapshots.js";
+import { Snapshots } from "./snapshots.js";
 
 export function* checkImage(image: Qcow2, options: CheckOptions): Op<ImageCheck> {
   const writes = options.fix !== "none" && options.dryRun !== true;
@@ -59,7 +60,7 @@ function* find(state: CheckState, census: Census, compared: Comparison): Op<numb
   const repairing = state.options.fix !== "none";
   let wrong = 0;
   for (const window of census.windows) {
-    yield* census.count(window, true);
+    yield* census.count(window);
     yield* compareRefcounts(census, compared, { fix: "none", adoptDisk: !repairing });
     if (repairing) {
       // The repair tells them when it comes to them; here they are only counted, for the plan.
@@ -110,11 +111,11 @@ function plan(state: CheckState, snapshots: CheckedSnapshots, wrongFlags: number
   if (wrongFlags > 0 && (all || corruptions.refcounts + corruptions.blocks + corruptions.entries === 0)) {
     tell({ action: "correct-copied-flags", reason: "COPIED flags contradict the refcounts", count: wrongFlags });
   }
-  if (all && snapshots.incomplete > 0) {
+  if (all && snapshots.mendable + snapshots.overhanging > 0) {
     tell({
       action: "rewrite-snapshot-table",
-      reason: "Snapshot table entries lack fields that version 3 of the format needs",
-      count: snapshots.incomplete,
+      reason: "Snapshot table entries lack fields that version 3 of the format needs, or go beyond its limits",
+      count: snapshots.mendable + snapshots.overhanging,
     });
   }
   const remaining = corruptions.entries - (all ? state.zeroable : 0) + (all ? 0 : corruptions.refcounts + corruptions.snapshots);
@@ -128,6 +129,7 @@ function plan(state: CheckState, snapshots: CheckedSnapshots, wrongFlags: number
 function* repair(state: CheckState, census: Census, snapshots: CheckedSnapshots, compared: Comparison): Op<void> {
   const { image, options, corruptions } = state;
   const all = options.fix === "all";
+  yield* dropOverhanging(state, snapshots);
   if (state.rebuild && !all) {
     state.error("ERROR need to rebuild refcount structures");
     return;
@@ -147,6 +149,7 @@ function* repair(state: CheckState, census: Census, snapshots: CheckedSnapshots,
       corruptions.entries = 0;
       census = grown(census);
     }
+    const { leaksFixed } = state;
     corruptions.blocks = 0;
     corruptions.refcounts = 0;
     state.leaks = 0;
@@ -155,7 +158,7 @@ function* repair(state: CheckState, census: Census, snapshots: CheckedSnapshots,
       if (again) {
         state.quiet = !rebuilt;
         state.muted = rebuilt;
-        yield* census.count(window, true);
+        yield* census.count(window);
         state.quiet = false;
         state.muted = false;
       }
@@ -165,7 +168,11 @@ function* repair(state: CheckState, census: Census, snapshots: CheckedSnapshots,
       const safe = state.errors === 0 && state.totalCorruptions === 0 && state.leaks === 0;
       yield* checkCopied(census, all || safe);
     }
-    if (rebuilt) state.corruptionsFixed -= Math.min(state.corruptionsFixed, corruptions.entries);
+    if (rebuilt) {
+      state.corruptionsFixed -= Math.min(state.corruptionsFixed, corruptions.entries);
+      // What has leaked since are the old structures: no fault of the image.
+      state.leaksFixed = leaksFixed;
+    }
     yield* image.barrier();
   } finally {
     image.l2.dropAll();
@@ -173,7 +180,8 @@ function* repair(state: CheckState, census: Census, snapshots: CheckedSnapshots,
     image.decompressed.clear();
     image.allocator.adopt(image.allocator.table);
   }
-  if (all && snapshots.incomplete > 0 && state.errors === 0) yield* repairSnapshotTable(state, snapshots);
+  if (all && snapshots.mendable > 0 && state.errors === 0) yield* repairSnapshotTable(census, snapshots);
+  if (state.corruptions.snapshots === 0) image.snapshots = yield* Snapshots.open(image);
   if (state.totalCorruptions === 0 && state.errors === 0) yield* clearBits(image);
 }
 
@@ -188,11 +196,10 @@ function grown(old: Census): Census {
 
 /** The image is in order: says so in the header. */
 function* clearBits(image: Qcow2): Op<void> {
-  const { incompatible } = image.header;
-  const before = incompatible.lo;
-  incompatible.lo = (before & ~(Incompatible.dirty | Incompatible.corrupt)) >>> 0;
-  if (incompatible.lo !== before) {
-    yield* image.writeHeader();
+  const { hi, lo } = image.header.incompatible;
+  const clean = (lo & ~(Incompatible.dirty | Incompatible.corrupt)) >>> 0;
+  if (clean !== lo) {
+    yield* image.updateHeader({ incompatible: { hi, lo: clean } });
     yield* image.barrier();
   }
   image.corrupt = false;

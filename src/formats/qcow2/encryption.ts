@@ -85,10 +85,9 @@ export function* openEncryption(context: OpenContext, header: Header): Op<Encryp
 }
 
 /** The LUKS header's part of the file. */
-function areaOf(file: Node, header: Header): LuksArea {
-  const { crypto } = header;
+function areaOf(file: Node, { crypto, clusterBits }: Pick<Header, "crypto" | "clusterBits">): LuksArea {
   if (crypto === null) throw new BlockError("ERR_CORRUPT", "Missing CRYPTO header for crypt method 2", { offset: 32 });
-  const clusterSize = 2 ** header.clusterBits;
+  const clusterSize = 2 ** clusterBits;
   if (!Number.isFinite(crypto.offset) || crypto.offset % clusterSize !== 0) {
     throw new BlockError(
       "ERR_CORRUPT",
@@ -159,7 +158,8 @@ export function* encryptPassphrase(environment: Environment, settings: EncryptSe
 
 /** Makes an empty image an encrypted one. */
 export function* setUpEncryption(image: Qcow2, settings: EncryptSettings, passphrase: Uint8Array): Op<void> {
-  const { header, clusterSize } = image;
+  const { clusterBits, clusterSize } = image;
+  let crypto: Header["crypto"] = null;
   const release = yield* image.lock.acquire();
   try {
     yield* image.beginModifying();
@@ -167,21 +167,19 @@ export function* setUpEncryption(image: Qcow2, settings: EncryptSettings, passph
       const length = luksHeaderBytes(settings.luks);
       const clusters = Math.ceil(length / clusterSize);
       const offset = yield* image.allocator.allocate(clusters);
-      header.crypto = { offset, length };
+      crypto = { offset, length };
       try {
         for (let at = 0; at < clusters * clusterSize; at += clusterSize)
           yield* writeGrow(image.file, new Uint8Array(clusterSize), offset + at);
-        yield* createLuks(image.node.environment, settings.luks, passphrase, areaOf(image.file, header));
+        yield* createLuks(image.node.environment, settings.luks, passphrase, areaOf(image.file, { crypto, clusterBits }));
       } catch (error) {
-        header.crypto = null;
         throw prefixError("Could not write encryption header: ", error);
       }
       // The header must not name clusters that have no reference on disk.
       yield* image.allocator.writeBack();
       yield* image.barrier();
     }
-    header.cryptMethod = settings.format === "luks" ? CryptMethod.luks : CryptMethod.aes;
-    yield* image.writeHeader();
+    yield* image.updateHeader({ crypto, cryptMethod: settings.format === "luks" ? CryptMethod.luks : CryptMethod.aes });
     yield* image.barrier();
   } finally {
     release();

@@ -14,7 +14,6 @@ import {
   MAX_BITMAP_DIRECTORY_BYTES,
   MAX_BITMAPS,
   MAX_CLUSTER_BITS,
-  MAX_SNAPSHOTS,
   MIN_CLUSTER_BITS,
   MIN_EXTENDED_L2_CLUSTER_BITS,
   V2_HEADER_LENGTH,
@@ -143,7 +142,6 @@ export function decodeHeader(bytes: Uint8Array): Header {
       offset: 32,
     });
   }
-  if (header.snapshotCount > MAX_SNAPSHOTS) throw new BlockError("ERR_TOO_LARGE", "Snapshot table too large", { offset: 60 });
   decodeBackingName(header, bytes, view, clusterSize);
   if (!Number.isFinite(header.size)) throw new BlockError("ERR_TOO_LARGE", "Image is too big", { errno: "EFBIG", offset: 24 });
   return header;

@@ -269,7 +269,7 @@ export class Qcow2 {
   // ---- header -----------------------------------------------------------------------------------------------------
 
   /** Rewrites header, extensions and backing file name, so that a crash leaves the old or the new ones. */
-  *writeHeader(): Op<void> {
+  *#writeHeader(): Op<void> {
     yield* writeHeader(this.file, this.header, () => this.barrier());
   }
 
@@ -283,11 +283,11 @@ export class Qcow2 {
     for (const key of Object.keys(change) as (keyof Header)[]) Object.assign(before, { [key]: this.header[key] });
     Object.assign(this.header, change);
     try {
-      yield* this.writeHeader();
+      yield* this.#writeHeader();
     } catch (error) {
       Object.assign(this.header, before);
       try {
-        yield* this.writeHeader();
+        yield* this.#writeHeader();
         // Only then can what the new one pointed to be used for something else.
         yield* this.barrier();
       } catch {
@@ -366,8 +366,8 @@ export class Qcow2 {
       `qcow2: ${this.node.readOnly ? "Image is corrupt" : "Marking image as corrupt"}: ${this.corruptionFound.message}; further corruption events will be suppressed`,
     );
     if (this.node.readOnly || this.header.version < 3) return;
-    this.header.incompatible.lo |= Incompatible.corrupt;
-    yield* this.writeHeader();
+    const { hi, lo } = this.header.incompatible;
+    yield* this.updateHeader({ incompatible: { hi, lo: (lo | Incompatible.corrupt) >>> 0 } });
     yield* flush(this.file);
   }
 

@@ -5,7 +5,7 @@ import type { OpenContext } from "../../block/context.js";
 import { readBytes } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import { decodeHeader, headerClusterSize, type Header } from "./header.js";
-import { Autoclear, Incompatible, MAX_L1_BYTES, MAX_REFTABLE_BYTES, V2_HEADER_LENGTH } from "./layout.js";
+import { Autoclear, Incompatible, MAX_L1_BYTES, MAX_REFTABLE_BYTES, MAX_SNAPSHOTS, V2_HEADER_LENGTH } from "./layout.js";
 
 /** Opens the file and reads the header from it. */
 export function* readHeader(context: OpenContext): Op<Header> {
@@ -38,6 +38,11 @@ export function checkTables(header: Header, check: boolean): void {
   if (header.reftableClusters === 0 && !check) throw bad("Image does not contain a reference count table", 56);
   if (header.reftableOffset % clusterSize !== 0 || !Number.isFinite(header.reftableOffset))
     throw bad("Reference count table offset invalid", 48);
+  if (!check) {
+    if (header.snapshotCount > MAX_SNAPSHOTS) throw new BlockError("ERR_TOO_LARGE", "Snapshot table too large", { offset: 60 });
+    if (header.snapshotsOffset % clusterSize !== 0 || !Number.isFinite(header.snapshotsOffset))
+      throw bad("Snapshot table offset invalid", 64);
+  }
   const l1Bytes = header.l1Entries * 8;
   if (l1Bytes > MAX_L1_BYTES) throw bad("Active L1 table too large", 36);
   if (header.l1Offset % clusterSize !== 0 || !Number.isFinite(header.l1Offset)) throw bad("Active L1 table offset invalid", 40);
@@ -45,9 +50,6 @@ export function checkTables(header: Header, check: boolean): void {
   const needed = divCeil(header.size, (clusterSize / entry) * clusterSize);
   if (needed * 8 > MAX_L1_BYTES) throw new BlockError("ERR_TOO_LARGE", "Image is too big", { errno: "EFBIG", offset: 24 });
   if (header.l1Entries < needed) throw bad("L1 table is too small", 36);
-  if (!check && (header.snapshotsOffset % clusterSize !== 0 || !Number.isFinite(header.snapshotsOffset))) {
-    throw bad("Snapshot table offset invalid", 64);
-  }
   // Tables behind the end of the file read as zeros.
 }
 

@@ -41,7 +41,7 @@ import { Autoclear, CryptMethod, Incompatible, MAX_BACKING_NAME } from "./layout
 import { loadMiss, mapRange, readCompressed, SCAN_RECORDS } from "./map.js";
 import { measureQcow2 } from "./measure.js";
 import { checkTables, openData, readHeader } from "./open.js";
-import { RUNTIME_OPTIONS, takeOptions } from "./options.js";
+import { MUTABLE_OPTIONS, RUNTIME_OPTIONS, takeOptions } from "./options.js";
 import { hasPreallocatedMetadata } from "./preallocated.js";
 import { resize } from "./resize.js";
 import { planQcow2Stream } from "./stream.js";
@@ -367,6 +367,7 @@ export const qcow2: Driver = {
   category: "format",
   supportsBacking: true,
   runtimeOptions: RUNTIME_OPTIONS,
+  mutableOptions: MUTABLE_OPTIONS,
   strongOptions: ["encrypt.key-secret"],
   createOptions: CREATE_OPTIONS,
   amendOptions: AMEND_OPTIONS,

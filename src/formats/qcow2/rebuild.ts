@@ -2,8 +2,8 @@
  * Rebuilding the refcount structures from the census alone.
  *
  * The new blocks and the new table go behind the end of the file, where nothing can be overwritten, whatever the image
- * says about free space. They are on disk before the header points to them; until then the image is as it was. The old
- * structures are not referenced by anything after that, so their clusters are simply free.
+ * says about free space. They are on disk before the header points to them; until then the image is as it was. They still count
+ * the clusters of the old structures, which nothing refers to after that: these are leaks to be repaired.
  */
 import { BlockError } from "../../base/error.js";
 import { viewOf, writeU64BE } from "../../base/bytes.js";
@@ -37,7 +37,7 @@ export function* rebuildRefcounts(census: Census, used: number): Op<void> {
   let block = 0;
   for (const window of census.windows) {
     state.quiet = true;
-    yield* census.count(window, false);
+    yield* census.count(window);
     state.quiet = false;
     const stop = Math.min(window.base + window.count, end);
     for (let cluster = window.base; cluster < stop;) {
@@ -90,9 +90,7 @@ export function* rebuildRefcounts(census: Census, used: number): Op<void> {
   yield* image.checkOverlap(next * size, bytes.length, null);
   yield* writeGrow(image.file, bytes, next * size);
   yield* image.barrier();
-  image.header.reftableOffset = next * size;
-  image.header.reftableClusters = table;
-  yield* image.writeHeader();
+  yield* image.updateHeader({ reftableOffset: next * size, reftableClusters: table });
   yield* image.barrier();
   image.refblocks.dropAll();
   image.allocator.adopt(bytes);

@@ -1,55 +1,37 @@
-/** Rewriting a snapshot table whose entries lack the fields that version 3 of the format needs. */
-import { viewOf, writeU64BE } from "../../base/bytes.js";
-import { alignUp } from "../../base/int.js";
-import { writeGrow } from "../../block/io.js";
+/**
+ * Repairing the snapshot table: entries beyond what a table can have go, extra data beyond what an entry can have is cut, and what
+ * version 3 of the format needs is added.
+ */
 import type { Op } from "../../block/op.js";
-import { NEEDED_EXTRA, parseEntries, type CheckedSnapshots } from "./check-snapshots.js";
+import type { Census } from "./census.js";
+import type { CheckedSnapshots } from "./check-snapshots.js";
 import type { CheckState } from "./check-state.js";
+import { encodeSnapshotTable, withExtra } from "./snapshot-table.js";
+import { placeFresh, writeFresh } from "./snapshot-tables.js";
 
-/** With the instruction count, which is not known: what new entries have. */
-const FULL_EXTRA = 24;
+/** Before refcounts are looked at: what the last entries refer to does not count any more. */
+export function* dropOverhanging(state: CheckState, { kept, overhanging }: CheckedSnapshots): Op<void> {
+  if (overhanging === 0) return;
+  const { image } = state;
+  yield* image.updateHeader({ snapshotCount: kept.length });
+  yield* image.barrier();
+  state.corruptions.snapshots -= overhanging;
+  state.corruptionsFixed += overhanging;
+}
 
 /** The refcounts are right by now: the new table is written to fresh clusters before the header points to it. */
-export function* repairSnapshotTable(state: CheckState, snapshots: CheckedSnapshots): Op<void> {
-  const { image } = state;
-  const old = snapshots.table;
-  const oldView = viewOf(old);
-  const entries = parseEntries(state, old, image.header.snapshotCount) ?? [];
-  let length = 0;
-  for (const { at, end, extra } of entries)
-    length = alignUp(length, 8) + (end - at) + (extra < NEEDED_EXTRA ? FULL_EXTRA - extra : 0);
-  const table = new Uint8Array(length);
-  const view = viewOf(table);
-  let to = 0;
-  for (const { at, end, extra, idAt } of entries) {
-    to = alignUp(to, 8);
-    const head = idAt - at;
-    table.set(old.subarray(at, idAt), to);
-    let grown = head;
-    if (extra < NEEDED_EXTRA) {
-      // VM state size as the old field has it unless the new one was there; the disk was as large as it is now.
-      if (extra < 8) writeU64BE(view, to + 40, oldView.getUint32(at + 32));
-      writeU64BE(view, to + 48, image.size);
-      table.fill(0xff, to + 56, to + 64);
-      view.setUint32(to + 36, FULL_EXTRA);
-      grown = 40 + FULL_EXTRA;
-    }
-    table.set(old.subarray(idAt, end), to + grown);
-    to += grown + (end - idAt);
-  }
-  const clusters = Math.ceil(table.length / image.clusterSize);
-  const oldOffset = image.header.snapshotsOffset;
-  const offset = yield* image.allocator.allocate(clusters);
-  yield* image.checkOverlap(offset, clusters * image.clusterSize, null);
+export function* repairSnapshotTable(census: Census, snapshots: CheckedSnapshots): Op<void> {
+  const { image, state } = census;
+  const old = image.header.snapshotsOffset;
+  const bytes = encodeSnapshotTable(snapshots.kept.map(withExtra));
+  const offset = yield* placeFresh(image, bytes.length);
+  yield* writeFresh(image, offset, bytes);
   yield* image.allocator.writeBack();
-  const padded = new Uint8Array(alignUp(table.length, 512));
-  padded.set(table);
-  yield* writeGrow(image.file, padded, offset);
   yield* image.barrier();
-  image.header.snapshotsOffset = offset;
-  yield* image.writeHeader();
+  yield* image.updateHeader({ snapshotsOffset: offset });
   yield* image.barrier();
-  if (oldOffset > 0) image.allocator.free(oldOffset, snapshots.bytes, "other");
+  // A table that goes on far behind the end of the file was not counted.
+  if (!census.isOutside(old, snapshots.bytes)) image.allocator.free(old, snapshots.bytes, "other");
   yield* image.allocator.releaseFreed();
   yield* image.allocator.writeBack();
   yield* image.barrier();

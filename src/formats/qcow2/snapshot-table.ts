@@ -12,7 +12,7 @@ import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
 import type { SnapshotInfo } from "../../block/types.js";
 import type { Header } from "./header.js";
-import { MAX_SNAPSHOT_TABLE_BYTES } from "./layout.js";
+import { MAX_SNAPSHOTS, MAX_SNAPSHOT_TABLE_BYTES } from "./layout.js";
 
 export interface Snapshot {
   /** Host offset of its L1 table; Infinity when that is none we can reach. */
@@ -29,41 +29,100 @@ export interface Snapshot {
 }
 
 const ENTRY = 40;
-const MAX_EXTRA = 1024;
+/** Extra data of an entry, in bytes: what QEMU accepts. */
+export const MAX_EXTRA = 1024;
 /** VM state size and disk size: what snapshots of a version 3 image must say. */
 export const NEEDED_EXTRA = 16;
 /** Extra data we write: VM state size, disk size, instruction count. */
 const EXTRA = 24;
+/** Bytes read at once, at least. */
+const PIECE = 64 * 1024;
 
-/** Reads the table. `diskSize` is what entries without one (version 2) mean. */
-export function* readSnapshotTable(file: Node, header: Header): Op<{ snapshots: Snapshot[]; bytes: number }> {
-  const { snapshotCount: count, snapshotsOffset: offset, size } = header;
-  // In growing pieces, as far as the entries ask for it; behind the end of the file there are zeros.
-  const most = MAX_SNAPSHOT_TABLE_BYTES;
-  if (count === 0) return { snapshots: [], bytes: 0 };
-  for (let length = Math.min(most, 65536); ; length = Math.min(most, length * 8)) {
-    const table = yield* readBytes(file, offset, length);
-    const snapshots: Snapshot[] = [];
-    let at = 0;
-    while (snapshots.length < count) {
-      const entry = entryAt(table, at, snapshots.length);
-      if (entry === null) break;
-      snapshots.push(decode(entry, size));
-      at = alignUp(at + entry.length, 8);
-    }
-    if (snapshots.length === count) return { snapshots, bytes: Math.min(at, length) };
-    if (length === most) throw new BlockError("ERR_TOO_LARGE", "Snapshot table is too big", { errno: "EFBIG", offset });
-  }
+/** What a repair leaves out of a table that goes beyond the limits. */
+export interface TableRepair {
+  /** Entry `index` says that it has `extra` bytes of extra data: only the first `MAX_EXTRA` are kept. */
+  extraCut(index: number, extra: number): void;
+  /** The table is too large: the last `count` entries are not kept. */
+  overhanging(count: number): void;
 }
 
-function entryAt(table: Uint8Array, at: number, index: number): Uint8Array | null {
-  if (at + ENTRY > table.length) return null;
-  const view = viewOf(table);
-  const extra = view.getUint32(at + 36);
-  if (extra > MAX_EXTRA)
-    throw new BlockError("ERR_CORRUPT", `Too much extra metadata in snapshot table entry ${index}`, { offset: at });
-  const end = at + ENTRY + extra + view.getUint16(at + 12) + view.getUint16(at + 14);
-  return end > table.length ? null : table.slice(at, end);
+/**
+ * Reads the table; `bytes` is its length in the file, up to the end of the last entry that is kept. Behind the end of the file there
+ * are zeros. With `repair` what goes beyond the limits is left out.
+ * @throws BlockError ERR_TOO_LARGE (EFBIG) where it is not
+ */
+export function* readSnapshotTable(
+  file: Node,
+  header: Header,
+  repair?: TableRepair,
+): Op<{ snapshots: Snapshot[]; bytes: number }> {
+  const { snapshotCount: count, snapshotsOffset: start, size } = header;
+  if (count > MAX_SNAPSHOTS) throw new BlockError("ERR_TOO_LARGE", "Snapshot table too large", { offset: 60 });
+  const piece = new Piece(file);
+  const snapshots: Snapshot[] = [];
+  let end = start;
+  let kept = 0;
+  while (snapshots.length < count) {
+    const at = alignUp(end, 8);
+    const index = snapshots.length;
+    const view = viewOf(yield* piece.get(at, ENTRY));
+    const extra = view.getUint32(36);
+    const names = view.getUint16(12) + view.getUint16(14);
+    const cut = Math.min(extra, MAX_EXTRA);
+    if (extra > MAX_EXTRA) {
+      if (repair === undefined) throw tooMuchExtra(index, at);
+      repair.extraCut(index, extra);
+    }
+    const length = alignUp(kept, 8) + ENTRY + cut + names;
+    if (length > MAX_SNAPSHOT_TABLE_BYTES) {
+      if (repair === undefined) throw tooBig("Snapshot table is too big", count - index, at);
+      repair.overhanging(count - index);
+      break;
+    }
+    const bytes = new Uint8Array(ENTRY + cut + names);
+    bytes.set(yield* piece.get(at, ENTRY + cut));
+    bytes.set(yield* piece.get(at + ENTRY + extra, names), ENTRY + cut);
+    viewOf(bytes).setUint32(36, cut);
+    snapshots.push(decode(bytes, size));
+    kept = length;
+    end = at + ENTRY + extra + names;
+  }
+  return { snapshots, bytes: end - start };
+}
+
+/** A table of which a repair keeps what it can. */
+export function tooBig(message: string, overhanging: number, offset: number): BlockError {
+  return new BlockError("ERR_TOO_LARGE", message, {
+    offset,
+    hint: `You can force-remove all ${overhanging} overhanging snapshots with qemu-img check -r all`,
+  });
+}
+
+function tooMuchExtra(index: number, offset: number): BlockError {
+  return new BlockError("ERR_TOO_LARGE", `Too much extra metadata in snapshot table entry ${index}`, {
+    offset,
+    hint: "You can force-remove this extra metadata with qemu-img check -r all",
+  });
+}
+
+/** A part of the file in memory, moving on. */
+class Piece {
+  readonly #file: Node;
+  #offset = 0;
+  #bytes: Uint8Array = new Uint8Array(0);
+
+  constructor(file: Node) {
+    this.#file = file;
+  }
+
+  /** `length` bytes from `offset` on, good until the next call. */
+  *get(offset: number, length: number): Op<Uint8Array> {
+    if (offset < this.#offset || offset + length > this.#offset + this.#bytes.length) {
+      this.#bytes = yield* readBytes(this.#file, offset, Math.max(PIECE, length));
+      this.#offset = offset;
+    }
+    return this.#bytes.subarray(offset - this.#offset, offset - this.#offset + length);
+  }
 }
 
 function decode(bytes: Uint8Array, imageSize: number): Snapshot {

@@ -49,10 +49,13 @@ interface Outcome {
 export class Snapshots implements SnapshotVerbs {
   readonly #image: Qcow2;
   #snapshots: Snapshot[];
+  /** Why the table could not be read: it must not be replaced. */
+  readonly #unreadable: BlockError | null;
 
-  private constructor(image: Qcow2, snapshots: Snapshot[]) {
+  private constructor(image: Qcow2, snapshots: Snapshot[], unreadable: BlockError | null = null) {
     this.#image = image;
     this.#snapshots = snapshots;
+    this.#unreadable = unreadable;
   }
 
   /** Reads the snapshot table. @throws BlockError when there is something wrong with it */
@@ -63,8 +66,9 @@ export class Snapshots implements SnapshotVerbs {
     return new Snapshots(image, snapshots);
   }
 
-  static none(image: Qcow2): Snapshots {
-    return new Snapshots(image, []);
+  /** For a check, which is to say what is wrong with the table: no snapshots to be seen, and none to be made. */
+  static unreadable(image: Qcow2, why: BlockError): Snapshots {
+    return new Snapshots(image, [], why);
   }
 
   list(): SnapshotInfo[] {
@@ -312,6 +316,7 @@ export class Snapshots implements SnapshotVerbs {
 
   /** Runs an operation while nobody writes. */
   *#change(prepare: (this: Snapshots) => Op<Outcome>): Op<void> {
+    if (this.#unreadable !== null) throw this.#unreadable;
     const image = this.#image;
     const { node } = image;
     // The disk and the VM state behind it.

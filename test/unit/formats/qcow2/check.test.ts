@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { readU64BE, viewOf, writeU64BE } from "../../../../src/base/bytes.js";
 import { BlockError } from "../../../../src/base/error.js";
 import { read, write } from "../../../../src/block/io.js";
+import type { SnapshotVerbs } from "../../../../src/block/driver.js";
 import type { CheckProblem, ImageCheck, RepairStep } from "../../../../src/block/types.js";
 import { qcow2 } from "../../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
@@ -22,8 +23,8 @@ async function made(options: Record<string, unknown> = {}): Promise<World> {
   return world;
 }
 
-async function content(world: World): Promise<Uint8Array> {
-  const node = await world.open("qcow2", "image", {});
+async function content(world: World, options: { check?: boolean } = {}): Promise<Uint8Array> {
+  const node = await world.open("qcow2", "image", options);
   const bytes = new Uint8Array(SIZE);
   await world.run(read(node, bytes, 0));
   await world.close(node);
@@ -244,9 +245,108 @@ test("several windows find and mend what one does", async () => {
   assert.equal(await content(world), before);
 });
 
+/** Two snapshots, "first" and "second". */
+async function withSnapshots(options: Record<string, unknown> = {}): Promise<World> {
+  const world = await made(options);
+  const node = await world.open("qcow2", "image");
+  for (const [i, name] of ["first", "second"].entries()) {
+    await world.run(snapshotsOf(node).create(name, { vmStateSize: 0, dateSec: 1, dateNsec: 2, vmClockNsec: 3 }));
+    await world.run(write(node, new Uint8Array(70_000).fill(0x50 + i), i * 900_000));
+  }
+  await world.close(node);
+  return world;
+}
+
+async function snapshotNames(world: World, check = false): Promise<string[]> {
+  const node = await world.open("qcow2", "image", { check });
+  const names = snapshotsOf(node)
+    .list()
+    .map(({ name }) => name);
+  await world.close(node);
+  return names;
+}
+
+function snapshotsOf(node: Awaited<ReturnType<World["open"]>>): SnapshotVerbs {
+  if (node.impl.shape !== "mapped") throw new Error("no image");
+  return node.impl.snapshots!;
+}
+
+/** Asks for `promise` to fail with these words. */
+async function refused(promise: Promise<unknown>, words: RegExp, hint?: RegExp): Promise<void> {
+  try {
+    await promise;
+  } catch (error) {
+    assert.ok(error instanceof BlockError, String(error));
+    assert.match(error.message, words);
+    if (hint !== undefined) assert.match(error.hint ?? "", hint);
+    return;
+  }
+  assert.unreachable(`no ${words}`);
+}
+
+test("snapshot table: too much extra data is refused, and cut by a repair", async () => {
+  const world = await withSnapshots();
+  const before = await content(world);
+  patch(world, (_bytes, view) => {
+    const table = readU64BE(view, 64);
+    const first = 40 + view.getUint32(table + 36) + view.getUint16(table + 12) + view.getUint16(table + 14);
+    view.setUint32(table + Math.ceil(first / 8) * 8 + 36, 65536);
+  });
+  const words = /Too much extra metadata in snapshot table entry 1$/;
+  const hint = /^You can force-remove this extra metadata with qemu-img check -r all$/;
+  await refused(world.open("qcow2", "image"), words, hint);
+  for (const fix of ["none", "leaks"] as const)
+    await refused(check(world, fix), /^ERROR failed to read the snapshot table: Too much/, hint);
+  const { texts, found, plan } = await check(world, "all");
+  assert.is(texts[0], "Discarding too much extra metadata in snapshot table entry 1 (65536 > 1024)");
+  assert.ok(plan.some(({ action, count }) => action === "rewrite-snapshot-table" && count === 1));
+  assert.is(found.corruptions, undefined);
+  assert.equal((await check(world)).texts, []);
+  // What was read as its name lies behind the extra data: only the first is known for sure.
+  assert.is((await snapshotNames(world))[0], "first");
+  assert.equal(await content(world), before);
+});
+
+test("snapshot table: overhanging snapshots are refused, and dropped by a repair", async () => {
+  const LIMIT = 65536;
+  const world = await made({ compat: "0.10" });
+  const before = await content(world);
+  // Entries of zeros are snapshots, too; the first one that hangs over has an L1 table.
+  const table = 8 << 20;
+  patch(world, (_bytes, view) => {
+    view.setUint32(60, LIMIT + 5);
+    writeU64BE(view, 64, table);
+  });
+  const medium = world.files.get("image")!;
+  const entry = new Uint8Array(40);
+  writeU64BE(viewOf(entry), 0, 0x40000);
+  viewOf(entry).setUint32(8, 1);
+  medium.sync.write(entry, table + 40 * LIMIT);
+  const hint = new RegExp(`^You can force-remove all ${LIMIT + 5} overhanging snapshots with qemu-img check -r all$`);
+  await refused(world.open("qcow2", "image"), /Snapshot table too large$/);
+  await refused(check(world), /^ERROR snapshot table too large$/, hint);
+  const mended = await check(world, "all");
+  assert.is(mended.texts[0], "Discarding 5 overhanging snapshots");
+  assert.equal((await check(world)).texts, []);
+  assert.is((await snapshotNames(world)).length, LIMIT);
+  assert.equal(await content(world), before);
+});
+
+test("snapshot table: one that cannot be read is not replaced by a check's session", async () => {
+  const world = await withSnapshots();
+  patch(world, (_bytes, view) => view.setUint32(readU64BE(view, 64) + 36, 2000));
+  assert.equal(await snapshotNames(world, true), []);
+  const node = await world.open("qcow2", "image", { check: true, write: true });
+  const state = { vmStateSize: 0, dateSec: 0, dateNsec: 0, vmClockNsec: 0 };
+  await refused(world.run(snapshotsOf(node).create("third", state)), /Too much extra metadata/);
+  await world.run(checkImage(node, { fix: "all" }));
+  await world.run(snapshotsOf(node).create("third", state));
+  await world.close(node);
+  assert.is((await snapshotNames(world)).length, 3);
+});
+
 test("a repair that is cut off at any write can be done again", async () => {
   const original = await made({ cluster_size: 4096 });
-  const before = await content(original);
   patch(original, (bytes, view) => {
     const block = readU64BE(view, readU64BE(view, 48));
     bytes.fill(0, block, block + 16);
@@ -254,6 +354,22 @@ test("a repair that is cut off at any write can be done again", async () => {
     const l2 = l2Of(view);
     view.setUint32(l2, view.getUint32(l2) & 0x7fffffff);
   });
+  await cutAnywhere(original, { check: false });
+});
+
+test("a repair of the snapshot table that is cut off at any write can be done again", async () => {
+  const original = await withSnapshots({ cluster_size: 4096 });
+  patch(original, (_bytes, view) => {
+    // The first entry gets more extra data than it may have, and all that follows shifts.
+    view.setUint32(readU64BE(view, 64) + 36, 1048);
+    view.setUint16(refAt(view, 30), 7);
+  });
+  await cutAnywhere(original, { check: true });
+});
+
+/** Power cuts at every write of a repair; then another repair. `openOptions`: for reading the damaged image. */
+async function cutAnywhere(original: World, openOptions: { check: boolean }): Promise<void> {
+  const before = await content(original, openOptions);
   const bytes = original.bytes("image");
   for (let cut = 0; ; cut++) {
     const world = makeWorld({ mode: "sync", drivers: [raw, qcow2] });
@@ -275,13 +391,13 @@ test("a repair that is cut off at any write can be done again", async () => {
       assert.ok(error instanceof BlockError, String(error));
     }
     (medium.sync as { write: typeof plain }).write = plain;
-    assert.ok(Buffer.compare(await content(world), before) === 0, `content after a cut at write ${cut}`);
+    assert.ok(Buffer.compare(await content(world, openOptions), before) === 0, `content after a cut at write ${cut}`);
     await check(world, "all");
     assert.equal((await check(world)).texts, [], `after a cut at write ${cut}`);
     assert.ok(Buffer.compare(await content(world), before) === 0, `content after a cut at write ${cut} and a second repair`);
     if (!stopped) break;
   }
-});
+}
 
 test("repairs need a writable image", async () => {
   const world = await made();
