@@ -15,6 +15,7 @@ import type { ExtentList } from "./extent.js";
 import type { Node } from "./node.js";
 import type { JsonObject } from "../qapi/json.js";
 import type { Op } from "./op.js";
+import type { Permissions } from "./permissions.js";
 import type { ImageCheck, CheckOptions, ImageInfoSpecific, BitmapInfo, SnapshotInfo } from "./types.js";
 
 export interface Driver {
@@ -25,6 +26,8 @@ export interface Driver {
   readonly probe?: (head: Uint8Array, filename: string) => number;
   /** Driver-specific runtime options it understands, by QAPI name (children and generic ones are handled by open). */
   readonly runtimeOptions?: readonly string[];
+  /** Those that may change while the node is open (blockdev-reopen); absent: the node cannot be reopened at all. */
+  readonly mutableOptions?: readonly string[];
   /**
    * Those of them that change what a reader sees: the node's name tells them (`block/node-filename.ts`). "set-state." stands for all
    * below "set-state".
@@ -38,6 +41,8 @@ export interface Driver {
   readonly directoryless?: string;
   /** Can have a `backing` child. */
   readonly supportsBacking?: boolean;
+  /** Some images of the format are changes to a parent, which `backing` may name; others cannot be put over anything (VHD, VHDX, VDI). */
+  readonly hasParents?: boolean;
   open(context: OpenContext): Op<NodeImpl>;
   /** Options of `create` in the order QEMU lists them. */
   readonly createOptions?: readonly CreateOption[];
@@ -116,6 +121,8 @@ export interface CommonImpl {
   accessChanging?(write: boolean): Op<void>;
   /** Extra members of ImageInfo and BlockDriverInfo: cluster size, dirty flag … */
   blockInfo?(): BlockDriverInfo;
+  /** What the node does with a child other than a backing file, where that is not what its kind does (blkdebug). */
+  childPermissions?(usual: Permissions, above: Permissions): Permissions;
   /** Breakpoints, where the driver can stop requests (blkdebug). */
   readonly debug?: DebugEvents;
   close(): Op<void>;
@@ -213,7 +220,7 @@ export interface MappedImpl extends CommonImpl {
   abortWrite?(plan: WritePlan): Op<void>;
   /** Stores one cluster compressed (or as is when it does not shrink); `offset` is cluster-aligned, `bytes` a cluster or up to the image's end. */
   writeCompressed?(bytes: Uint8Array, offset: number): Op<void>;
-  /** All writes are compressed ones, of whole clusters (streamOptimized VMDK). */
+  /** True: all writes are compressed ones, of whole clusters (streamOptimized VMDK). False: compressed writes store plainly (other VMDK). */
   readonly compressedOnly?: boolean;
   /** Range aligned to `zeroUnit` (or reaching the end of the image). ERR_UNSUPPORTED makes the caller write zeros instead. */
   writeZeroes?(offset: number, length: number, flags: WriteFlags): Op<void>;
@@ -309,8 +316,13 @@ export interface InterceptImpl extends CommonImpl {
   beforeStatus?(offset: number, length: number): Op<void>;
   /** Requests must be multiples of this many bytes. */
   readonly alignment?: number;
+  /** Bytes it occupies on a medium; null: nobody can say. */
+  allocatedSize?(): number | null;
   /** `write` takes ranges behind the end, too: the node grows. */
   readonly grows?: boolean;
+  /** Takes a node for one more child, or lets one go (x-blockdev-change). The reference of a child that goes passes to the caller. */
+  addChild?(node: Node): void;
+  removeChild?(name: string): Node;
   /** The disk as it was at an earlier time, where the filter keeps it (copy-before-write). */
   readonly snapshot?: SnapshotAccess;
 }

@@ -91,7 +91,8 @@ const topName = (dotted: string): string => dotted.split(".", 1)[0]!;
 /** The backing node is not the one that the image names (compared by name: a different name of the same image counts, as in QEMU). */
 function hasOtherBacking(node: Node, known: Known): boolean {
   // Where only metadata is looked at, backing files are not opened, and that means nothing.
-  if (node.flags.noIO || node.driver.supportsBacking !== true) return false;
+  const { driver } = node;
+  if (node.flags.noIO || (driver.supportsBacking !== true && driver.hasParents !== true)) return false;
   const { impl, backing, ownBacking } = node;
   const named = impl.shape === "mapped" ? (impl.backingFile?.filename ?? "") : "";
   const own = ownBacking !== null && ownBacking.named === named ? ownBacking.opened : named;

@@ -11,7 +11,7 @@ import { read } from "./io.js";
 import { Node, type Child } from "./node.js";
 import { imageName, resolveIn } from "./node-filename.js";
 import type { Op } from "./op.js";
-import { take, takeBool, takeEnum, takeString } from "./take.js";
+import { take, takeBool, takeChoice, takeString } from "./take.js";
 
 /** Bytes that probing looks at. */
 const PROBE_LENGTH = 2048;
@@ -65,10 +65,9 @@ function* openSpec(
     options = { ...filenameToOptions(filename, environment.drivers), ...options };
     filename = undefined;
   }
-  if (filename === undefined && typeof options["filename"] === "string" && options["driver"] === undefined) {
-    filename = take(options, "filename") as string;
-  }
-  applyGenericFlags(options, flags);
+  if (filename === "")
+    throw new BlockError("ERR_INVALID_ARGUMENT", "The 'file' block driver requires a file name", { errno: "EINVAL" });
+  takeGenericFlags(options, flags);
   const driverName = takeString(options, "driver");
   if (driverName !== undefined) {
     const driver = findDriver(environment, driverName);
@@ -129,7 +128,8 @@ function imageFileFlags(flags: OpenFlags): OpenFlags {
   return { ...flags, noBacking: false, unmap: flags.write ? true : flags.unmap };
 }
 
-function applyGenericFlags(options: BlockdevOptions, flags: OpenFlags): void {
+/** Takes the options that every driver has off a bag and into flags. */
+export function takeGenericFlags(options: BlockdevOptions, flags: OpenFlags): void {
   const readOnly = takeBool(options, "read-only");
   if (readOnly === true) flags.write = false;
   takeBool(options, "auto-read-only");
@@ -177,8 +177,8 @@ function* openChildSpec(environment: Environment, given: unknown, flags: OpenFla
   }
   // A name beside a filter is that of what is filtered.
   const driver = typeof options["driver"] === "string" ? environment.drivers.get(options["driver"]) : undefined;
-  const named =
-    driver?.category === "filter" && typeof options["filename"] === "string" ? (take(options, "filename") as string) : undefined;
+  const isNamed = driver?.category === "filter" || options["driver"] === undefined;
+  const named = isNamed && typeof options["filename"] === "string" ? (take(options, "filename") as string) : undefined;
   return yield* openSpec(environment, named, options, childFlags, chain, !probe);
 }
 
@@ -194,7 +194,7 @@ function* construct(
   const node = new Node(environment, driver, { driver: driver.name, ...options }, flags);
   const rest: BlockdevOptions = { ...options };
   delete rest["node-name"];
-  const detectZeroes = takeEnum(rest, "detect-zeroes", ["off", "on", "unmap"]);
+  const detectZeroes = takeChoice(rest, "detect-zeroes", ["off", "on", "unmap"]);
   if (detectZeroes === "unmap" && !flags.unmap) {
     throw new BlockError(
       "ERR_INVALID_ARGUMENT",
@@ -230,23 +230,19 @@ function* construct(
       );
     },
     *openReference(name, role, reference, more = {}) {
-      return yield* openReference(
-        node,
-        name,
-        role,
-        // QEMU takes data file names as they are, not relative to the image.
-        referenceOf(node, reference, reference.kind === "data-file" ? reference.filename : undefined),
-        { ...imageFileFlags(flags), ...more },
-        chain,
-        {},
-      );
+      // QEMU takes data file names as they are, not relative to the image.
+      const found = referenceOf(node, reference, reference.kind === "data-file" ? reference.filename : undefined);
+      const child = yield* openReference(node, name, role, found, { ...imageFileFlags(flags), ...more }, chain, {});
+      if (role === "backing") node.ownBacking = { named: reference.filename, opened: child.node.filename };
+      return child;
     },
   };
   try {
     node.impl = yield* driver.open(context);
     refuseLeftovers(driver, rest);
-    if (driver.supportsBacking && !flags.noBacking) yield* openBacking(node, hasBacking, backing, chain);
-    else if (hasBacking && backing !== null && !driver.supportsBacking) {
+    const canHaveBacking = driver.supportsBacking === true || driver.hasParents === true;
+    if (canHaveBacking && !flags.noBacking) yield* openBacking(node, hasBacking, backing, chain);
+    else if (hasBacking && backing !== null && !canHaveBacking) {
       throw new BlockError("ERR_INVALID_ARGUMENT", `Driver '${driver.name}' does not support backing files`);
     }
     return node;
@@ -258,7 +254,7 @@ function* construct(
   }
 }
 
-function refuseLeftovers(driver: Driver, rest: BlockdevOptions): void {
+export function refuseLeftovers(driver: Driver, rest: BlockdevOptions): void {
   for (const name of Object.keys(rest)) {
     throw new BlockError(
       "ERR_INVALID_ARGUMENT",
@@ -277,7 +273,8 @@ function* openBacking(node: Node, given: boolean, backing: unknown, chain: Chain
   if (node.backing !== null) return;
   const impl = node.impl;
   const link = impl.shape === "mapped" ? (impl.backingFile ?? null) : null;
-  const flags: OpenFlags = { ...node.flags, write: false, unmap: false, check: false };
+  // Formats unmap only what may go: below them that is always allowed, whatever the node itself was given.
+  const flags: OpenFlags = { ...node.flags, write: false, unmap: true, check: false };
   if (
     given &&
     (typeof backing === "string" ||

@@ -100,6 +100,10 @@ export abstract class BlockImage implements MappedImpl {
 
   /** The record (lead and data) an entry points to, as a byte offset in the file; -1 when it points to none. */
   protected abstract recordOf(entry: number): number;
+  /** What a block is whose entry points to no record. */
+  protected holeOf(_entry: number): ExtentKind {
+    return this.#hole;
+  }
   /** The entry for a record. */
   protected abstract entryOf(record: number): number;
   /** The largest byte offset a record can have. */
@@ -144,8 +148,9 @@ export abstract class BlockImage implements MappedImpl {
       const last = Math.min(table.pageEnd(block), stored);
       for (; block < last && at < end; block++) {
         const next = Math.min(end, (block + 1) * blockSize);
-        const record = this.recordOf(page[table.slot(block)]!);
-        if (record < 0) out.push(at, next - at, this.#hole);
+        const entry = page[table.slot(block)]!;
+        const record = this.recordOf(entry);
+        if (record < 0) out.push(at, next - at, this.holeOf(entry));
         else out.push(at, next - at, ExtentKind.data, file, record + lead + (at - block * blockSize));
         at = next;
         if (out.count > limit) return null;

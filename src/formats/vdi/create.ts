@@ -14,7 +14,7 @@ const MAP_CHUNK = 65536;
 
 export const createOptions: readonly CreateOption[] = [
   { name: "size", type: "size", help: "Virtual disk size" },
-  { name: "static", type: "bool", help: "VDI static (pre-allocated) image" },
+  { name: "static", type: "bool", help: "VDI static (pre-allocated) image", default: "off" },
   { name: "preallocation", type: "string", help: "Preallocation mode (allowed values: off, metadata)" },
 ];
 
@@ -41,6 +41,7 @@ export function* create(context: CreateContext): Op<void> {
       diskSize: size,
       blocksInImage: blocks,
       blocksAllocated: isStatic ? blocks : 0,
+      isDifferencing: false,
     },
     swapUuid(randomUuid()),
     swapUuid(randomUuid()),

@@ -49,6 +49,8 @@ export interface VdiHeader {
   diskSize: number;
   blocksInImage: number;
   blocksAllocated: number;
+  /** What it does not hold is in a parent, which is only known by its UUID. */
+  isDifferencing: boolean;
 }
 
 export function isVdi(head: Uint8Array): boolean {
@@ -66,12 +68,21 @@ export function checkDiskSize(size: number): void {
   if (size > MAX_SIZE) throw sizeError(hex(size));
 }
 
-function unsupported(what: string): BlockError {
-  return new BlockError("ERR_UNSUPPORTED", `unsupported VDI image (${what})`);
+function unsupported(what: string, hint?: string): BlockError {
+  return new BlockError("ERR_UNSUPPORTED", `unsupported VDI image (${what})`, hint === undefined ? {} : { hint });
 }
 
-/** Reads and checks a header; `bytes` are the first 512 of the file. */
-export function parseHeader(bytes: Uint8Array): VdiHeader {
+const PARENT_UUIDS = [
+  ["link", at.uuidLink],
+  ["parent", at.uuidParent],
+] as const;
+const PARENT_HINT = "The image shows the changes to another one. Name that with the option 'backing'.";
+
+/**
+ * Reads and checks a header; `bytes` are the first 512 of the file.
+ * @param hasParent the caller knows the parent of a differencing image; without it such images are refused, as QEMU does
+ */
+export function parseHeader(bytes: Uint8Array, hasParent: boolean): VdiHeader {
   const view = viewOf(bytes);
   const u32 = (offset: number): number => view.getUint32(offset, true);
   const size = readU64LE(view, at.diskSize);
@@ -100,6 +111,7 @@ export function parseHeader(bytes: Uint8Array): VdiHeader {
     diskSize: alignUp(size, SECTOR),
     blocksInImage: u32(at.blocksInImage),
     blocksAllocated: u32(at.blocksAllocated),
+    isDifferencing: false,
   };
   const blockSize = u32(at.blockSize);
   const sectorSize = u32(at.sectorSize);
@@ -109,9 +121,11 @@ export function parseHeader(bytes: Uint8Array): VdiHeader {
   if (sectorSize !== SECTOR) throw unsupported(`sector size ${sectorSize} is not ${SECTOR}`);
   if (blockSize !== BLOCK_SIZE) throw unsupported(`block size ${blockSize} is not ${BLOCK_SIZE}`);
   if (header.diskSize > room) throw unsupported(`disk size ${header.diskSize}, image bitmap has room for ${room}`);
-  // Differencing and snapshot images: QEMU refuses them, and so do we (their parent is only known by UUID).
-  if (!isNullUuid(bytes.subarray(at.uuidLink, at.uuidLink + 16))) throw unsupported("non-NULL link UUID");
-  if (!isNullUuid(bytes.subarray(at.uuidParent, at.uuidParent + 16))) throw unsupported("non-NULL parent UUID");
+  for (const [name, place] of PARENT_UUIDS) {
+    if (isNullUuid(bytes.subarray(place, place + 16))) continue;
+    if (!hasParent) throw unsupported(`non-NULL ${name} UUID`, PARENT_HINT);
+    header.isDifferencing = true;
+  }
   if (header.blocksInImage > MAX_BLOCKS) throw unsupported(`too many blocks ${header.blocksInImage}, max is ${MAX_BLOCKS}`);
   return header;
 }

@@ -30,7 +30,7 @@ export class VdiImage extends BlockImage {
       lead: 0,
       end: header.dataOffset + usedBlocks * BLOCK_SIZE,
       dataStart: Math.max(header.dataOffset, header.bmapOffset + header.blocksInImage * 4),
-      hole: ExtentKind.zero,
+      hole: header.isDifferencing ? ExtentKind.unallocated : ExtentKind.zero,
     });
     this.#header = header;
     this.#headerBytes = headerBytes;
@@ -58,6 +58,9 @@ export class VdiImage extends BlockImage {
   }
   protected recordOf(entry: number): number {
     return entry < DISCARDED ? this.#header.dataOffset + entry * BLOCK_SIZE : -1;
+  }
+  protected override holeOf(entry: number): ExtentKind {
+    return entry === DISCARDED ? ExtentKind.zero : super.holeOf(entry);
   }
   protected entryOf(record: number): number {
     return (record - this.#header.dataOffset) / BLOCK_SIZE;
@@ -102,6 +105,7 @@ export class VdiImage extends BlockImage {
     if (options.preallocation !== "off")
       throw new BlockError("ERR_UNSUPPORTED", `Unsupported preallocation mode '${options.preallocation}'`);
     if (size === old) return;
+    if (header.isDifferencing) throw new BlockError("ERR_UNSUPPORTED", "Resizing differencing VDI images is not supported");
     if (size < old) throw new BlockError("ERR_UNSUPPORTED", "Shrinking VDI images is not supported");
     if (size % 512 !== 0) throw new BlockError("ERR_INVALID_ARGUMENT", "The new size must be a multiple of 512");
     checkDiskSize(size);

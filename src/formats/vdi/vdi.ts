@@ -4,6 +4,7 @@ import type { OpenContext } from "../../block/context.js";
 import type { Driver } from "../../block/driver.js";
 import { readBytes } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
+import { isParentGiven, refuseParent } from "../shared/parent.js";
 import { create, createOptions } from "./create.js";
 import { HEADER_BYTES, isVdi, parseHeader } from "./header.js";
 import { VdiImage } from "./image.js";
@@ -14,6 +15,8 @@ const MAX_MISSING_MAP = 1048576;
 export const vdi: Driver = {
   name: "vdi",
   category: "format",
+  mutableOptions: [],
+  hasParents: true,
   probe: (head) => (isVdi(head) ? 100 : 0),
   createOptions,
   create,
@@ -21,7 +24,8 @@ export const vdi: Driver = {
     yield* context.openChild("file", "image");
     const file = context.node.file;
     const bytes = yield* readBytes(file, 0, HEADER_BYTES);
-    const header = parseHeader(bytes);
+    const header = parseHeader(bytes, isParentGiven(context.node));
+    if (!header.isDifferencing) refuseParent(context.node);
     const mapEnd = header.bmapOffset + header.blocksInImage * 4;
     if (mapEnd - Math.max(file.size, header.bmapOffset) > MAX_MISSING_MAP) {
       throw new BlockError("ERR_CORRUPT", `The block map (${header.blocksInImage} entries) reaches behind the end of the file`);

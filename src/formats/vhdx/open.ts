@@ -5,6 +5,7 @@ import type { OpenContext } from "../../block/context.js";
 import { readBytes } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
+import { refuseParent } from "../shared/parent.js";
 import { Bat } from "./bat.js";
 import { Headers } from "./headers.js";
 import { VhdxImage, type PendingLog } from "./image.js";
@@ -52,6 +53,7 @@ export function* openImage(context: OpenContext): Op<VhdxImage> {
   const refuse = (): void => refuseWrite(metadata, bat, logLength);
   if (flags.write) refuse();
   const { parent } = metadata;
+  if (parent === null) refuseParent(node);
   let name = parent?.names[0];
   if (parent !== null && name === undefined)
     environment.warn(

@@ -11,7 +11,8 @@ import { openImage } from "./open.js";
 export const vhdx: Driver = {
   name: "vhdx",
   category: "format",
-  supportsBacking: true,
+  mutableOptions: [],
+  hasParents: true,
   probe: (head) => (startsWith(head, SIGNATURE) ? 100 : 0),
   createOptions,
   create,
