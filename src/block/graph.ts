@@ -70,3 +70,10 @@ export function skipFilters(node: Node): Node {
     at = filtered.node;
   }
 }
+
+/** The first node that the user knows of: filters that jobs made without a name are passed over. */
+export function skipImplicit(node: Node): Node {
+  let at = node;
+  while (at.implicit) at = below(at)!;
+  return at;
+}

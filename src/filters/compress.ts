@@ -4,7 +4,7 @@ import type { Driver, WriteFlags } from "../block/driver.js";
 import { skipFilters } from "../block/graph.js";
 import type { Child } from "../block/node.js";
 import type { Op } from "../block/op.js";
-import { PassThrough } from "./shared/pass-through.js";
+import { PassThrough } from "../block/pass-through.js";
 
 class Compress extends PassThrough {
   /** Compressed writes are of whole clusters: what is smaller is read, changed and written back. */

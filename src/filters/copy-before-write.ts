@@ -14,7 +14,7 @@ import type { Child, Node } from "../block/node.js";
 import type { OpenContext } from "../block/context.js";
 import type { Op } from "../block/op.js";
 import { take, takeEnum, takeSize, takeString } from "../block/take.js";
-import { PassThrough } from "./shared/pass-through.js";
+import { PassThrough } from "../block/pass-through.js";
 
 /** Copying goes by units of at least this many bytes. */
 const MIN_UNIT = 65536;

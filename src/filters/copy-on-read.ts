@@ -14,7 +14,7 @@ import type { Child, Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import { blockStatus, layerStatus } from "../block/status.js";
 import { takeString } from "../block/take.js";
-import { PassThrough } from "./shared/pass-through.js";
+import { PassThrough } from "../block/pass-through.js";
 
 /** Bytes that one copy moves at most. */
 const MAX_COPY = 1024 * 1024;

@@ -9,7 +9,7 @@ import { truncate } from "../block/io.js";
 import type { Child } from "../block/node.js";
 import { Mutex, type Op } from "../block/op.js";
 import { takeSize } from "../block/take.js";
-import { PassThrough } from "./shared/pass-through.js";
+import { PassThrough } from "../block/pass-through.js";
 
 const SECTOR = 512;
 
@@ -85,6 +85,7 @@ class Preallocate extends PassThrough {
 export const preallocate: Driver = {
   name: "preallocate",
   category: "filter",
+  mutableOptions: ["prealloc-align", "prealloc-size"],
   runtimeOptions: ["file", "prealloc-align", "prealloc-size"],
   *open(context) {
     const align = takeSize(context.options, "prealloc-align") ?? MiB;

@@ -24,15 +24,29 @@ export interface BackupOptions {
   compress: boolean;
   /** Bytes copied as a unit: the larger of the target's cluster size and 64 KiB. */
   clusterSize: number;
+  /** Pieces copied at a time; 8 when absent, and never more than 64. */
+  workers?: number;
+  /** Bytes of a piece at most, at least a cluster; 1 MiB when absent. */
+  maxChunk?: number;
   policies: ErrorPolicies;
   /** Told how it ended and what has not been copied: to keep or clear the user's bitmap. */
   finished?(success: boolean, remaining: DirtyBitmap): void;
 }
 
 const CHUNK = 1 * MiB;
+const WORKERS = 8;
+/** What QEMU takes unless it is told otherwise. */
+const MAX_WORKERS = 64;
 
-export function backupDriver(options: BackupOptions): JobDriver {
+export interface BackupDriver extends JobDriver {
+  /** There will be no job after all: guest writes are not watched any more. */
+  forget(): void;
+}
+
+/** From now on guest writes push what they change into the target: the caller has drained the source. */
+export function backupDriver(options: BackupOptions): BackupDriver {
   const { source, target, clusterSize } = options;
+  const chunk = Math.max(clusterSize, alignDown(Math.min(options.maxChunk ?? CHUNK, CHUNK), clusterSize));
   /** What is still to be copied. */
   const todo = new DirtyBitmap(source.size, clusterSize);
   const copying: Piece[] = [];
@@ -50,7 +64,7 @@ export function backupDriver(options: BackupOptions): JobDriver {
         yield new WaitRequest(copied);
         continue;
       }
-      const run = todo.nextDirty(offset, CHUNK);
+      const run = todo.nextDirty(offset, chunk);
       if (run === null || run.offset >= offset + length) return bytes;
       const piece: Piece = {
         offset: run.offset,
@@ -90,6 +104,7 @@ export function backupDriver(options: BackupOptions): JobDriver {
 
   return {
     type: "backup",
+    forget: () => void source.beforeWrite.delete(beforeWrite),
     *run(running: Job): Op<void> {
       job = running;
       job.progress = { current: job.progress.current, total };
@@ -108,11 +123,11 @@ export function backupDriver(options: BackupOptions): JobDriver {
       let cursor = 0;
       yield* copyLoop<Piece>(running, {
         policies: options.policies,
-        batch: 8,
+        batch: Math.min(options.workers ?? WORKERS, MAX_WORKERS),
         // eslint-disable-next-line require-yield
         *next() {
           if (hookError !== undefined) throw hookError;
-          const run = todo.nextDirty(cursor, CHUNK);
+          const run = todo.nextDirty(cursor, chunk);
           if (run === null) return null;
           cursor = run.offset + run.length;
           return { offset: run.offset, length: Math.min(run.length, source.size - run.offset) };

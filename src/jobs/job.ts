@@ -110,6 +110,10 @@ export class Job {
   error: BlockError | null = null;
   /** I/O status as query-block-jobs reports it. */
   ioStatus: "ok" | "failed" | "nospace" = "ok";
+  /** Has been in state ready. */
+  wasReady = false;
+  /** Told of every change of state, after everyone else. */
+  readonly watchers: Set<(status: JobStatus) => void> = new Set();
   /** Not waiting for a user or a pause: work may be in flight. */
   busy = false;
   #status: JobStatus = "undefined";
@@ -172,7 +176,9 @@ export class Job {
     if (!NEXT[this.#status].includes(to))
       throw new Error(`Blockcore internal error: job '${this.id}' cannot go from ${this.#status} to ${to}`);
     this.#status = to;
+    if (to === "ready") this.wasReady = true;
     this.events.statusChanged(this, to);
+    for (const watcher of [...this.watchers]) watcher(to);
   }
 
   check(verb: JobVerb): void {

@@ -4,16 +4,19 @@
  *
  * The active commit is a mirror of the top layer into its base.
  */
+import { BlockError } from "../base/error.js";
 import { alignDown, KiB, MiB } from "../base/int.js";
 import { DirtyBitmap } from "../block/dirty-bitmap.js";
 import { drained, replaceNode, skipFilters } from "../block/graph.js";
 import { discard, flush, read, write, writeZeroes } from "../block/io.js";
-import type { Node } from "../block/node.js";
+import type { Child, Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
+import { PassThrough } from "../block/pass-through.js";
 import { setWritable } from "../block/reopen.js";
 import { blockStatus } from "../block/status.js";
 import type { Job, JobDriver, JobType } from "./job.js";
-import { copyLoop, side, type ErrorPolicies, type Piece } from "./job-io.js";
+import { copyLoop, handleError, side, SideError, type ErrorPolicies, type Piece } from "./job-io.js";
+import { BlockingWrites, inUnits, MirrorTop, type BlockingMirror } from "./mirror-top.js";
 
 export type MirrorSync = "top" | "full" | "none" | "bitmap" | "incremental";
 
@@ -47,125 +50,215 @@ interface MirrorPiece extends Piece {
   kind: "data" | "zero" | "discard";
 }
 
-export function mirrorDriver(options: MirrorOptions): JobDriver {
-  const { source, target } = options;
-  const dirty = new DirtyBitmap(source.size, options.granularity);
-  let replace = false;
-  return {
-    type: options.type ?? "mirror",
-    softCancel: true,
-    complete() {
-      replace = true;
-    },
-    *run(job: Job): Op<void> {
-      const stop = watch(options, dirty, job);
-      try {
-        yield* markInitial(options, dirty, job);
-        yield* copyDirty(job, options, dirty, true);
-        job.ready();
-        for (;;) {
-          yield* copyDirty(job, options, dirty, false);
-          if (job.isCancelled || replace) {
-            yield* drained(source, function* () {
-              yield* copyDirty(job, options, dirty, false);
-              yield* side("write", flush(target));
-              if (replace && !job.isCancelled) yield* turnOver(options);
-            });
-            if (dirty.count === 0) return;
-          }
-          if (dirty.count === 0) yield* job.waitForWork();
-          yield* job.pausePoint();
-        }
-      } finally {
-        stop();
+export interface MirrorDriver extends JobDriver {
+  /** Serves the requests to the node above the source (`jobs/filter.ts`). Write-blocking needs one. */
+  serve(child: Child): PassThrough;
+}
+
+export function mirrorDriver(options: MirrorOptions): MirrorDriver {
+  return new Mirror(options);
+}
+
+class Mirror implements MirrorDriver, BlockingMirror {
+  readonly type: JobType;
+  readonly softCancel = true;
+  readonly dirty: DirtyBitmap;
+  readonly #options: MirrorOptions;
+  readonly #blocking: BlockingWrites | null;
+  readonly #listener = (offset: number, length: number): void => this.#changed(offset, length);
+  #job: Job | null = null;
+  #filter: Node | null = null;
+  /** Bytes copied so far. */
+  #copied = 0;
+  #replace = false;
+  #over = false;
+  /** Why a blocking write ended the job. */
+  #failure: unknown = null;
+
+  /** Hears of every guest write from now on. */
+  constructor(options: MirrorOptions) {
+    this.type = options.type ?? "mirror";
+    this.#options = options;
+    this.dirty = new DirtyBitmap(options.source.size, options.granularity);
+    this.#blocking = options.writeBlocking ? new BlockingWrites(this) : null;
+    options.source.writeListeners.add(this.#listener);
+  }
+
+  get target(): Node {
+    return this.#options.target;
+  }
+  get unmap(): boolean {
+    return this.#options.unmap;
+  }
+
+  // ---- the job ----------------------------------------------------------------------------------------------------
+
+  *run(job: Job): Op<void> {
+    const { source, target } = this.#options;
+    this.#job = job;
+    if (source.size !== target.size) throw new BlockError("ERR_INVALID_ARGUMENT", "Source and target image have different sizes");
+    yield* this.#markInitial(job);
+    yield* this.#copyDirty(job);
+    job.ready();
+    for (;;) {
+      yield* this.#copyDirty(job);
+      if (job.isCancelled || this.#replace) {
+        const done = yield* drained(source, () => this.#finish(job, target));
+        if (done) return;
       }
-    },
-  };
-}
-
-/** Hears of every guest write from now on. */
-function watch(options: MirrorOptions, dirty: DirtyBitmap, job: Job): () => void {
-  const { source } = options;
-  const listener = (offset: number, length: number): void => {
-    dirty.set(offset, length);
-    if (job.isReady) job.kick();
-  };
-  source.writeListeners.add(listener);
-  return () => source.writeListeners.delete(listener);
-}
-
-function* markInitial(options: MirrorOptions, dirty: DirtyBitmap, job: Job): Op<void> {
-  const { source, sync } = options;
-  if (sync === "none") return;
-  if (sync === "bitmap" || sync === "incremental") {
-    if (options.bitmap !== undefined) dirty.merge(options.bitmap);
-    return;
+      if (this.dirty.count === 0 && this.#failure === null) yield* job.waitForWork();
+      yield* job.pausePoint();
+    }
   }
-  const base = sync === "top" ? (skipFilters(source).backing ?? null) : options.base;
-  let at = 0;
-  while (at < source.size) {
-    yield* job.pausePoint();
-    const status = yield* side("read", blockStatus(source, at, source.size - at, { base, wantZero: options.targetIsZero }));
-    const needed = sync === "full" && base === null ? !(status.zero && options.targetIsZero) : status.allocated;
-    if (needed) dirty.set(at, status.length);
-    at += status.length;
+
+  *#finish(job: Job, target: Node): Op<boolean> {
+    yield* this.#copyDirty(job);
+    yield* side("write", flush(target));
+    const done = this.dirty.count === 0;
+    if (done && this.#replace && !job.isCancelled) yield* this.#turnOver();
+    return done;
   }
-}
 
-function* copyDirty(job: Job, options: MirrorOptions, dirty: DirtyBitmap, report: boolean): Op<void> {
-  const { source, target, granularity } = options;
-  const chunk = Math.max(granularity, Math.min(1 * MiB, alignDown(options.bufferSize, granularity)));
-  const batch = Math.max(1, Math.min(16, Math.floor(options.bufferSize / chunk)));
-  let copied = job.progress.current;
-  const refresh = (): void => {
-    job.progress = { current: copied, total: copied + dirty.count };
-  };
-  if (report) refresh();
-  yield* copyLoop<MirrorPiece>(job, {
-    policies: options.policies,
-    batch,
-    *next() {
-      const run = dirty.nextDirty(0, chunk);
-      if (run === null) return null;
-      // Cleared before it is read: a guest write from now on marks it again.
-      dirty.clear(run.offset, run.length);
-      const length = Math.min(run.length, source.size - run.offset);
-      const status = yield* side("read", blockStatus(source, run.offset, length));
-      const kind = status.length < length ? "data" : status.zero ? (status.data || !options.unmap ? "zero" : "discard") : "data";
-      return { offset: run.offset, length, kind };
-    },
-    *copy(piece) {
-      yield* copyPiece(source, target, piece, options);
-      copied += piece.length;
-      refresh();
-    },
-    putBack: (piece) => dirty.set(piece.offset, piece.length),
-    failed(piece, outcome) {
-      if (outcome === "skip") dirty.set(piece.offset, piece.length);
-    },
-  });
-  refresh();
-}
-
-function* copyPiece(source: Node, target: Node, piece: MirrorPiece, options: MirrorOptions): Op<void> {
-  const { offset, length } = piece;
-  if (piece.kind === "data") {
-    const bytes = new Uint8Array(length);
-    yield* side("read", read(source, bytes, offset));
-    yield* side("write", write(target, bytes, offset));
-    return;
+  complete(): void {
+    this.#replace = true;
   }
-  yield* side("write", writeZeroes(target, offset, length, { mayUnmap: options.unmap }));
-  if (piece.kind === "discard") yield* side("write", discard(target, offset, length));
-}
 
-/** The target takes the place of the node it mirrors (or of `replaces`). The source is drained. */
-function* turnOver(options: MirrorOptions): Op<void> {
-  const { source, target, replaces } = options;
-  if (options.beforeReplace !== undefined) yield* options.beforeReplace();
-  const from = replaces ?? source;
-  if (from.flags.write && !target.flags.write) yield* setWritable(target, true);
-  yield* replaceNode(from, target, (edge) => edge.parent === target);
+  // eslint-disable-next-line require-yield
+  *clean(): Op<void> {
+    this.#over = true;
+    this.#options.source.writeListeners.delete(this.#listener);
+  }
+
+  /** The target takes the place of the node it mirrors (or of `replaces`). The source is drained. */
+  *#turnOver(): Op<void> {
+    const { source, target, replaces, beforeReplace } = this.#options;
+    if (beforeReplace !== undefined) yield* beforeReplace();
+    const from = replaces ?? this.#filter ?? source;
+    if (from.flags.write && !target.flags.write) yield* setWritable(target, true);
+    yield* replaceNode(from, target, (edge) => edge.parent === target);
+  }
+
+  // ---- what guests write ------------------------------------------------------------------------------------------
+
+  serve(child: Child): PassThrough {
+    this.#filter = child.parent;
+    return this.#blocking === null ? new PassThrough(child) : new MirrorTop(child, this, this.#blocking);
+  }
+  isBlocking(): boolean {
+    return this.#blocking !== null && !this.#over && this.#failure === null && this.#job?.isForceCancelled !== true;
+  }
+  progress(bytes: number): void {
+    this.#copied += bytes;
+    this.#report();
+  }
+  targetFailed(error: unknown): void {
+    const job = this.#job;
+    try {
+      if (job === null) throw error;
+      handleError(job, this.#options.policies, error);
+    } catch (failure) {
+      this.#failure ??= failure instanceof SideError ? failure.inner : failure;
+    }
+    job?.kick();
+  }
+
+  #changed(offset: number, length: number): void {
+    if (this.#blocking?.claims(offset, length) === true) return;
+    this.dirty.set(offset, length);
+    if (this.#job?.isReady === true) this.#job.kick();
+  }
+
+  // ---- copying ----------------------------------------------------------------------------------------------------
+
+  *#markInitial(job: Job): Op<void> {
+    const { source, sync, bitmap, targetIsZero } = this.#options;
+    if (sync === "none") return;
+    if (sync === "bitmap" || sync === "incremental") {
+      if (bitmap !== undefined) this.dirty.merge(bitmap);
+      return;
+    }
+    const base = sync === "top" ? (skipFilters(source).backing ?? null) : this.#options.base;
+    let at = 0;
+    while (at < source.size) {
+      yield* job.pausePoint();
+      const status = yield* side("read", blockStatus(source, at, source.size - at, { base, wantZero: targetIsZero }));
+      const needed = sync === "full" && base === null ? !(status.zero && targetIsZero) : status.allocated;
+      if (needed) this.dirty.set(at, status.length);
+      at += status.length;
+    }
+  }
+
+  get #chunk(): number {
+    const { granularity, bufferSize } = this.#options;
+    return Math.max(granularity, Math.min(1 * MiB, alignDown(bufferSize, granularity)));
+  }
+
+  #report(): void {
+    if (this.#job !== null) this.#job.progress = { current: this.#copied, total: this.#copied + this.dirty.count };
+  }
+
+  /** Copies until nothing is dirty. */
+  *#copyDirty(job: Job): Op<void> {
+    const { dirty } = this;
+    const chunk = this.#chunk;
+    // oxlint-disable-next-line typescript/no-this-alias
+    const mirror = this;
+    this.#report();
+    yield* copyLoop<MirrorPiece>(job, {
+      policies: this.#options.policies,
+      batch: Math.max(1, Math.min(16, Math.floor(this.#options.bufferSize / chunk))),
+      *next() {
+        if (mirror.#failure !== null) throw mirror.#failure;
+        const run = dirty.nextDirty(0, chunk);
+        if (run === null) return null;
+        // Cleared before it is read: a guest write from now on marks it again.
+        dirty.clear(run.offset, run.length);
+        return yield* mirror.#piece(run.offset, Math.min(run.length, mirror.#options.source.size - run.offset));
+      },
+      *copy(piece) {
+        if (mirror.#blocking === null) yield* mirror.#copyPiece(piece);
+        else yield* mirror.#copyAlone(mirror.#blocking, piece);
+        mirror.progress(piece.length);
+      },
+      putBack: (piece) => dirty.set(piece.offset, piece.length),
+      failed(piece, outcome) {
+        if (outcome === "skip") dirty.set(piece.offset, piece.length);
+      },
+    });
+    this.#report();
+  }
+
+  /** Copies while no guest changes both sides. What is there is only certain from then on. */
+  *#copyAlone(blocking: BlockingWrites, { offset, length }: Piece): Op<void> {
+    const lease = yield* blocking.acquire(offset, length);
+    try {
+      yield* this.copyRange(offset, length);
+    } finally {
+      blocking.release(lease);
+    }
+  }
+
+  *copyRange(offset: number, length: number): Op<void> {
+    for (const part of inUnits(offset, length, this.#chunk)) yield* this.#copyPiece(yield* this.#piece(part.offset, part.length));
+  }
+
+  *#piece(offset: number, length: number): Op<MirrorPiece> {
+    const status = yield* side("read", blockStatus(this.#options.source, offset, length));
+    const kind = status.length < length ? "data" : status.zero ? (status.data || !this.unmap ? "zero" : "discard") : "data";
+    return { offset, length, kind };
+  }
+
+  *#copyPiece({ kind, offset, length }: MirrorPiece): Op<void> {
+    const { source, target, unmap } = this.#options;
+    if (kind === "data") {
+      const bytes = new Uint8Array(length);
+      yield* side("read", read(source, bytes, offset));
+      yield* side("write", write(target, bytes, offset));
+      return;
+    }
+    yield* side("write", writeZeroes(target, offset, length, { mayUnmap: unmap }));
+    if (kind === "discard") yield* side("write", discard(target, offset, length));
+  }
 }
 
 /** QEMU's default granularity: the target's cluster size within 4 KiB and 64 KiB, 64 KiB without clusters. */

@@ -7,7 +7,7 @@ import type { BlockCore } from "./block-core.js";
 export const bitmapMembers: StructType<{ node: string; name: string }> = struct("BlockDirtyBitmap", { node: str(), name: str() });
 
 export function bitmapOf(core: BlockCore, { node, name }: { node: string; name: string }): NamedBitmap {
-  const found = core.devices.get(node)?.backend.root ?? core.nodes.find(node);
+  const found = core.devices.get(node)?.medium ?? core.nodes.find(node);
   if (found === null || found === undefined)
     throw new BlockError("ERR_NOT_FOUND", `Node '${node}' not found`, { qmpClass: "GenericError" });
   return getBitmap(found, name);

@@ -1,7 +1,8 @@
 /** The jobs of a BlockCore: names, start, events, what they keep others from doing. */
-import { BlockError } from "../base/error.js";
+import { BlockError, prefixError } from "../base/error.js";
 import { ForeignRequest, runAsync, type Op } from "../block/op.js";
 import type { Node } from "../block/node.js";
+import { insertJobFilter, removeJobFilter, type JobFilterOptions } from "../jobs/filter.js";
 import { Job, type JobDriver, type JobEvents, type JobStatus } from "../jobs/job.js";
 import type { ErrorPolicies, OnError } from "../jobs/job-io.js";
 import type { JobTransaction } from "../jobs/transaction.js";
@@ -18,6 +19,8 @@ export interface NewJob {
   transaction?: JobTransaction | undefined;
   /** Nodes the job works on: it holds them, and others must leave them alone. */
   nodes: readonly Node[];
+  /** The job's own node above what it works on, taken out when it ends. The caller's reference passes to the job. */
+  filter?: Node;
 }
 
 const BLOCK_JOBS: ReadonlySet<string> = new Set(["commit", "stream", "mirror", "backup"]);
@@ -76,10 +79,12 @@ export class JobList {
     const blocker = Symbol(options.id);
     // oxlint-disable-next-line prefer-const
     let job: Job;
+    const nodes = options.filter === undefined ? options.nodes : [options.filter, ...options.nodes];
     const release = function* (list: JobList): Op<void> {
       list.#nodes.delete(job);
-      for (const node of options.nodes) node.blockers.delete(blocker);
-      for (const node of options.nodes) yield* node.unref();
+      for (const node of nodes) node.blockers.delete(blocker);
+      if (options.filter !== undefined) yield* removeJobFilter(options.filter);
+      for (const node of nodes) yield* node.unref();
     };
     // oxlint-disable-next-line typescript/no-this-alias
     const list = this;
@@ -119,15 +124,15 @@ export class JobList {
       now: this.#core.environment.now,
     });
     this.#jobs.set(job.id, job);
-    this.#nodes.set(job, options.nodes);
-    for (const node of options.nodes) {
+    this.#nodes.set(job, nodes);
+    for (const node of nodes) {
       node.ref();
       node.blockers.set(blocker, `block device is in use by block job: ${driver.type}`);
     }
     if ((options.speed ?? 0) < 0) {
       // As in QEMU, the job has been there for a moment.
       list.#nodes.delete(job);
-      for (const node of options.nodes) {
+      for (const node of nodes) {
         node.blockers.delete(blocker);
         node.references--;
       }
@@ -136,6 +141,23 @@ export class JobList {
       throw dialectError(this.#core.profile, "bad-speed", "Parameter 'speed' expects a non-negative value");
     }
     return job;
+  }
+
+  /** A job with a node of its own above what it works on. @param prefix of errors about the name of the node */
+  *createWithFilter(filter: JobFilterOptions, options: NewJob, prefix = ""): Op<Job> {
+    const { nodeName } = filter;
+    try {
+      if (nodeName !== undefined) this.#core.nodes.checkNames({ "node-name": nodeName }, (name) => this.#core.devices.has(name));
+    } catch (error) {
+      throw prefixError(prefix, error);
+    }
+    const node = yield* insertJobFilter(filter);
+    try {
+      return this.create({ ...options, filter: node });
+    } catch (error) {
+      yield* removeJobFilter(node);
+      throw error;
+    }
   }
 
   start(job: Job): void {

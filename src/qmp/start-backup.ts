@@ -9,10 +9,17 @@ import { backupClusterSize, backupDriver, type BackupSync } from "../jobs/backup
 import type { Job } from "../jobs/job.js";
 import type { OnError } from "../jobs/job-io.js";
 import type { JobTransaction } from "../jobs/transaction.js";
-import { bool, int64, optional, str, toSafeNumber, type Members } from "../qapi/schema.js";
+import { bool, int64, optional, str, struct, toSafeNumber, type Members } from "../qapi/schema.js";
 import type { BlockCore } from "./block-core.js";
 import type { Prepared } from "./action.js";
 import { bitmapSync, mirrorSync, onError } from "./schema/common.js";
+
+/** Members of BackupPerf; copying inside one file system is the platform's own affair. */
+const backupPerf = struct("BackupPerf", {
+  "use-copy-range": optional(bool()),
+  "max-workers": optional(int64()),
+  "max-chunk": optional(int64()),
+});
 
 export const backupMembers: Members = {
   "job-id": optional(str()),
@@ -23,6 +30,8 @@ export const backupMembers: Members = {
   bitmap: optional(str()),
   "bitmap-mode": optional(bitmapSync),
   compress: optional(bool()),
+  "filter-node-name": optional(str()),
+  "x-perf": optional(backupPerf),
   "on-source-error": optional(onError),
   "on-target-error": optional(onError),
   "auto-finalize": optional(bool()),
@@ -40,6 +49,8 @@ export interface BackupArguments {
   bitmap?: string;
   "bitmap-mode"?: BitmapMode;
   compress?: boolean;
+  "filter-node-name"?: string;
+  "x-perf"?: { "use-copy-range"?: boolean; "max-workers"?: number | bigint; "max-chunk"?: number | bigint };
   "on-source-error"?: OnError;
   "on-target-error"?: OnError;
   "auto-finalize"?: boolean;
@@ -73,6 +84,23 @@ function bitmapFor(source: Node, args: BackupArguments): { bitmap: NamedBitmap; 
   return { bitmap, mode };
 }
 
+/** How many clusters are copied at a time, and by how many bytes; checked as QEMU does. */
+function performance(
+  given: NonNullable<BackupArguments["x-perf"]>,
+  clusterSize: number,
+): { workers?: number; maxChunk?: number } {
+  const workers = given["max-workers"];
+  const chunk = given["max-chunk"];
+  if (workers !== undefined && (workers < 1 || workers > 0x7fffffff)) throw fail("max-workers must be between 1 and 2147483647");
+  if (chunk !== undefined && chunk < 0) throw fail("max-chunk must be zero (which means no limit) or positive");
+  if (chunk !== undefined && chunk > 0 && chunk < clusterSize)
+    throw fail(`Required max-chunk (${chunk}) is less than backup cluster size (${clusterSize})`);
+  return {
+    ...(workers === undefined ? {} : { workers: Number(workers) }),
+    ...(chunk === undefined || chunk === 0 ? {} : { maxChunk: Number(chunk) }),
+  };
+}
+
 /** Makes the job; `commit` starts it. The copy is of the disk as it is now. */
 export function* prepareBackup(
   core: BlockCore,
@@ -95,6 +123,8 @@ export function* prepareBackup(
       `Compression is not supported for this drive ${core.deviceOf(target)?.name ?? ""}`.trimEnd(),
     );
   }
+  const clusterSize = backupClusterSize(target.impl.blockInfo?.().clusterSize);
+  const perf = performance(args["x-perf"] ?? {}, clusterSize);
   const id = core.jobs.idFor(args["job-id"], core.deviceOf(source)?.name ?? "");
   const byBitmap = sync === "bitmap" || sync === "incremental";
   let content: DirtyBitmap | undefined;
@@ -115,7 +145,6 @@ export function* prepareBackup(
     }
   };
   try {
-    // oxlint-disable-next-line require-yield
     job = yield* drained(source, function* (): Op<Job> {
       const driver = backupDriver({
         source,
@@ -123,19 +152,29 @@ export function* prepareBackup(
         sync,
         ...(byBitmap ? { bitmap: content! } : {}),
         compress: args.compress ?? false,
-        clusterSize: backupClusterSize(target.impl.blockInfo?.().clusterSize),
+        clusterSize,
+        ...perf,
         policies: core.jobs.policies(args["on-source-error"], args["on-target-error"]),
         finished,
       });
-      return core.jobs.create({
-        id,
-        driver,
-        speed: toSafeNumber(args.speed ?? 0, "speed"),
-        autoFinalize: args["auto-finalize"],
-        autoDismiss: args["auto-dismiss"],
-        transaction: jobs,
-        nodes: [source, target],
-      });
+      try {
+        return yield* core.jobs.createWithFilter(
+          { driver: "copy-before-write", above: source, target, nodeName: args["filter-node-name"] },
+          {
+            id,
+            driver,
+            speed: toSafeNumber(args.speed ?? 0, "speed"),
+            autoFinalize: args["auto-finalize"],
+            autoDismiss: args["auto-dismiss"],
+            transaction: jobs,
+            nodes: [target],
+          },
+          "Could not create node: ",
+        );
+      } catch (error) {
+        driver.forget();
+        throw error;
+      }
     });
   } catch (error) {
     used?.bitmap.reclaim();

@@ -21,6 +21,7 @@ export const mirrorMembers: Members = {
   "buf-size": optional(int64()),
   "on-source-error": optional(onError),
   "on-target-error": optional(onError),
+  "filter-node-name": optional(str()),
   "copy-mode": optional(mirrorCopyMode),
   "auto-finalize": optional(bool()),
   "auto-dismiss": optional(bool()),
@@ -36,6 +37,7 @@ export interface MirrorArguments {
   "buf-size"?: number;
   "on-source-error"?: OnError;
   "on-target-error"?: OnError;
+  "filter-node-name"?: string;
   "copy-mode"?: "background" | "write-blocking";
   "auto-finalize"?: boolean;
   "auto-dismiss"?: boolean;
@@ -58,11 +60,9 @@ export function checkMirror(args: MirrorArguments): void {
       throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'granularity' expects a value in range [512B, 64MB]");
     if (!isPowerOfTwo(granularity)) throw new BlockError("ERR_INVALID_ARGUMENT", "Parameter 'granularity' expects a power of 2");
   }
-  if (args["copy-mode"] === "write-blocking")
-    throw new BlockError("ERR_UNSUPPORTED", "Copy mode 'write-blocking' is not supported: use 'background'");
 }
 
-export function startMirror(core: BlockCore, args: MirrorArguments, extra: MirrorExtra): void {
+export function* startMirror(core: BlockCore, args: MirrorArguments, extra: MirrorExtra): Op<void> {
   const { source, target } = extra;
   checkMirror(args);
   core.checkFree(source);
@@ -71,7 +71,7 @@ export function startMirror(core: BlockCore, args: MirrorArguments, extra: Mirro
   if (sync === "top" && skipFilters(source).backing === null) sync = "full";
   let replaces: Node | null = null;
   if (args.replaces !== undefined) {
-    replaces = core.node(args.replaces);
+    replaces = nodeToReplace(core, source, args.replaces);
     if (replaces.size !== source.size)
       throw new BlockError("ERR_INVALID_ARGUMENT", "cannot replace image with a mirror image of different size");
   }
@@ -88,7 +88,7 @@ export function startMirror(core: BlockCore, args: MirrorArguments, extra: Mirro
         ? defaultGranularity(target.impl.blockInfo?.().clusterSize)
         : args.granularity,
     bufferSize: args["buf-size"] === undefined || args["buf-size"] === 0 ? DEFAULT_BUFFER : args["buf-size"],
-    writeBlocking: false,
+    writeBlocking: args["copy-mode"] === "write-blocking",
     targetIsZero: extra.targetIsZero,
     unmap: extra.unmap,
     base: null,
@@ -96,20 +96,43 @@ export function startMirror(core: BlockCore, args: MirrorArguments, extra: Mirro
     policies: core.jobs.policies(args["on-source-error"], args["on-target-error"]),
     ...(extra.beforeReplace === undefined ? {} : { beforeReplace: extra.beforeReplace }),
   });
-  const job = core.jobs.create({
-    id,
-    driver: {
-      ...driver,
-      *run(running): Op<void> {
-        if (source.size !== target.size)
-          throw new BlockError("ERR_INVALID_ARGUMENT", "Source and target image have different sizes");
-        yield* driver.run(running);
-      },
+  const job = yield* core.jobs.createWithFilter(
+    {
+      driver: "mirror_top",
+      above: source,
+      nodeName: args["filter-node-name"],
+      serve: (child) => driver.serve(child),
     },
-    speed: toSafeNumber(args.speed ?? 0, "speed"),
-    autoFinalize: args["auto-finalize"],
-    autoDismiss: args["auto-dismiss"],
-    nodes: replaces === null ? [source, target] : [source, target, replaces],
-  });
+    {
+      id,
+      driver,
+      speed: toSafeNumber(args.speed ?? 0, "speed"),
+      autoFinalize: args["auto-finalize"],
+      autoDismiss: args["auto-dismiss"],
+      nodes: replaces === null || replaces === source ? [source, target] : [source, target, replaces],
+    },
+  );
   core.jobs.start(job);
+}
+
+/** The node whose place the target may take: the source shows nothing but what that node does. */
+function nodeToReplace(core: BlockCore, source: Node, name: string): Node {
+  const node = core.nodes.find(name);
+  if (node === null) throw new BlockError("ERR_NOT_FOUND", `Failed to find node with node-name='${name}'`);
+  core.checkFree(node);
+  if (!showsOnly(source, node)) {
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      `Cannot replace '${name}' by a node mirrored from '${source.nodeName}', because it cannot be guaranteed that doing so would ` +
+        "not lead to an abrupt change of visible data",
+    );
+  }
+  return node;
+}
+
+/** `node` is where the data of `source` comes from: itself, through filters, or as a copy among those of a quorum. */
+function showsOnly(source: Node, node: Node): boolean {
+  if (source === node) return true;
+  const copies = source.driver.name === "quorum" ? source.children : source.children.filter(({ role }) => role === "filtered");
+  return copies.some((child) => showsOnly(child.node, node));
 }

@@ -1,16 +1,12 @@
 /** Writes data of upper layers down into a lower one. */
 import { BlockError } from "../../base/error.js";
-import { MiB } from "../../base/int.js";
-import { below, drained, skipFilters } from "../../block/graph.js";
-import { truncate } from "../../block/io.js";
+import { below, skipFilters } from "../../block/graph.js";
 import type { Node } from "../../block/node.js";
-import type { Op } from "../../block/op.js";
-import { setWritable } from "../../block/reopen.js";
 import { findBackingImage, findLayer } from "../../image/backing.js";
 import { commitDriver } from "../../jobs/commit.js";
+import { activeCommitDriver } from "../../jobs/commit-active.js";
+import type { JobFilterOptions } from "../../jobs/filter.js";
 import type { JobDriver } from "../../jobs/job.js";
-import type { ErrorPolicies } from "../../jobs/job-io.js";
-import { defaultGranularity, mirrorDriver } from "../../jobs/mirror.js";
 import { bool, int64, optional, str, struct, toSafeNumber } from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
 import { onError } from "../schema/common.js";
@@ -33,11 +29,11 @@ export const blockCommit: Command = command({
     "backing-file": optional(str()),
     speed: optional(int64()),
     "on-error": optional(onError),
+    "filter-node-name": optional(str()),
     "auto-finalize": optional(bool()),
     "auto-dismiss": optional(bool()),
   }),
   returns: null,
-  // eslint-disable-next-line require-yield
   *run(core, args) {
     const active = core.devices.get(args.device)?.backend.root ?? core.nodes.find(args.device);
     if (active === null || active === undefined)
@@ -74,11 +70,15 @@ export const blockCommit: Command = command({
     for (const node of touched) core.checkFree(node);
     if (top === base) throw fail("cannot commit an image into itself");
     const policies = core.jobs.policies(args["on-error"], args["on-error"]);
+    const nodeName = args["filter-node-name"];
     let driver: JobDriver;
+    let filter: JobFilterOptions;
     const backingFile = args["backing-file"];
     if (skipFilters(top) === skipFilters(active)) {
       if (backingFile !== undefined) throw fail("'backing-file' specified, but 'top' is the active layer");
-      driver = activeCommit(active, base, policies);
+      const mirror = activeCommitDriver(active, base, policies);
+      driver = mirror;
+      filter = { driver: "mirror_top", above: active, nodeName, serve: (child) => mirror.serve(child) };
     } else {
       let overlay: Node = active;
       while (skipFilters(overlay).backing !== null && skipFilters(overlay).backing !== top && below(overlay) !== top)
@@ -92,10 +92,11 @@ export const blockCommit: Command = command({
         ...(backingFile === undefined ? {} : { backingFile }),
         policies,
       });
+      filter = { driver: "commit_top", above: top, nodeName };
     }
     const id = core.jobs.idFor(args["job-id"], core.deviceOf(active)?.name ?? "");
     core.jobs.start(
-      core.jobs.create({
+      yield* core.jobs.createWithFilter(filter, {
         id,
         driver,
         speed: args.speed === undefined ? 0 : toSafeNumber(args.speed, "speed"),
@@ -106,40 +107,3 @@ export const blockCommit: Command = command({
     );
   },
 });
-
-/** The active layer is mirrored into its base, which then takes its place. */
-function activeCommit(top: Node, base: Node, policies: ErrorPolicies): JobDriver {
-  let wasReadOnly = false;
-  let replaced = false;
-  const inner = mirrorDriver({
-    type: "commit",
-    source: top,
-    target: base,
-    sync: "full",
-    granularity: defaultGranularity(base.impl.blockInfo?.().clusterSize),
-    bufferSize: 16 * MiB,
-    writeBlocking: false,
-    targetIsZero: false,
-    unmap: true,
-    base,
-    replaces: null,
-    policies,
-    // eslint-disable-next-line require-yield
-    *beforeReplace() {
-      replaced = true;
-    },
-  });
-  return {
-    ...inner,
-    *run(job): Op<void> {
-      wasReadOnly = base.readOnly;
-      if (wasReadOnly) yield* drained(base, () => setWritable(base, true));
-      if (base.size < top.size) yield* drained(base, () => truncate(base, top.size, { preallocation: "off" }));
-      yield* inner.run(job);
-    },
-    *clean(job): Op<void> {
-      if (inner.clean !== undefined) yield* inner.clean(job);
-      if (wasReadOnly && !replaced) yield* drained(base, () => setWritable(base, false));
-    },
-  };
-}

@@ -5,9 +5,11 @@ import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
 import { setWritable } from "../../block/reopen.js";
 import { findBackingImage } from "../../image/backing.js";
+import type { JobFilterOptions } from "../../jobs/filter.js";
 import { streamDriver } from "../../jobs/stream.js";
 import { bool, int64, optional, str, struct, toSafeNumber } from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
+import type { NewJob } from "../job-list.js";
 import { dialectError } from "../profile.js";
 import { onError } from "../schema/common.js";
 import { chainContains } from "./change-backing-file.js";
@@ -27,11 +29,11 @@ export const blockStream: Command = command({
     bottom: optional(str()),
     speed: optional(int64()),
     "on-error": optional(onError),
+    "filter-node-name": optional(str()),
     "auto-finalize": optional(bool()),
     "auto-dismiss": optional(bool()),
   }),
   returns: null,
-  // eslint-disable-next-line require-yield
   *run(core, args) {
     if (args.base !== undefined && args["base-node"] !== undefined)
       throw fail("'base' and 'base-node' cannot be specified at the same time");
@@ -73,28 +75,28 @@ export const blockStream: Command = command({
     const inner = driver;
     const image = skipFilters(top);
     let wasReadOnly = false;
-    core.jobs.start(
-      core.jobs.create({
-        id,
-        driver: {
-          ...inner,
-          // A layer in the middle of a chain is read-only but for the time of the job.
-          *run(job): Op<void> {
-            wasReadOnly = image.readOnly;
-            if (wasReadOnly) yield* drained(image, () => setWritable(image, true));
-            yield* inner.run(job);
-          },
-          *clean(job): Op<void> {
-            if (inner.clean !== undefined) yield* inner.clean(job);
-            if (wasReadOnly) yield* drained(image, () => setWritable(image, false));
-          },
+    const options: NewJob = {
+      id,
+      driver: {
+        ...inner,
+        // A layer in the middle of a chain is read-only but for the time of the job.
+        *run(job): Op<void> {
+          wasReadOnly = image.readOnly;
+          if (wasReadOnly) yield* drained(image, () => setWritable(image, true));
+          yield* inner.run(job);
         },
-        speed: args.speed === undefined ? 0 : toSafeNumber(args.speed, "speed"),
-        autoFinalize: args["auto-finalize"],
-        autoDismiss: args["auto-dismiss"],
-        nodes: touched,
-      }),
-    );
+        *clean(job): Op<void> {
+          if (inner.clean !== undefined) yield* inner.clean(job);
+          if (wasReadOnly) yield* drained(image, () => setWritable(image, false));
+        },
+      },
+      speed: args.speed === undefined ? 0 : toSafeNumber(args.speed, "speed"),
+      autoFinalize: args["auto-finalize"],
+      autoDismiss: args["auto-dismiss"],
+      nodes: touched,
+    };
+    const filter: JobFilterOptions = { driver: "copy-on-read", above: top, nodeName: args["filter-node-name"] };
+    core.jobs.start(yield* core.jobs.createWithFilter(filter, options, "Could not create node: "));
   },
 });
 

@@ -10,11 +10,10 @@ export const blockdevMirror: Command = command({
   arguments: struct("blockdev-mirror-arg", mirrorMembers),
   returns: null,
   profiles: ["qemu-7.2"],
-  // eslint-disable-next-line require-yield
   *run(core, given) {
     const args = given as unknown as MirrorArguments & { target: string };
     const source = core.root(args.device);
     const target = core.any(args.target);
-    startMirror(core, args, { source, target, unmap: true, targetIsZero: false });
+    yield* startMirror(core, args, { source, target, unmap: true, targetIsZero: false });
   },
 });

@@ -51,7 +51,7 @@ export const driveMirror: Command = command({
       openBacking: false,
     });
     try {
-      startMirror(
+      yield* startMirror(
         core,
         { ...args, sync },
         {

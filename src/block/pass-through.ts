@@ -1,8 +1,8 @@
-/** A filter that passes every request on to the node below as it is: what filters extend. */
-import type { InterceptImpl, TruncateOptions, WriteFlags } from "../../block/driver.js";
-import { discard, flush, read, truncate, write, writeGrow, writeZeroes } from "../../block/io.js";
-import type { Child, Node } from "../../block/node.js";
-import type { Op } from "../../block/op.js";
+/** A filter that passes every request on to the node below as it is: what filters and the nodes of jobs extend. */
+import type { InterceptImpl, TruncateOptions, WriteFlags } from "./driver.js";
+import { discard, flush, read, truncate, write, writeGrow, writeZeroes } from "./io.js";
+import type { Child, Node } from "./node.js";
+import type { Op } from "./op.js";
 
 export class PassThrough implements InterceptImpl {
   readonly shape = "intercept";

@@ -1,0 +1,48 @@
+/** commit of the active layer: it is mirrored into its base, which then takes its place. */
+import { MiB } from "../base/int.js";
+import { drained } from "../block/graph.js";
+import { truncate } from "../block/io.js";
+import type { Node } from "../block/node.js";
+import type { Op } from "../block/op.js";
+import { setWritable } from "../block/reopen.js";
+import type { ErrorPolicies } from "./job-io.js";
+import { defaultGranularity, mirrorDriver, type MirrorDriver } from "./mirror.js";
+
+export function activeCommitDriver(top: Node, base: Node, policies: ErrorPolicies): MirrorDriver {
+  let wasReadOnly = false;
+  let replaced = false;
+  const mirror = mirrorDriver({
+    type: "commit",
+    source: top,
+    target: base,
+    sync: "full",
+    granularity: defaultGranularity(base.impl.blockInfo?.().clusterSize),
+    bufferSize: 16 * MiB,
+    writeBlocking: false,
+    targetIsZero: false,
+    unmap: true,
+    base,
+    replaces: null,
+    policies,
+    // eslint-disable-next-line require-yield
+    *beforeReplace() {
+      replaced = true;
+    },
+  });
+  return {
+    type: "commit",
+    softCancel: true,
+    serve: (child) => mirror.serve(child),
+    complete: (job) => mirror.complete!(job),
+    *run(job): Op<void> {
+      wasReadOnly = base.readOnly;
+      if (wasReadOnly) yield* drained(base, () => setWritable(base, true));
+      if (base.size < top.size) yield* drained(base, () => truncate(base, top.size, { preallocation: "off" }));
+      yield* mirror.run(job);
+    },
+    *clean(job): Op<void> {
+      yield* mirror.clean!(job);
+      if (wasReadOnly && !replaced) yield* drained(base, () => setWritable(base, false));
+    },
+  };
+}

@@ -1,0 +1,62 @@
+/**
+ * The node that a job keeps above what it works on, as QEMU does: requests pass through it, users see it in the graph under the
+ * name they gave (`filter-node-name`), and it goes with the job.
+ */
+import type { Driver } from "../block/driver.js";
+import { drained, replaceNode } from "../block/graph.js";
+import { Node, type Child } from "../block/node.js";
+import type { Op } from "../block/op.js";
+import { exactFilename } from "../block/node-filename.js";
+import { PassThrough } from "../block/pass-through.js";
+
+export type JobFilterName = "mirror_top" | "commit_top" | "copy-before-write" | "copy-on-read";
+
+export interface JobFilterOptions {
+  driver: JobFilterName;
+  /** The node it is put above; drained while that happens. */
+  above: Node;
+  /** Chosen by the user; without it the node gets a name by itself and is `implicit`. */
+  nodeName?: string | undefined;
+  /** Where copy-before-write copies to. */
+  target?: Node;
+  /** What serves the requests; everything passes when absent. */
+  serve?: (child: Child) => PassThrough;
+}
+
+/** Puts a filter above a node. The caller owns a reference to it and ends it with `removeJobFilter`. */
+export function* insertJobFilter(options: JobFilterOptions): Op<Node> {
+  const { above, driver, nodeName, target } = options;
+  const filter = new Node(
+    above.environment,
+    filterDriver(driver),
+    { driver, ...(nodeName === undefined ? {} : { "node-name": nodeName }) },
+    { ...above.flags },
+  );
+  filter.implicit = nodeName === undefined;
+  const child = filter.attach(driver === "mirror_top" || driver === "commit_top" ? "backing" : "file", "filtered", above.ref());
+  if (target !== undefined) filter.attach("target", "data", target.ref());
+  filter.impl = options.serve?.(child) ?? new PassThrough(child);
+  yield* drained(above, () => replaceNode(above, filter));
+  return filter;
+}
+
+/** Takes the filter out of the graph: those above it get what is below it. */
+export function* removeJobFilter(filter: Node): Op<void> {
+  const { below } = filter.impl as PassThrough;
+  yield* drained(filter, () => replaceNode(filter, below));
+  yield* filter.unref();
+}
+
+/** Nobody opens it: jobs make it. */
+function filterDriver(name: JobFilterName): Driver {
+  return {
+    name,
+    category: "filter",
+    ...(name === "copy-on-read" ? {} : { exactFilename: (node) => exactFilename(node.children[0]!.node) }),
+    // Those that stand for the job alone have the name of what they are above.
+    ...(name === "mirror_top" || name === "commit_top" ? { exactFilename: (node: Node) => node.children[0]!.node.filename } : {}),
+    open() {
+      throw new Error(`Blockcore internal error: '${name}' nodes are made by jobs`);
+    },
+  };
+}
