@@ -9,6 +9,7 @@ import { Emitter } from "../base/events.js";
 import type { Environment } from "../block/context.js";
 import { Machine, type RunState } from "../block/machine.js";
 import type { Node } from "../block/node.js";
+import { checkPermissions, Permission } from "../block/permissions.js";
 import { Mutex, runAsync, type Op } from "../block/op.js";
 import { findCommand, commandsOf } from "./commands.js";
 import type { Command, Profile, Reply } from "./command.js";
@@ -40,6 +41,8 @@ export interface BlockCoreOptions {
   makeObject?: MakeObject;
   /** Reads the file of a `secret` object. */
   readFile?: (path: string) => Uint8Array;
+  /** Where the monitor's `qemu-io` prints, as QEMU's does on the standard output of its process; without it, in the command's reply. */
+  console?: (text: string, stream: "stdout" | "stderr") => void;
   /** Called by the command `quit`. */
   onQuit?: () => void;
   /** Whether guests run at first; "prelaunch": not before `cont`. Default "running". */
@@ -61,6 +64,8 @@ export class BlockCore {
   readonly exports: ExportList;
   readonly objects: ObjectList;
   readonly onQuit: () => void;
+  readonly console: NonNullable<BlockCoreOptions["console"]> | null;
+  readonly readFile: NonNullable<BlockCoreOptions["readFile"]> | null;
   readonly #events = new Emitter<{ event: QmpEvent }>();
   readonly #gate: EventGate;
   readonly #turn = new Mutex();
@@ -69,6 +74,8 @@ export class BlockCore {
   constructor(options: BlockCoreOptions) {
     this.profile = options.profile ?? "qemu-7.2";
     this.onQuit = options.onQuit ?? ((): void => {});
+    this.console = options.console ?? null;
+    this.readFile = options.readFile ?? null;
     const outer = options.environment;
     this.clock = options.clock ?? systemClock;
     this.machine = new Machine((options.runState ?? "running") as RunState, (running) => this.emit(running ? "RESUME" : "STOP"));
@@ -139,26 +146,39 @@ export class BlockCore {
    * @throws BlockError with the class and the words of QMP
    */
   async execute(name: string, args: JsonObject = {}): Promise<JsonValue> {
+    return (await runAsync(this.#inTurn(this.#find(name), args))) as JsonValue;
+  }
+
+  /** Runs a command as part of the one whose turn it is. */
+  *perform(name: string, args: JsonObject = {}): Op<Reply> {
+    return (yield* this.#run(this.#find(name), args)) ?? {};
+  }
+
+  #find(name: string): Command {
     const found = findCommand(this.profile, name);
     if (found === null)
       throw new BlockError("ERR_UNSUPPORTED", `The command ${name} has not been found`, { qmpClass: "CommandNotFound" });
-    return (await runAsync(this.#run(found, args))) as JsonValue;
+    return found;
   }
 
-  *#run(found: Command, args: JsonObject): Op<Reply> {
-    const schema = this.profile === "qemu-2.2" && found.arguments22 !== undefined ? found.arguments22 : found.arguments;
-    let checked: JsonObject = {};
-    if (schema !== null) checked = schema.validate(args) as JsonObject;
-    else
-      for (const extra of Object.keys(args)) throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter '${extra}' is unexpected`);
+  *#inTurn(found: Command, args: JsonObject): Op<Reply> {
     const done = yield* this.#turn.acquire();
     try {
-      return (yield* found.run(this, checked)) ?? {};
+      return (yield* this.#run(found, args)) ?? {};
     } catch (error) {
       throw toBlockError(error);
     } finally {
       done();
     }
+  }
+
+  #run(found: Command, args: JsonObject): Op<Reply> {
+    const schema = this.profile === "qemu-2.2" && found.arguments22 !== undefined ? found.arguments22 : found.arguments;
+    let checked: JsonObject = {};
+    if (schema !== null) checked = schema.validate(args) as JsonObject;
+    else
+      for (const extra of Object.keys(args)) throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter '${extra}' is unexpected`);
+    return found.run(this, checked);
   }
 
   // ---- looking things up --------------------------------------------------------------------------------------------
@@ -225,10 +245,27 @@ export class BlockCore {
     return device;
   }
 
-  /** Puts a guest device in front of a drive. */
-  attachDevice(device: Device, frontEnd: FrontEnd): void {
+  /**
+   * Puts a guest device in front of a drive.
+   * @param shareRw others may write to its medium, too (`share-rw`)
+   * @throws BlockError when there is one already, or others write to the medium
+   */
+  attachDevice(device: Device, frontEnd: FrontEnd, shareRw = false): void {
     if (device.frontEnd !== null)
       throw new BlockError("ERR_BUSY", `Drive '${device.name}' is already in use by another block device`);
+    const { backend } = device;
+    const before = backend.permissions;
+    // A guest must be the only one who changes its disk; others may read along.
+    backend.permissions = {
+      needed: Permission.consistentRead | (device.root.readOnly ? 0 : Permission.write),
+      shared: Permission.consistentRead | Permission.writeUnchanged | (shareRw ? Permission.write | Permission.resize : 0),
+    };
+    try {
+      if (backend.root !== null) checkPermissions(backend.root);
+    } catch (error) {
+      backend.permissions = before;
+      throw error;
+    }
     device.attach(frontEnd);
   }
 

@@ -17,8 +17,15 @@ import { blockdevAdd } from "./commands/blockdev-add.js";
 import { blockdevCreate } from "./commands/blockdev-create.js";
 import { blockdevDel } from "./commands/blockdev-del.js";
 import { blockdevMirror } from "./commands/blockdev-mirror.js";
+import { humanMonitorCommand } from "./commands/human-monitor-command.js";
 import { deleteInternalSnapshot } from "./commands/blockdev-snapshot-delete-internal-sync.js";
 import { blockLatencyHistogramSet } from "./commands/block-latency-histogram-set.js";
+import { blockSetWriteThreshold } from "./commands/block-set-write-threshold.js";
+import { blockdevReopen } from "./commands/blockdev-reopen.js";
+import { addFd, closefd, getfd, queryFdsets, removeFd } from "./commands/fdset.js";
+import { xBlockdevAmend } from "./commands/x-blockdev-amend.js";
+import { xBlockdevChange } from "./commands/x-blockdev-change.js";
+import { xDebugBlockDirtyBitmapSha256, xDebugQueryBlockGraph } from "./commands/x-debug.js";
 import { blockSetIoThrottle } from "./commands/block-set-io-throttle.js";
 import { cont, queryStatus, stop } from "./commands/machine.js";
 import {
@@ -92,6 +99,7 @@ export const COMMANDS: readonly Command[] = [
   blockResize,
   queryBlockJobs,
   queryBlockstats,
+  humanMonitorCommand,
   queryBlock,
   stop,
   cont,
@@ -105,6 +113,17 @@ export const COMMANDS: readonly Command[] = [
   changeCommand,
   blockSetIoThrottle,
   blockLatencyHistogramSet,
+  blockSetWriteThreshold,
+  blockdevReopen,
+  xBlockdevChange,
+  xBlockdevAmend,
+  xDebugQueryBlockGraph,
+  xDebugBlockDirtyBitmapSha256,
+  addFd,
+  removeFd,
+  queryFdsets,
+  getfd,
+  closefd,
   qomList,
   qomGet,
   qomSet,

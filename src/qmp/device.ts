@@ -56,6 +56,7 @@ export class Device {
   };
   #frontEnd: FrontEnd | null;
   #trayOpen = false;
+  #hidden = false;
   /** The guest has locked the medium in. */
   locked = false;
   #ioStatus: "ok" | "failed" | "nospace" = "ok";
@@ -91,7 +92,11 @@ export class Device {
 
   /** "" for a drive that was made for its guest device. */
   get name(): string {
-    return this.backend.name;
+    return this.#hidden ? "" : this.backend.name;
+  }
+  /** Only its guest device knows it from now on. */
+  hide(): void {
+    this.#hidden = true;
   }
   get frontEnd(): FrontEnd | null {
     return this.#frontEnd;

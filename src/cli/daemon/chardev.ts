@@ -1,5 +1,6 @@
-/** Character devices for monitors: sockets (listening or connecting), pipes of this process. */
+/** Character devices for monitors: sockets (listening, connecting, or inherited as they are), pipes of this process. */
 import { unlinkSync } from "node:fs";
+import { Socket } from "node:net";
 import { BlockError } from "../../base/error.js";
 import type { Duplex } from "../../nbd/duplex.js";
 import { connectSocket, listen, socketDuplex, type SocketAddress } from "../../nbd/node-socket.js";
@@ -30,6 +31,8 @@ export function makeChardev(text: string): Chardev {
   if (backend === "stdio") return stdioChardev(id);
   if (backend !== "socket") throw fail(`'${backend ?? ""}' is not a valid char driver name`);
   const path = get("path");
+  const fd = get("fd");
+  if (fd !== undefined && get("server") === undefined) return inheritedChardev(id, fd);
   const address: SocketAddress = path !== undefined ? { path } : { host: get("host") ?? "", port: Number(get("port") ?? NaN) };
   if ("port" in address && !(address.port >= 0 && address.port < 65536)) throw fail("chardev: socket: no port given");
   const server = flag("server", false);
@@ -56,6 +59,21 @@ function stdioChardev(id: string): Chardev {
     async close() {
       process.stdin.destroy();
     },
+  };
+}
+
+/** A connection that whoever started the program has made. */
+function inheritedChardev(id: string, fd: string): Chardev {
+  if (!/^\d+$/.test(fd)) throw fail(`File descriptor '${fd}' is not a number`);
+  let end = (): void => {};
+  return {
+    id,
+    async open(accept) {
+      const duplex = socketDuplex(new Socket({ fd: Number(fd), readable: true, writable: true }));
+      end = () => duplex.close();
+      void accept(duplex);
+    },
+    close: async () => end(),
   };
 }
 

@@ -2,7 +2,7 @@
 import { imageInfo, imageInfoChain } from "../../image/info.js";
 import { openImage, usingImage } from "../../image/open.js";
 import { UsageError } from "../options.js";
-import { infoLines } from "./info-text.js";
+import { infoLines } from "../../image/info-text.js";
 import { imageSpec, outputFormat, printJson, run, type Verb } from "./verb.js";
 
 export const info: Verb = {

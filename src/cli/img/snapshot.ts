@@ -2,7 +2,7 @@
 import { closeQuietly, openImage } from "../../image/open.js";
 import { applySnapshot, createSnapshot, listSnapshots, removeSnapshot } from "../../image/snapshot.js";
 import { UsageError } from "../options.js";
-import { snapshotLines } from "./info-text.js";
+import { snapshotLines } from "../../image/info-text.js";
 import { imageSpec, run, type Verb } from "./verb.js";
 
 const ACTIONS = ["list", "apply", "create", "delete"] as const;

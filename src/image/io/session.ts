@@ -30,7 +30,8 @@ export class IoSession {
   writethrough = false;
   /** Buffers start 16 bytes off their natural alignment (-m). */
   misalign = false;
-  readonly #underWay = new Set<Promise<void>>();
+  /** Requests started and not done; sessions may share them. */
+  underWay: Set<Promise<void>> = new Set();
 
   constructor(programName: string, output: IoOutput) {
     this.programName = programName;
@@ -64,11 +65,11 @@ export class IoSession {
 
   /** Starts work that goes on while other commands run; it handles its own failures. */
   start(work: Promise<void>): void {
-    const tracked = work.finally(() => this.#underWay.delete(tracked));
-    this.#underWay.add(tracked);
+    const tracked = work.finally(() => this.underWay.delete(tracked));
+    this.underWay.add(tracked);
   }
   /** Waits for everything started. */
   async drain(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+    while (this.underWay.size > 0) await Promise.all(this.underWay);
   }
 }

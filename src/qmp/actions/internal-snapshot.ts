@@ -33,7 +33,6 @@ export const internalSnapshot: Action = action({
         dateSec,
         dateNsec: Math.round((now - dateSec * 1000) * 1e6),
         vmClockNsec: 0,
-        icount: 0,
       });
     });
     return {

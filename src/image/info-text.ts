@@ -1,7 +1,7 @@
 /** `ImageInfo` as text, in the layout of qemu-img info. */
-import { formatSize, formatSnapshotTable } from "../../base/format.js";
-import type { ImageInfo, SnapshotInfo } from "../../block/types.js";
-import { qdictOrder } from "../../qapi/json-writer.js";
+import { formatSize, formatSnapshotTable } from "../base/format.js";
+import type { ImageInfo, SnapshotInfo } from "../block/types.js";
+import { qdictOrder } from "../qapi/json-writer.js";
 
 export function infoLines(info: ImageInfo): string[] {
   const lines = [
