@@ -7,6 +7,7 @@ import type { TruncateOptions, WriteFlags } from "./driver.js";
 import * as io from "./io.js";
 import type { Node, NodeUser } from "./node.js";
 import { WaitQueue, WaitRequest, type Op } from "./op.js";
+import type { Permissions } from "./permissions.js";
 import type { Direction, ThrottleMember } from "./throttle-group.js";
 
 export class Backend implements NodeUser {
@@ -14,6 +15,7 @@ export class Backend implements NodeUser {
   readonly name: string;
   /** Limits the rate of requests, where there is one. */
   throttle: ThrottleMember | null = null;
+  permissions: Permissions | undefined;
   #node: Node | null = null;
   #inFlight = 0;
   #quiesced = 0;
@@ -31,6 +33,9 @@ export class Backend implements NodeUser {
   }
   get root(): Node | null {
     return this.#node;
+  }
+  get description(): string {
+    return this.name === "" ? "an unnamed block device" : `block device '${this.name}'`;
   }
   get size(): number {
     return this.node.size;

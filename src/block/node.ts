@@ -4,6 +4,7 @@ import { nodeFilename } from "./node-filename.js";
 import type { BlockdevOptions, ChildRole, Environment, OpenFlags } from "./context.js";
 import type { Driver, NodeImpl } from "./driver.js";
 import type { NamedBitmap } from "./named-bitmap.js";
+import type { Permissions } from "./permissions.js";
 import { Requests } from "./requests.js";
 import type { Op } from "./op.js";
 
@@ -23,6 +24,10 @@ export interface NodeUser {
   quiesce(): void;
   resume(): void;
   readonly requestsInFlight: number;
+  /** What it does with the node and lets others do; undefined: whatever they like. */
+  readonly permissions?: Permissions | undefined;
+  /** For messages: "block device 'x'". */
+  readonly description?: string;
   /** Waits until the last request in flight has ended. */
   idle(): Op<void>;
 }
@@ -62,6 +67,8 @@ export class Node {
   readonly beforeWrite: Set<(offset: number, length: number) => Op<void>> = new Set();
   /** The offset behind the last byte ever written here (`wr_highest_offset`). */
   highestWrite = 0;
+  /** The first write that reaches behind this offset is reported (`block-set-write-threshold`), once; 0: none. */
+  writeThreshold = 0;
   #impl: NodeImpl | null = null;
   #closed = false;
 

@@ -59,6 +59,7 @@ export function protocolDriver(definition: ProtocolDefinition): Driver {
             );
           },
         }),
+    mutableOptions: ["x-check-cache-dropped"],
     runtimeOptions: ["filename", "locking", "aio", "x-check-cache-dropped", "drop-cache"],
     *open(context: OpenContext): Op<StorageImpl> {
       const filename = takeString(context.options, "filename");
@@ -75,7 +76,7 @@ export function protocolDriver(definition: ProtocolDefinition): Driver {
         return yield* storageImpl(yield* throughOpener("Opening", open, filename, options));
       } catch (error) {
         const inner = (error as Error).message;
-        const complete = /^(Could not open '|Failed to|'\w+' driver requires )/.test(inner);
+        const complete = /^(Could not open '|Failed to|force-share=|'\w+' driver requires )/.test(inner);
         throw complete ? error : prefixError(`Could not open '${filename}': `, error);
       }
     },

@@ -63,6 +63,7 @@ function nullDriver(name: "null-co" | "null-aio"): Driver {
     name,
     category: "protocol",
     schemes: [name],
+    mutableOptions: [],
     runtimeOptions: ["size", "latency-ns", "read-zeroes"],
     parseFilename(filename) {
       if (filename !== `${name}://`)

@@ -10,6 +10,7 @@ import { flush, read, truncate, write, writeZeroes } from "../block/io.js";
 import type { Child, Node } from "../block/node.js";
 import type { JsonValue } from "../qapi/json.js";
 import { parallel, type Op } from "../block/op.js";
+import { Permission, type Permissions } from "../block/permissions.js";
 import { take, takeBool, takeEnum, takeSize } from "../block/take.js";
 
 type Outcome = { ok: true } | { ok: false; error: BlockError };
@@ -37,16 +38,44 @@ interface Settings {
 class Quorum implements InterceptImpl {
   readonly shape = "intercept";
   readonly #node: Node;
-  readonly #children: readonly Child[];
+  readonly #children: Child[];
   readonly #settings: Settings;
+  #nextChild: number;
 
   constructor(node: Node, children: readonly Child[], settings: Settings) {
     this.#node = node;
-    this.#children = children;
+    this.#children = [...children];
+    this.#nextChild = children.length;
     this.#settings = settings;
   }
   get size(): number {
     return this.#children[0]!.node.size;
+  }
+
+  childPermissions(_usual: Permissions, { needed, shared }: Permissions): Permissions {
+    const quiet = Permission.consistentRead | Permission.writeUnchanged;
+    return {
+      needed: needed | (this.#settings.rewrite ? Permission.write : 0),
+      shared: (shared & quiet) | Permission.writeUnchanged,
+    };
+  }
+  addChild(node: Node): void {
+    const bad = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
+    if (this.#settings.blkverify) throw bad("Cannot add a child to a quorum in blkverify mode");
+    if (this.#children.length >= MAX_CHILDREN) throw bad("Too many children");
+    if (node.size !== this.size) throw bad("The children of a quorum must all have the same size");
+    this.#children.push(this.#node.attach(`children.${this.#nextChild++}`, "image", node.ref()));
+  }
+  removeChild(name: string): Node {
+    const index = this.#children.findIndex((child) => child.name === name);
+    if (this.#children.length <= this.#settings.threshold) {
+      throw new BlockError(
+        "ERR_INVALID_ARGUMENT",
+        `The number of children cannot be lower than the vote threshold ${this.#settings.threshold}`,
+      );
+    }
+    this.#children.splice(index, 1);
+    return this.#node.detach(name)!;
   }
 
   #bad(type: "read" | "write" | "flush", child: Child, offset: number, length: number, error?: BlockError): void {

@@ -41,6 +41,7 @@ class Throttle extends PassThrough {
 export const throttle: Driver = {
   name: "throttle",
   category: "filter",
+  mutableOptions: ["throttle-group"],
   runtimeOptions: ["file", "throttle-group"],
   strongOptions: ["throttle-group"],
   *open(context) {

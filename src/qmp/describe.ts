@@ -89,7 +89,7 @@ export function* deviceInfo(core: BlockCore, node: Node, flat: boolean, backend:
     ...throttling(backend, modern),
     image: flat ? yield* image(node) : yield* imageChain(node),
     cache: { writeback: !node.flags.writethrough, direct: node.flags.direct, "no-flush": node.flags.noFlush },
-    ...(modern ? { write_threshold: 0 } : {}),
+    ...(modern ? { write_threshold: node.writeThreshold } : {}),
     ...(modern && node.bitmaps.length > 0 ? { "dirty-bitmaps": bitmaps(node) } : {}),
   };
 }

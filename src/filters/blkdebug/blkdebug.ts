@@ -14,6 +14,7 @@ import type { Child } from "../../block/node.js";
 import { exactFilename } from "../../block/node-filename.js";
 import { addFilename, openNode } from "../../block/open.js";
 import type { Op } from "../../block/op.js";
+import { PERMISSION_OPTIONS, type Permissions } from "../../block/permissions.js";
 import { take, takeSize, takeString } from "../../block/take.js";
 import { PassThrough, writeBelow } from "../../block/pass-through.js";
 import { MAX_CONFIG_BYTES, parseConfig } from "./config.js";
@@ -35,13 +36,20 @@ class Blkdebug extends PassThrough {
   readonly alignment: number;
   readonly #rules: Rules;
   readonly #limits: Limits;
+  readonly #permissions: { taken: number; unshared: number };
 
-  constructor(child: Child, rules: Rules, limits: Limits) {
+  constructor(child: Child, rules: Rules, limits: Limits, permissions: { taken: number; unshared: number }) {
     super(child);
+    this.#permissions = permissions;
     this.#rules = rules;
     this.debug = rules;
     this.#limits = limits;
     this.alignment = limits.align;
+  }
+
+  childPermissions({ needed, shared }: Permissions): Permissions {
+    const { taken, unshared } = this.#permissions;
+    return { needed: needed | taken, shared: shared & ~unshared };
   }
 
   override *read(into: Uint8Array, offset: number): Op<void> {
@@ -195,6 +203,21 @@ function listOf(name: string, value: unknown): Record<string, unknown>[] {
   });
 }
 
+function takePermissions(options: Record<string, unknown>, name: string): number {
+  const given = take(options, name);
+  if (given === undefined) return 0;
+  if (typeof given !== "object" || given === null)
+    throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid parameter type for '${name}', expected: array`);
+  let bits = 0;
+  for (const word of Object.values(given as Record<string, unknown>)) {
+    const bit = PERMISSION_OPTIONS[String(word)];
+    if (bit === undefined)
+      throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter '${name}' does not accept value '${String(word)}'`);
+    bits |= bit;
+  }
+  return bits;
+}
+
 function* openBlkdebug(context: OpenContext): Op<Blkdebug> {
   const { options, environment } = context;
   const rules = new Rules((message) => environment.debugMessage?.(message));
@@ -206,13 +229,12 @@ function* openBlkdebug(context: OpenContext): Op<Blkdebug> {
   };
   for (const rule of given["inject-error"]) rules.add("inject-error", rule);
   for (const rule of given["set-state"]) rules.add("set-state", rule);
-  // Permissions of other users are not modelled; the options are there for scripts that set them.
-  take(options, "take-child-perms");
-  take(options, "unshare-child-perms");
+  const taken = takePermissions(options, "take-child-perms");
+  const unshared = takePermissions(options, "unshare-child-perms");
   const image = takeString(options, "x-image");
   if (image !== undefined) options["image"] = addFilename(environment, options["image"], image);
   const child = yield* context.openChild("image", "filtered");
-  const impl = new Blkdebug(child, rules, takeLimits(context, child));
+  const impl = new Blkdebug(child, rules, takeLimits(context, child), { taken, unshared });
   yield* rules.event("none");
   return impl;
 }
@@ -221,6 +243,7 @@ export const blkdebug: Driver = {
   name: "blkdebug",
   category: "filter",
   schemes: ["blkdebug"],
+  mutableOptions: [],
   runtimeOptions: [
     "config",
     "image",

@@ -143,6 +143,7 @@ function preallocationOf(value: unknown): Preallocation {
 export const luks: Driver = {
   name: "luks",
   category: "format",
+  mutableOptions: [],
   runtimeOptions: ["key-secret"],
   strongOptions: ["key-secret"],
   createOptions: [{ name: "size", type: "size", help: "Virtual disk size" }, ...LUKS_CREATE_OPTIONS],

@@ -49,6 +49,7 @@ function* survey(table: BlockTable, header: ParallelsHeader, start: number, file
 export const parallels: Driver = {
   name: "parallels",
   category: "format",
+  mutableOptions: [],
   supportsBacking: true,
   runtimeOptions: ["prealloc-size", "prealloc-mode"],
   probe: (head) => (generationOf(head) === null ? 0 : 100),

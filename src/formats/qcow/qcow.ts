@@ -86,6 +86,7 @@ function* createQcow(context: CreateContext): Op<void> {
 export const qcow: Driver = {
   name: "qcow",
   category: "format",
+  mutableOptions: [],
   supportsBacking: true,
   runtimeOptions: ["encrypt"],
   strongOptions: ["encrypt.key-secret"],

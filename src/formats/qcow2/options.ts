@@ -72,6 +72,9 @@ export const RUNTIME_OPTIONS: readonly string[] = /* @__PURE__ */ [
   CACHE_OPTIONS,
 );
 
+/** All but the key. */
+export const MUTABLE_OPTIONS: readonly string[] = /* @__PURE__ */ RUNTIME_OPTIONS.slice(1);
+
 const MAX_L2_CACHE = 32 * MiB;
 const MIN_REFCOUNT_CLUSTERS = 4;
 /** Entries that QEMU can count; what is asked for is bounded by the memory budget in any case. */

@@ -42,6 +42,7 @@ function* openQed(context: OpenContext): Op<MappedImpl> {
 export const qed: Driver = {
   name: "qed",
   category: "format",
+  mutableOptions: [],
   supportsBacking: true,
   createOptions: QED_CREATE_OPTIONS,
   probe: (head) => (isQed(head) ? 100 : 0),

@@ -16,6 +16,7 @@ import { discard, flush, read, readPadded, truncate, write, writeZeroes } from "
 import type { Node } from "../../block/node.js";
 import { bestDriver } from "../../block/open.js";
 import type { Op } from "../../block/op.js";
+import { Permission, type Permissions } from "../../block/permissions.js";
 import { takeSize } from "../../block/take.js";
 import type { Preallocation } from "../../storage/storage.js";
 
@@ -87,6 +88,11 @@ class Raw implements InterceptImpl {
     out.push(offset, length, ExtentKind.data, this.#file, this.#offset + offset);
   }
 
+  /** A window of a file is not to be moved below it. */
+  childPermissions({ needed, shared }: Permissions): Permissions {
+    return this.#offset > 0 || this.#hasSize ? { needed, shared: shared & ~Permission.resize } : { needed, shared };
+  }
+
   blockInfo(): BlockDriverInfo {
     return {};
   }
@@ -98,6 +104,7 @@ class Raw implements InterceptImpl {
 export const raw: Driver = {
   name: "raw",
   category: "format",
+  mutableOptions: ["offset", "size"],
   runtimeOptions: ["offset", "size"],
   strongOptions: ["offset", "size"],
   /** The smallest score there is: raw is what nobody else claims. */

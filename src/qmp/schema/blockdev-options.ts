@@ -14,6 +14,7 @@ import {
   uint64,
   union,
   type AnySchema,
+  type EnumType,
   type Lazy,
   type Members,
   type OptionalType,
@@ -299,8 +300,10 @@ const VARIANTS: Record<string, StructType<any>> = {
   }),
 };
 
+export const blockdevDriver: EnumType<string> = enumeration("BlockdevDriver", [...DRIVERS, ...EXTRA] as string[]);
+
 const base = {
-  driver: enumeration("BlockdevDriver", [...DRIVERS, ...EXTRA]),
+  driver: blockdevDriver,
   "node-name": optional(str()),
   discard: optional(enumeration("BlockdevDiscardOptions", ["ignore", "unmap"])),
   cache: optional(cacheOptions),
@@ -318,6 +321,8 @@ export const DECLARED_DRIVERS: readonly string[] = Object.keys(VARIANTS);
 /** BlockdevOptions of today. */
 export const blockdevOptions: AnySchema = flat as unknown as AnySchema;
 
+const policy = enumeration("BlockdevOnError", ["report", "ignore", "enospc", "stop"]);
+
 /** BlockdevOptions of 2.2: `id` at the top, what cache, aio and rerror were. */
 export const blockdevOptions22: AnySchema = union(
   "BlockdevOptions22",
@@ -325,8 +330,8 @@ export const blockdevOptions22: AnySchema = union(
     ...base,
     id: optional(str()),
     aio: optional(aio),
-    rerror: optional(str()),
-    werror: optional(str()),
+    rerror: optional(policy),
+    werror: optional(policy),
     cache: optional(
       struct("BlockdevCacheOptions22", { writeback: optional(bool()), direct: optional(bool()), "no-flush": optional(bool()) }),
     ),
