@@ -152,12 +152,11 @@ function checkClient(secure: TLSSocket, authorize: ((identity: string) => boolea
   if (!authorize(identity)) throw new BlockError("ERR_PERMISSION", `TLS x509 authz check for ${identity} is denied`);
 }
 
-/** The name as RFC 4514 writes it, the last part first: "CN=laptop,O=Example,C=GB". */
+/** The parts of the name in the order of the certificate, as GnuTLS shows them: "C=GB,O=Example,CN=laptop". */
 function distinguishedName(subject: string): string {
   return subject
     .split("\n")
     .filter((part) => part !== "")
-    .reverse()
     .join(",");
 }
 

@@ -1,47 +1,13 @@
 /** Our qemu-nbd with libnbd's and QEMU's clients; our client with QEMU's server and nbdkit. */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { spawnSync } from "node:child_process";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { skip } from "../support/skip.js";
+import { have, OURS, Servers } from "./servers.js";
 
-const dir = mkdtempSync(join(tmpdir(), "blockcore-nbd-"));
-const OURS = join(process.cwd(), "build/qemu");
-const children: ChildProcess[] = [];
-process.on("exit", () => {
-  for (const child of children) child.kill("SIGKILL");
-  rmSync(dir, { recursive: true, force: true });
-});
-
-function have(...programs: string[]): boolean {
-  return programs.every((program) => spawnSync("sh", ["-c", `command -v ${program}`]).status === 0);
-}
-
-function run(program: string, ...args: string[]): string {
-  const result = spawnSync(program, args, { cwd: dir, encoding: "utf8", timeout: 60_000 });
-  assert.is(result.status, 0, `${program} ${args.join(" ")}: ${result.stdout}${result.stderr}`);
-  return result.stdout;
-}
-
-async function start(socket: string, program: string, ...args: string[]): Promise<ChildProcess> {
-  const child = spawn(program, args, { cwd: dir, stdio: ["ignore", "ignore", "inherit"] });
-  children.push(child);
-  for (let tries = 0; !existsSync(join(dir, socket)); tries++) {
-    assert.ok(tries < 200, `${program} does not listen`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  return child;
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  const ended = new Promise((resolve) => child.once("exit", resolve));
-  child.kill("SIGTERM");
-  await ended;
-}
-
-const uri = (socket: string, name = ""): string => `nbd+unix:///${name}?socket=${join(dir, socket)}`;
+const { dir, run, start, stop, uri } = new Servers("nbd");
 
 test("nbdinfo, nbdcopy both ways, qemu-img and qemu-io against our server", async () => {
   if (!have("nbdinfo", "nbdcopy", "qemu-img", "qemu-io")) return skip("libnbd-bin or qemu-utils is not installed");
@@ -107,6 +73,44 @@ test("nbdinfo, nbdcopy both ways, qemu-img and qemu-io against our server", asyn
   await stop(server);
   run("qemu-img", "check", "-q", "a.qcow2");
   run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", "a.qcow2", "in.raw");
+});
+
+test("--fork lets go of the pipes it was started with", () => {
+  if (!have("qemu-img")) return skip("qemu-utils is not installed");
+  run("qemu-img", "create", "-q", "-f", "raw", "p.raw", "1M");
+  const started = spawnSync(`${OURS}/qemu-nbd`, ["-t", "-f", "raw", "-k", "p.sock", "--fork", "--pid-file", "p.pid", "p.raw"], {
+    cwd: dir,
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: 20_000,
+  });
+  assert.is(started.status, 0, "the caller reads to the end of its output");
+  process.kill(Number(readFileSync(join(dir, "p.pid"), "utf8")));
+  const failed = spawnSync(`${OURS}/qemu-nbd`, ["--fork", "-k", "p.sock", "not-there.raw"], { cwd: dir, encoding: "utf8" });
+  assert.is(failed.status, 1);
+  assert.match(failed.stderr, /not-there/);
+});
+
+test("-s writes to an overlay that nobody keeps, -o shows a window", async () => {
+  if (!have("qemu-img", "qemu-io")) return skip("qemu-utils is not installed");
+  run("qemu-img", "create", "-q", "-f", "raw", "s.raw", "4M");
+  run("qemu-io", "-f", "raw", "-c", "write -q -P 1 0 4M", "s.raw");
+  const server = await start("s.sock", `${OURS}/qemu-nbd`, "-s", "-o", "1048576", "-f", "raw", "-k", "s.sock", "-t", "s.raw");
+  run("qemu-io", "-f", "raw", "-c", "read -q -P 1 0 3M", "-c", "write -q -P 2 0 1M", "-c", "read -q -P 2 0 1M", uri("s.sock"));
+  await stop(server);
+  run("qemu-io", "-f", "raw", "-c", "read -q -P 1 0 4M", "s.raw");
+});
+
+test("an option that nobody knows ends the connection that was made", async () => {
+  if (!have("qemu-img")) return skip("qemu-utils is not installed");
+  run("qemu-img", "create", "-q", "-f", "raw", "o.raw", "1M");
+  const server = await start("o.sock", `${OURS}/qemu-nbd`, "-f", "raw", "-k", "o.sock", "-t", "o.raw");
+  const failed = spawnSync(`${OURS}/qemu-img`, ["map", "--image-opts", `driver=nbd,path=${join(dir, "o.sock")},colour=red`], {
+    encoding: "utf8",
+    timeout: 20_000,
+  });
+  assert.is(failed.status, 1, "it ends");
+  assert.match(failed.stderr, /doesn't support the option 'colour'/);
+  await stop(server);
 });
 
 test("a server that ends with its last client, --fork and --pid-file", () => {
