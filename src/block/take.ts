@@ -47,9 +47,21 @@ function sizeOf(text: string): number | null {
   return size.status === "ok" ? Number(size.value) : null;
 }
 
-export function takeEnum<T extends string>(bag: Bag, name: string, values: readonly T[]): T | undefined {
+function oneOf<T extends string>(
+  bag: Bag,
+  name: string,
+  values: readonly T[],
+  refusal: (value: string) => string,
+): T | undefined {
   const value = take(bag, name);
   if (value === undefined || value === null) return undefined;
   if (typeof value === "string" && (values as readonly string[]).includes(value)) return value as T;
-  throw new BlockError("ERR_INVALID_ARGUMENT", `Parameter '${name}' does not accept value '${String(value)}'`);
+  throw new BlockError("ERR_INVALID_ARGUMENT", refusal(String(value)));
 }
+
+export const takeEnum = <T extends string>(bag: Bag, name: string, values: readonly T[]): T | undefined =>
+  oneOf(bag, name, values, (value) => `Parameter '${name}' does not accept value '${value}'`);
+
+/** As `takeEnum`, for options which QEMU reads without its schema: it words the refusal otherwise. */
+export const takeChoice = <T extends string>(bag: Bag, name: string, values: readonly T[]): T | undefined =>
+  oneOf(bag, name, values, (value) => `invalid parameter value: ${value}`);

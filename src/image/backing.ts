@@ -1,5 +1,6 @@
 /** Finding layers of a backing chain by name, and changing what an image names as its backing file. */
-import { BlockError, strerror, toBlockError } from "../base/error.js";
+import { BlockError, errnoError, strerror, toBlockError } from "../base/error.js";
+import type { MappedImpl } from "../block/driver.js";
 import { isAbsolutePath, protocolOf } from "../block/filename.js";
 import { below, skipFilters } from "../block/graph.js";
 import type { Node } from "../block/node.js";
@@ -64,25 +65,34 @@ export function findLayer(node: Node, filename: string, realPath: RealPath = lex
   return null;
 }
 
+const changeFailed = (filename: string | null, what: string, cause: unknown): BlockError => {
+  const { code, errno } = toBlockError(cause);
+  return new BlockError(code, `Could not change the backing file to '${filename ?? ""}': ${what}`, { errno, cause });
+};
+
+/** Whether an image can be told another backing file at all. */
+export function canChangeBackingFile(node: Node): boolean {
+  const { impl } = skipFilters(node);
+  return impl.shape === "mapped" && impl.changeBackingFile !== undefined;
+}
+
+/** Throws what `changeBackingFile` would throw before it changes anything. */
+export function refuseChange(node: Node, filename: string | null, format: string | null): void {
+  if (filename !== null && format === null)
+    throw changeFailed(filename, "backing format must be specified", errnoError("EINVAL"));
+  if (!canChangeBackingFile(node)) throw changeFailed(filename, strerror("ENOTSUP"), errnoError("ENOTSUP"));
+}
+
 /**
  * Rewrites the backing file an image names; null: none.
  * @throws BlockError "Could not change the backing file to 'x': …"
  */
 export function* changeBackingFile(node: Node, filename: string | null, format: string | null): Op<void> {
-  const fail = (what: string, errno: BlockError["errno"], cause?: unknown): BlockError =>
-    new BlockError(toBlockError(cause).code, `Could not change the backing file to '${filename ?? ""}': ${what}`, {
-      errno,
-      cause,
-    });
-  const impl = skipFilters(node).impl;
-  if (impl.shape !== "mapped" || impl.changeBackingFile === undefined)
-    throw fail(strerror("ENOTSUP"), "ENOTSUP", new BlockError("ERR_UNSUPPORTED", ""));
-  if (filename !== null && format === null)
-    throw fail("backing format must be specified", "EINVAL", new BlockError("ERR_INVALID_ARGUMENT", ""));
+  refuseChange(node, filename, format);
   try {
-    yield* impl.changeBackingFile(filename, format);
+    yield* (skipFilters(node).impl as MappedImpl).changeBackingFile!(filename, format);
   } catch (error) {
     const { errno } = toBlockError(error);
-    throw fail(errno === "ENOSPC" ? "No space left in the file header" : strerror(errno), errno, error);
+    throw changeFailed(filename, errno === "ENOSPC" ? "No space left in the file header" : strerror(errno), error);
   }
 }

@@ -11,7 +11,7 @@ import type { Op } from "../block/op.js";
 import { blockStatus, layerStatus } from "../block/status.js";
 import { createKernel } from "../kernel/kernel.js";
 import type { Kernel } from "../kernel/types.js";
-import { changeBackingFile, findLayer, type RealPath } from "./backing.js";
+import { canChangeBackingFile, changeBackingFile, findLayer, refuseChange, type RealPath } from "./backing.js";
 import { clusterSize } from "./convert.js";
 import { closeQuietly, SECTOR } from "./open.js";
 import { throwIfAborted, type OperationOptions } from "./signal.js";
@@ -57,9 +57,11 @@ export function* rebaseImage(node: Node, options: RebaseOptions): Op<void> {
   const { drivers } = node.environment;
   if (format !== null && !drivers.has(format) && !(options.unsafe === true && FOREIGN_FORMATS.has(format)))
     throw new BlockError("ERR_UNSUPPORTED", `Invalid format name: '${format}'`, { errno: "EINVAL" });
-  if (options.unsafe !== true)
-    yield* keepContent(node, options, backingFile === null || backingFile === "" ? null : backingFile, format);
-  yield* changeBackingFile(node, backingFile === "" ? null : backingFile, format);
+  const name = backingFile === "" ? null : backingFile;
+  // Before anything is opened for, or copied into, an image that could not be changed after all.
+  if (!canChangeBackingFile(node)) refuseChange(node, name, format);
+  if (options.unsafe !== true) yield* keepContent(node, options, name, format);
+  yield* changeBackingFile(node, name, format);
 }
 
 function* keepContent(node: Node, options: RebaseOptions, backingFile: string | null, format: string | null): Op<void> {
@@ -91,6 +93,7 @@ function* keepContent(node: Node, options: RebaseOptions, backingFile: string | 
     }
   }
   try {
+    refuseChange(node, backingFile, format);
     yield* copyDifferences(new Rebase(node, overlay, old, fresh, prefix, options));
   } finally {
     if (fresh !== null) yield* closeQuietly(fresh);

@@ -25,7 +25,7 @@ export const compare: Verb = {
     const flags = { ...cache, forceShare: args.has("force-share") };
     const first = await run(openImage(environment, imageSpec(args, name1), flags));
     try {
-      const second = await run(openImage(environment, imageSpec(args, name2, args.get("second-format")), flags));
+      const second = await run(openImage(environment, { ...imageSpec(args, name2), format: args.get("second-format") }, flags));
       try {
         const progress = progressOf(args, context, "Comparing", 2, false);
         let mismatch = false;

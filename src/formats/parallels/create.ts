@@ -14,7 +14,7 @@ const WRITTEN_TABLE = 16 * MiB;
 
 export const createOptions: readonly CreateOption[] = [
   { name: "size", type: "size", help: "Virtual disk size" },
-  { name: "cluster_size", type: "size", help: "Parallels image cluster size" },
+  { name: "cluster_size", type: "size", help: "Parallels image cluster size", default: "1048576" },
 ];
 
 export function* create(context: CreateContext): Op<void> {

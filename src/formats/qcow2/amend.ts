@@ -116,10 +116,8 @@ function* amendHeader(image: Qcow2, changes: Changes, options: Readonly<Record<s
     change.autoclear = { hi: header.autoclear.hi, lo: header.autoclear.lo & ~Autoclear.rawDataFile };
   }
   yield* changeHeader(image, change);
-  if (
-    (file !== undefined && file !== (header.backingFile ?? "")) ||
-    (format !== undefined && format !== (header.backingFormat ?? ""))
-  ) {
+  const isGiven = file !== undefined || format !== undefined;
+  if (isGiven && ((file ?? null) !== header.backingFile || (format ?? null) !== header.backingFormat)) {
     throw invalid("Cannot amend the backing file", "You can use 'qemu-img rebase' instead.");
   }
   const isLazy = (header.compatible.lo & Compatible.lazyRefcounts) !== 0;

@@ -26,7 +26,10 @@ export function* resize(image: Qcow2, size: number, options: TruncateOptions): O
   else if (size > old || options.preallocation !== "off") yield* grow(image, old, size, options.preallocation);
 }
 
-function* grow(image: Qcow2, old: number, size: number, preallocation: Preallocation): Op<void> {
+function* grow(image: Qcow2, old: number, size: number, asked: Preallocation): Op<void> {
+  // What others write into the raw file must show in the image: it is mapped from the beginning.
+  const isRaw = image.hasDataFile && (image.header.autoclear.lo & Autoclear.rawDataFile) !== 0;
+  const preallocation = isRaw && asked === "off" ? "metadata" : asked;
   const release = yield* image.lock.acquire();
   try {
     yield* image.markCorrupt();
@@ -49,10 +52,8 @@ function* grow(image: Qcow2, old: number, size: number, preallocation: Prealloca
     return;
   }
   if (preallocation === "off") {
-    // The raw file is the disk; another one need not be longer than its last cluster, but is, as QEMU makes it.
-    const isRaw = (image.header.autoclear.lo & Autoclear.rawDataFile) !== 0;
-    if (image.hasDataFile && (isRaw || image.dataFile.size < size))
-      yield* truncate(image.dataFile, size, { preallocation: "off" });
+    // It need not be longer than its last cluster, but is, as QEMU makes it.
+    if (image.hasDataFile && image.dataFile.size < size) yield* truncate(image.dataFile, size, { preallocation: "off" });
   } else {
     yield* preallocate(image, old, size, preallocation);
   }

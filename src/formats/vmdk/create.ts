@@ -7,7 +7,7 @@ import { baseName, resolveReference } from "../../block/filename.js";
 import { truncate, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
-import { takeBool, takeEnum, takeString } from "../../block/take.js";
+import { takeBool, takeChoice, takeString } from "../../block/take.js";
 import { formatDescriptor, newCid, NO_CID } from "./descriptor.js";
 import { VmdkImage } from "./image.js";
 import {
@@ -60,8 +60,8 @@ export function* create(context: CreateContext): Op<void> {
   const options = { ...context.options };
   const backingFormat = takeString(options, "backing_fmt");
   if (backingFormat !== undefined && backingFormat !== "vmdk") throw invalid("backing_file must be a vmdk image");
-  const subformat = takeEnum(options, "subformat", SUBFORMATS) ?? "monolithicSparse";
-  const adapterType = takeEnum(options, "adapter_type", ADAPTERS) ?? "ide";
+  const subformat = takeChoice(options, "subformat", SUBFORMATS) ?? "monolithicSparse";
+  const adapterType = takeChoice(options, "adapter_type", ADAPTERS) ?? "ide";
   const hwversion = takeString(options, "hwversion");
   const compat6 = takeBool(options, "compat6") ?? false;
   const hasHardware = hwversion !== undefined && hwversion !== "undefined";

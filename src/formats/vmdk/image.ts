@@ -63,7 +63,7 @@ export class VmdkImage implements MappedImpl {
   readonly backingFile: BackingLink | null;
   /** Data extents may be holes of the file below: where the extents are files as they are. */
   readonly recurseStatus: boolean;
-  readonly compressedOnly: boolean;
+  readonly compressedOnly?: boolean;
   readonly contentId: ContentId;
   readonly extents: readonly VmdkExtent[];
   readonly #node: Node;
@@ -91,7 +91,8 @@ export class VmdkImage implements MappedImpl {
     this.size = this.extents.length === 0 ? 0 : this.extents[this.extents.length - 1]!.end;
     this.allocationUnit = this.extents.reduce((unit, { grainSize }) => leastCommonMultiple(unit, grainSize ?? 1), 1);
     this.zeroUnit = this.allocationUnit;
-    this.compressedOnly = this.extents.length > 0 && this.extents.every(({ compressed }) => compressed);
+    const [first, ...others] = this.extents.map(({ compressed }) => compressed);
+    if (first !== undefined && others.every((compressed) => compressed === first)) this.compressedOnly = first;
     this.recurseStatus = this.extents.every(({ grainSize }) => grainSize === null);
   }
 
