@@ -13,6 +13,7 @@ import {
   type DecompressSync,
 } from "./codec.js";
 import { inflateRaw as portableRaw, inflateZlib as portableZlib } from "./inflate.js";
+import { inflaterOf, type Inflater } from "./node-inflate.js";
 
 /** libuv's pool has four threads unless UV_THREADPOOL_SIZE says otherwise; twice that keeps them fed. */
 const PARALLEL = 8;
@@ -35,10 +36,22 @@ const limits = (into: Uint8Array): ZlibOptions => ({
  * The runtime's one-shot calls refuse streams that are longer than the unit or end without their end mark, which QEMU
  * accepts when the unit is full. Those rare streams are decided by the portable decoder; so are damaged ones.
  */
-function decompressor(name: "deflate" | "zlib", whole: Whole, wholeAsync: WholeAsync, careful: DecompressSync): Decompressor {
+function decompressor(
+  name: "deflate" | "zlib",
+  makeInflater: () => Inflater | null,
+  whole: Whole,
+  wholeAsync: WholeAsync,
+  careful: DecompressSync,
+): Decompressor {
+  let inflater: Inflater | null | undefined;
   return {
     name,
     sync: (from, into) => {
+      if (inflater === undefined) inflater = makeInflater();
+      if (inflater !== null) {
+        if (!inflater(from, into)) careful(from, into);
+        return;
+      }
       let plain: Uint8Array;
       try {
         plain = whole(from, limits(into));
@@ -88,11 +101,16 @@ function compressor(name: "deflate" | "zlib", whole: Whole, wholeAsync: WholeAsy
   };
 }
 
+/** The byte "a": a final block with fixed codes, as it is and in a zlib wrapper. */
+const PROBE: Uint8Array = Uint8Array.of(0x4b, 0x04, 0x00);
+const ZLIB_PROBE: Uint8Array = Uint8Array.of(0x78, 0x9c, 0x4b, 0x04, 0x00, 0x00, 0x62, 0x00, 0x62);
+
 export const nodeZlib: readonly CodecProvider[] = [
   {
     name: "deflate",
     decompressor: decompressor(
       "deflate",
+      () => inflaterOf(zlib().createInflateRaw(), PROBE),
       (...call) => zlib().inflateRawSync(...call),
       (...call) => zlib().inflateRaw(...call),
       portableRaw,
@@ -103,6 +121,7 @@ export const nodeZlib: readonly CodecProvider[] = [
     name: "zlib",
     decompressor: decompressor(
       "zlib",
+      () => inflaterOf(zlib().createInflate(), ZLIB_PROBE),
       (...call) => zlib().inflateSync(...call),
       (...call) => zlib().inflate(...call),
       portableZlib,

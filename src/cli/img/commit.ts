@@ -15,7 +15,7 @@ export const commit: Verb = {
     if (filename === undefined || rest.length > 0) throw new UsageError("Expecting one image file name");
     const base = args.get("base");
     const cache = cacheFlags(args.get("cache") ?? "writeback", "Invalid cache option: %");
-    const environment = context.environment(args, "both");
+    const environment = context.environment(args, "sync");
     const node = await run(openImage(environment, imageSpec(args, filename), { ...cache, write: true, unmap: true }));
     const progress = progressOf(args, context, "Committing", 1);
     await run(

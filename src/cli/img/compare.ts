@@ -21,7 +21,7 @@ export const compare: Verb = {
       return 1;
     }
     const cache = cacheFlags(args.get("source-cache") ?? "writeback", "Invalid source cache option: %");
-    const environment = context.environment(args, "both");
+    const environment = context.environment(args, "sync");
     const flags = { ...cache, forceShare: args.has("force-share") };
     const first = await run(openImage(environment, imageSpec(args, name1), flags));
     try {

@@ -9,7 +9,7 @@ import { printOptionHelp } from "./option-help.js";
 import { convertFromStdin, convertToStdout } from "./pipes.js";
 import { cacheFlags, imageSpec, optionList, optionsOf, progressOf, refuse, run, type Verb, type VerbContext } from "./verb.js";
 
-const PLAIN_PARALLEL = 4;
+const PLAIN_PARALLEL = 2;
 const MAX_SPARSE = 16 * 1024 * 1024;
 
 function sparseSize(text: string | undefined): number | undefined {
@@ -107,7 +107,7 @@ export const convert: Verb = {
     const targetName = filenames.length > 1 ? filenames.pop() : undefined;
     // Plain copies need no more than to keep every core busy with copying bytes; compression brings its own number.
     const plain = parallel === undefined && !args.has("compress") && rateLimit === 0;
-    const environment = context.environment(args, "both");
+    const environment = context.environment(args, "sync");
     if (list !== undefined && hasHelpOption(list)) {
       if (format === undefined) throw refuse("Option help requires a format be specified");
       printOptionHelp(environment, output, format, targetName);

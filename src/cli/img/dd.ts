@@ -52,7 +52,7 @@ export const dd: Verb = {
     const { input, output: target, blockSize } = operands;
     if (input === undefined || target === undefined) throw refuse("Must specify both input and output files");
     if (args.has("image-opts") && args.has("format")) throw refuse("--image-opts and --format are mutually exclusive");
-    const environment = context.environment(args, "both");
+    const environment = context.environment(args, "sync");
     const source = await run(openImage(environment, imageSpec(args, input), { forceShare: args.has("force-share") }));
     try {
       const format = args.get("output-format") ?? "raw";
