@@ -61,16 +61,17 @@ function* mapEntry(node: Node, offset: number, length: number, cache: StatusCach
 }
 
 function entryOf(found: BlockStatus, depth: number): MapEntry {
+  // A server may say of a range neither that it is stored nor what it reads as (x-dirty-bitmap of an NBD client).
+  const unknown = found.allocated && !found.zero && !found.data;
   const entry: MapEntry = {
     start: found.start,
     length: found.length,
     depth,
-    // A server may say of a range neither that it is stored nor what it reads as (x-dirty-bitmap of an NBD client).
-    present: found.allocated && (found.zero || found.data),
+    present: found.allocated && !unknown,
     zero: found.zero,
     data: found.data,
   };
-  if (entry.present && found.offset >= 0 && found.file !== null) {
+  if (!unknown && found.offset >= 0 && found.file !== null) {
     entry.offset = found.offset;
     entry.filename = found.file.filename;
   }
