@@ -46,7 +46,9 @@ const kernelInput = exists(kernel) ? [kernel] : [];
 // -- 2. the package -------------------------------------------------------------------------------------------------
 /** Entries of the package, and those that also exist in a workerd flavour. */
 const entries = ["index", "node", "browser", "worker", "edge", "reader"];
-const workerdEntries = ["index", "edge"];
+/** Parts of the entries, as chunks of their own: an application that does not use one must not get it along with another. */
+const parts = ["block-core", "portable"];
+const workerdEntries = ["index", "edge", ...parts];
 const present = (names) => {
   const found = {};
   for (const name of names) {
@@ -56,7 +58,7 @@ const present = (names) => {
   return found;
 };
 if (wanted("dist")) {
-  const entryPoints = present(entries);
+  const entryPoints = present([...entries, ...parts]);
   const workerdPoints = Object.fromEntries(Object.entries(entryPoints).filter(([name]) => workerdEntries.includes(name)));
   const library = {
     ...common,
@@ -117,6 +119,12 @@ const programs = [
   { bundle: "qemu-nbd", from: ["src/cli/nbd-main.ts"], dropIn: "qemu-nbd" },
   { bundle: "qemu-storage-daemon", from: ["src/cli/daemon-main.ts"], dropIn: "qemu-storage-daemon" },
 ];
+/** For QEMU's own tests: the emulator's command line over the library. Users are not offered it. */
+const standIn = {
+  from: "test/support/standin/main.ts",
+  file: "build/standin/emulator.mjs",
+  program: "build/standin/qemu-system-x86_64",
+};
 if (wanted("cli")) {
   const made = new Map(); // source entry -> bundle that already holds it
   for (const program of programs) {
@@ -132,22 +140,7 @@ if (wanted("cli")) {
   const outputs = [...new Set(ready.flatMap((program) => [program.file, program.launcher ?? `build/qemu/${program.dropIn}`]))];
   if (ready.length > 0) {
     await step("cli", { inputs: [...tools, ...sources, ...kernelInput], outputs, extra: JSON.stringify(outputs) }, async () => {
-      for (const [entry, outfile] of made) {
-        await esbuild({
-          ...common,
-          entryPoints: [entry],
-          outfile,
-          platform: "node",
-          target: "node20.19",
-          minify: true,
-          keepNames: true,
-          external: externals("optional"),
-          // CommonJS dependencies inside an ES module bundle still ask for node's built-ins through require().
-          banner: {
-            js: 'import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);',
-          },
-        });
-      }
+      for (const [entry, outfile] of made) await buildProgram(entry, outfile);
       for (const program of ready) {
         if (program.launcher) writeProgram(program.launcher, launcher(program.launcher, program.file, "module"));
         if (program.dropIn)
@@ -157,6 +150,33 @@ if (wanted("cli")) {
       if (exists("build/qemu")) writeFileSync(join(root, "build/qemu/package.json"), '{ "type": "commonjs" }\n');
     });
   }
+}
+
+if (wanted("cli") && exists(standIn.from)) {
+  const inputs = [...tools, ...sources, ...kernelInput, ...walk("test/support/standin")];
+  await step("standin", { inputs, outputs: [standIn.file, standIn.program] }, async () => {
+    await buildProgram(standIn.from, standIn.file);
+    writeProgram(standIn.program, launcher(standIn.program, standIn.file, "commonjs"));
+    writeFileSync(join(root, "build/standin/package.json"), '{ "type": "commonjs" }\n');
+  });
+}
+
+/** One file with everything in it. */
+function buildProgram(entry, outfile) {
+  return esbuild({
+    ...common,
+    entryPoints: [entry],
+    outfile,
+    platform: "node",
+    target: "node20.19",
+    minify: true,
+    keepNames: true,
+    external: externals("optional"),
+    // CommonJS dependencies inside an ES module bundle still ask for node's built-ins through require().
+    banner: {
+      js: 'import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);',
+    },
+  });
 }
 
 /** A few lines that switch V8's compile cache on (Node >= 22.1; it must be on before the code is loaded) and start the program. */

@@ -6,6 +6,7 @@
 import { BlockError, strerror, toBlockError } from "../base/error.js";
 import { systemClock, type Clock } from "../base/clock.js";
 import { Emitter } from "../base/events.js";
+import type { Backend } from "../block/backend.js";
 import type { Environment } from "../block/context.js";
 import { Machine, type RunState } from "../block/machine.js";
 import type { Node } from "../block/node.js";
@@ -22,6 +23,7 @@ import { NodeList } from "./node-list.js";
 import { ObjectList, type MakeObject } from "./object-list.js";
 import { dialectError } from "./profile.js";
 import { ThrottleGroupList } from "./throttle-groups.js";
+import type { Storage } from "../storage/storage.js";
 import type { JsonInput } from "../qapi/json-writer.js";
 import type { JsonObject, JsonValue } from "../qapi/json.js";
 
@@ -43,6 +45,8 @@ export interface BlockCoreOptions {
   readFile?: (path: string) => Uint8Array;
   /** Where the monitor's `qemu-io` prints, as QEMU's does on the standard output of its process; without it, in the command's reply. */
   console?: (text: string, stream: "stdout" | "stderr") => void;
+  /** An empty file for the writes of a drive with `snapshot=on`, that nobody keeps; without it there are none. */
+  temporaryFile?: () => Storage;
   /** Called by the command `quit`. */
   onQuit?: () => void;
   /** Whether guests run at first; "prelaunch": not before `cont`. Default "running". */
@@ -60,10 +64,13 @@ export class BlockCore {
   readonly throttleGroups: ThrottleGroupList;
   readonly clock: Clock;
   readonly nodes: NodeList;
+  /** Those of the program itself who read and write nodes. */
+  readonly handles: Set<Backend> = new Set();
   readonly jobs: JobList;
   readonly exports: ExportList;
   readonly objects: ObjectList;
   readonly onQuit: () => void;
+  readonly temporaryFile: NonNullable<BlockCoreOptions["temporaryFile"]> | null;
   readonly console: NonNullable<BlockCoreOptions["console"]> | null;
   readonly readFile: NonNullable<BlockCoreOptions["readFile"]> | null;
   readonly #events = new Emitter<{ event: QmpEvent }>();
@@ -75,6 +82,7 @@ export class BlockCore {
     this.profile = options.profile ?? "qemu-7.2";
     this.onQuit = options.onQuit ?? ((): void => {});
     this.console = options.console ?? null;
+    this.temporaryFile = options.temporaryFile ?? null;
     this.readFile = options.readFile ?? null;
     const outer = options.environment;
     this.clock = options.clock ?? systemClock;
@@ -115,6 +123,7 @@ export class BlockCore {
 
   *#anchors(): Iterable<Node> {
     for (const device of this.devices.values()) if (device.backend.root !== null) yield device.backend.root;
+    for (const { root } of this.handles) if (root !== null) yield root;
     yield* this.exports.nodes();
     yield* this.jobs.nodes();
   }
@@ -314,6 +323,8 @@ export class BlockCore {
         failures.push(error);
       }
     };
+    for (const handle of this.handles) await attempt(handle.close());
+    this.handles.clear();
     for (const device of [...this.devices.values()]) await attempt(this.removeDevice(device));
     for (const node of [...this.nodes.owned].reverse()) await attempt(node.unref());
     this.nodes.owned.clear();

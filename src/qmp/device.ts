@@ -11,6 +11,7 @@ import { skipImplicit } from "../block/graph.js";
 import type { OpenFlags } from "../block/context.js";
 import type { Machine } from "../block/machine.js";
 import type { Node } from "../block/node.js";
+import type { DrivePlace } from "./drive-place.js";
 
 /** What a guest device adds to its drive. */
 export interface FrontEnd {
@@ -34,6 +35,8 @@ export interface DeviceOptions {
   frontEnd?: FrontEnd;
   /** Of a medium inserted by file name later: write access, detect-zeroes. Taken from the first medium when there is one. */
   readOnly?: boolean;
+  /** Where `-drive` has put it. */
+  place?: DrivePlace;
   /** Goes away by itself with its front end, as what `-device drive=NODE` makes. */
   anonymous?: boolean;
 }
@@ -46,6 +49,7 @@ export interface DeviceEvents {
 export class Device {
   readonly backend: Backend;
   readonly accounting: Accounting;
+  readonly place: DrivePlace | null;
   /** Requests of the guest: with its error policies, counted. */
   readonly guest: GuestDisk;
   /** What a medium is opened with that comes by its file name. */
@@ -65,6 +69,7 @@ export class Device {
   constructor(name: string, node: Node | null, machine: Machine, events: DeviceEvents, options: DeviceOptions = {}) {
     this.backend = new Backend(name, node);
     this.accounting = new Accounting(options.accounting);
+    this.place = options.place ?? null;
     this.#frontEnd = options.frontEnd ?? null;
     this.#events = events;
     this.root = {

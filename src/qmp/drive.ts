@@ -6,12 +6,15 @@ import { READ_WRITE } from "../block/flags.js";
 import type { Node } from "../block/node.js";
 import { openNode } from "../block/open.js";
 import type { Op } from "../block/op.js";
-import { take, takeBool, takeEnum, takeSize, takeString } from "../block/take.js";
+import { storageNode } from "../block/storage-node.js";
+import { take, takeBool, takeString } from "../block/take.js";
 import { takeLimits, THROTTLED, type ThrottleLimits } from "../block/throttle.js";
+import { temporaryOverlay } from "../image/temporary-overlay.js";
 import type { JsonObject } from "../qapi/json.js";
 import { unflatten } from "../qapi/options.js";
 import type { BlockCore } from "./block-core.js";
 import type { Device } from "./device.js";
+import { nameOfPlace, takePlace } from "./drive-place.js";
 
 type Bag = Record<string, unknown>;
 const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
@@ -99,13 +102,12 @@ export function* addDrive(core: BlockCore, given: Readonly<JsonObject>): Op<Devi
       throw fail(`'${today}' and its alias '${name}' can't be used at the same time`);
     bag[today] = value;
   }
-  const bus = takeString(bag, "if") ?? "ide";
-  const index = takeSize(bag, "index") ?? takeSize(bag, "unit") ?? 0;
-  take(bag, "unit");
-  takeSize(bag, "bus");
+  const place = takePlace(
+    bag,
+    [...core.devices.values()].flatMap((device) => device.place ?? []),
+  );
   take(bag, "serial");
-  const media = takeEnum(bag, "media", ["disk", "cdrom"]) ?? "disk";
-  const id = takeString(bag, "id") ?? `${bus}${index}`;
+  const id = takeString(bag, "id") ?? nameOfPlace(place);
   const rerror = takePolicy(bag, "rerror");
   const werror = takePolicy(bag, "werror");
   const throttling = takeThrottling(bag);
@@ -114,7 +116,7 @@ export function* addDrive(core: BlockCore, given: Readonly<JsonObject>): Op<Devi
     failed: takeBool(bag, "stats-account-failed") ?? true,
     intervals: takeIntervals(bag),
   };
-  const readOnly = takeBool(bag, "read-only") ?? media === "cdrom";
+  const readOnly = takeBool(bag, "read-only") ?? place.media === "cdrom";
   const medium = yield* openMedium(core, bag, readOnly);
   let device: Device;
   try {
@@ -123,6 +125,7 @@ export function* addDrive(core: BlockCore, given: Readonly<JsonObject>): Op<Devi
       ...(werror === undefined ? {} : { werror }),
       accounting,
       readOnly,
+      place,
     });
   } finally {
     if (medium !== null) yield* medium.unref();
@@ -145,17 +148,19 @@ function* openMedium(core: BlockCore, bag: Bag, readOnly: boolean): Op<Node | nu
   if (aio === "native" && !(cache.direct ?? bag["cache.direct"] === "on"))
     throw fail("aio=native was specified, but it requires cache.direct=on, which was not specified.");
   const copyOnRead = takeBool(bag, "copy-on-read") ?? false;
+  const snapshot = takeBool(bag, "snapshot") ?? false;
   if ((file === undefined || file === "") && Object.keys(bag).every((name) => NOT_OF_A_MEDIUM.has(name.split(".")[0]!)))
     return null;
   const nodeName = bag["node-name"];
   if (nodeName !== undefined) core.nodes.checkNames({ "node-name": nodeName }, (name) => core.devices.has(name));
-  const options: BlockdevOptions = { ...(unflatten(bag as JsonObject) as BlockdevOptions), "read-only": readOnly };
+  const options: BlockdevOptions = { ...(unflatten(bag as JsonObject) as BlockdevOptions), "read-only": readOnly || snapshot };
   const node = yield* openNode(core.environment, {
     ...(file === undefined || file === "" ? {} : { filename: file }),
     ...(driver === undefined ? {} : { driver }),
     options,
-    flags: { ...READ_WRITE, ...cache },
+    flags: { ...READ_WRITE, ...cache, ...(snapshot ? { write: false } : {}) },
   });
+  if (snapshot) return yield* overlayOf(core, node);
   if (!copyOnRead || readOnly) return node;
   try {
     return yield* openNode(core.environment, { options: { driver: "copy-on-read", file: node }, flags: node.flags });
@@ -163,6 +168,16 @@ function* openMedium(core: BlockCore, bag: Bag, readOnly: boolean): Op<Node | nu
     yield* node.unref();
   }
 }
+
+/** A place for writes that ends with the drive (`snapshot=on`); takes over the reference. */
+function* overlayOf(core: BlockCore, node: Node): Op<Node> {
+  if (core.temporaryFile === null) {
+    yield* node.unref();
+    throw new BlockError("ERR_UNSUPPORTED", "There is no place for temporary snapshots here");
+  }
+  return yield* temporaryOverlay(core.environment, node, yield* storageNode(core.environment, core.temporaryFile()));
+}
+
 const NOT_OF_A_MEDIUM: ReadonlySet<string> = new Set([
   "node-name",
   "cache",

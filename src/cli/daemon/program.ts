@@ -8,13 +8,15 @@ import { BlockCore } from "../../qmp/block-core.js";
 import type { Profile } from "../../qmp/command.js";
 import { addDrive } from "../../qmp/drive.js";
 import { serveMonitor } from "../../qmp/server.js";
+import { memoryStorage } from "../../node.js";
 import { detach, mustDetach, sayReady } from "../detach.js";
 import { cliEnvironment } from "../environment.js";
 import { getopt, UsageError, type GetoptItem } from "../options.js";
 import type { Output } from "../output.js";
 import { makeChardev, type Chardev } from "./chardev.js";
 import { DAEMON_OPTIONS, daemonHelp } from "./options.js";
-import { addObject, listenOnSockets, removeQuietly, runKeyval, startNbd } from "./setup.js";
+import { addObject, runKeyval, startNbd } from "./setup.js";
+import { listenOnSockets, removeQuietly } from "../../node-listen.js";
 
 export interface DaemonProgram {
   program: string;
@@ -68,6 +70,7 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
     listen: listenOnSockets,
     readFile: (path) => readFileSync(path),
     makeObject: makePlatformObject,
+    temporaryFile: () => memoryStorage(0, { name: "temporary snapshot" }),
     console: (text, stream) => void process[stream].write(text),
     onQuit: () => void setTimeout(end, 0),
   });

@@ -1,0 +1,143 @@
+/** Guest devices in front of drives, as far as drives and monitors see them. */
+import { BlockError } from "../../../src/base/error.js";
+import type { Node } from "../../../src/block/node.js";
+import type { JsonObject } from "../../../src/qapi/json.js";
+import type { BlockCore } from "../../../src/qmp/block-core.js";
+import type { Device, FrontEnd } from "../../../src/qmp/device.js";
+import { findDeviceType, type DeviceType, type DiskKind } from "./device-types.js";
+
+const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
+
+interface Present {
+  readonly type: DeviceType & { name: string };
+  readonly iothread: string | null;
+  /** The drive behind it. */
+  readonly device: Device | null;
+}
+
+export class GuestDevices {
+  readonly #core: BlockCore;
+  readonly #present = new Map<string, Present>();
+  #anonymous = 0;
+  #unattached = 20;
+
+  constructor(core: BlockCore) {
+    this.#core = core;
+  }
+
+  /** `-device`, `device_add`. */
+  add(options: JsonObject): void {
+    const driver = String(options["driver"] ?? "");
+    const type = findDeviceType(driver);
+    if (type === null) throw fail(`'${driver}' is not a valid device model name`);
+    const id = options["id"] === undefined ? null : String(options["id"]);
+    if (id !== null && this.#present.has(id)) throw fail(`Duplicate device ID '${id}'`);
+    const iothread = this.#iothreadOf(type, options);
+    const path = id === null ? `/machine/peripheral-anon/device[${this.#anonymous++}]` : `/machine/peripheral/${id}`;
+    const device = type.disk === undefined ? null : this.#addDisk(type, type.disk, options, { id, path, iothread });
+    this.#present.set(id ?? path, { type, iothread, device });
+  }
+
+  /** `device_del`: true when there was such a device. Its drive goes, too, where it was made for it. */
+  *remove(id: string): Generator<never, Device | null, unknown> {
+    const found = this.#present.get(id);
+    if (found === undefined) throw new BlockError("ERR_NOT_FOUND", `Device '${id}' not found`, { qmpClass: "DeviceNotFound" });
+    this.#present.delete(id);
+    found.device?.detach();
+    return found.device;
+  }
+
+  /** A drive that has its place on the board (`if=ide`). */
+  attachToBoard(device: Device): void {
+    const { place } = device;
+    if (place === null || place.interface === "none") return;
+    const types: Partial<Record<string, string>> = {
+      ide: place.media === "cdrom" ? "ide-cd" : "ide-hd",
+      virtio: "virtio-blk-pci",
+      floppy: "floppy",
+    };
+    const type = findDeviceType(types[place.interface] ?? "");
+    if (type?.disk === undefined)
+      throw fail(`machine type does not support if=${place.interface},bus=${place.bus},unit=${place.unit}`);
+    const path =
+      place.interface === "virtio"
+        ? `/machine/peripheral-anon/device[${this.#anonymous++}]`
+        : `/machine/unattached/device[${this.#unattached++}]`;
+    this.#check(type.disk, device);
+    this.#core.attachDevice(device, frontEnd(type.disk, null, path));
+  }
+
+  #addDisk(
+    type: DeviceType & { name: string },
+    kind: DiskKind,
+    options: JsonObject,
+    { id, path, iothread }: { id: string | null; path: string; iothread: string | null },
+  ): Device {
+    const device = this.#driveOf(type, kind, options);
+    try {
+      const { root } = device.backend;
+      if (root !== null) this.#checkThread(type, root, iothread, options);
+      this.#check(kind, device);
+      this.#core.attachDevice(device, frontEnd(kind, id, path), options["share-rw"] === "on" || options["share-rw"] === true);
+      return device;
+    } catch (error) {
+      if (device.name === "" && device.frontEnd === null) this.#core.devices.remove(device);
+      throw error;
+    }
+  }
+
+  #check(kind: DiskKind, device: Device): void {
+    if (kind.needsMedium && device.backend.root === null) throw fail("Device needs media, but drive is empty");
+    if (kind.writableOnly && (device.root.readOnly || device.backend.root?.readOnly === true))
+      throw fail("Block node is read-only");
+  }
+
+  #driveOf(type: { name: string }, kind: DiskKind, options: JsonObject): Device {
+    const core = this.#core;
+    const policy = (name: "rerror" | "werror"): object => (options[name] === undefined ? {} : { [name]: String(options[name]) });
+    const anonymous = { anonymous: true, ...policy("rerror"), ...policy("werror") };
+    const name = options["drive"];
+    if (name === undefined) {
+      if (kind.needsMedium) throw fail("drive property not set");
+      return core.addDevice("", null, anonymous);
+    }
+    const found = core.devices.get(String(name));
+    if (found !== undefined) return found;
+    const node = core.nodes.find(String(name));
+    if (node === null) throw fail(`Property '${type.name}.drive' can't find value '${String(name)}'`);
+    return core.addDevice("", node, { ...anonymous, readOnly: kind.tray || node.readOnly });
+  }
+
+  /** Devices of one node must be in one thread. */
+  #checkThread(type: DeviceType, node: Node, iothread: string | null, options: JsonObject): void {
+    const others = [...this.#present.values()].filter(({ device }) => device?.backend.root === node);
+    const taken = others.find((other) => other.iothread !== null)?.iothread;
+    if (taken === undefined) return;
+    const adapter = this.#adapterOf(type, options);
+    if (adapter !== null && adapter.type.name !== "virtio-scsi-pci") throw fail("HBA does not support iothreads");
+    if (adapter === null || iothread !== taken) throw fail("Cannot change iothread of active block backend");
+  }
+
+  #adapterOf(type: DeviceType, options: JsonObject): Present | null {
+    if (type.bus !== "SCSI") return null;
+    const bus = options["bus"] === undefined ? null : String(options["bus"]).replace(/\.\d+$/, "");
+    if (bus !== null) return this.#present.get(bus) ?? null;
+    return [...this.#present.values()].find((other) => other.type.offers === "SCSI") ?? null;
+  }
+
+  #iothreadOf(type: DeviceType, options: JsonObject): string | null {
+    if (type.bus === "SCSI") {
+      const adapter = this.#adapterOf(type, options);
+      if (adapter === null)
+        throw fail(options["bus"] === undefined ? "No 'SCSI' bus found for device" : `Bus '${String(options["bus"])}' not found`);
+      return adapter.iothread;
+    }
+    return options["iothread"] === undefined ? null : String(options["iothread"]);
+  }
+}
+
+function frontEnd(kind: DiskKind, id: string | null, path: string): FrontEnd {
+  const { removable, tray, ioStatus, inner } = kind;
+  const isInner = inner !== "";
+  return { id: isInner ? null : id, qdev: isInner || id === null ? path + inner : id, removable, tray, ioStatus };
+}
