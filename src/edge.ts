@@ -1,30 +1,17 @@
 /** `blockcore/edge`: every format, for workers at the edge (workerd, Deno, Bun): objects in, objects out, bounded memory. */
 import { allFormats } from "./all-formats.js";
+import { BlockCore as AnyBlockCore, type BlockCoreOptions } from "./block-core.js";
 import { portableCodecs } from "./codec/portable.js";
-import { portableCrypto } from "./codec/crypto/portable-crypto.js";
-import { makeLibrary, type Library } from "./library.js";
-import { portableStorage, type PortableSource } from "./sources.js";
+import { portablePlatform } from "./portable-platform.js";
+import type { Profile } from "./qmp/command.js";
+import type { PortableSource } from "./sources.js";
 
-export type { PortableSource as Source } from "./sources.js";
-export * from "./exports.js";
-export { qcow2 } from "./formats/qcow2/qcow2.js";
-export { raw } from "./formats/raw/raw.js";
-export { allFormats } from "./all-formats.js";
-export { listOva, writeOva, type OvaContents, type OvaDisk, type OvaResult, type WriteOvaOptions } from "./ova.js";
-const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({
-  formats: allFormats,
-  codecs: portableCodecs,
-  crypto: portableCrypto,
-  protocols: [],
-  toStorage: portableStorage,
-});
-export const open: Library<PortableSource>["open"] = library.open;
-export const openSync: Library<PortableSource>["openSync"] = library.openSync;
-export const create: Library<PortableSource>["create"] = library.create;
-export const createOverlay: Library<PortableSource>["createOverlay"] = library.createOverlay;
-export const convert: Library<PortableSource>["convert"] = library.convert;
-export const convertToStream: Library<PortableSource>["convertToStream"] = library.convertToStream;
-export const planConvert: Library<PortableSource>["planConvert"] = library.planConvert;
-export const compare: Library<PortableSource>["compare"] = library.compare;
-export const measure: Library<PortableSource>["measure"] = library.measure;
-export const resize: Library<PortableSource>["resize"] = library.resize;
+export * from "./live-exports.js";
+export * from "./portable.js";
+
+/** QEMU's block layer in this worker. Names: those of `files`, "http://…", "https://…"; new ones are in memory. */
+export class BlockCore<P extends Profile = "qemu-7.2"> extends AnyBlockCore<P, PortableSource> {
+  constructor(options: BlockCoreOptions<P, PortableSource> = {}) {
+    super(portablePlatform(allFormats, portableCodecs), options);
+  }
+}

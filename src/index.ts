@@ -4,17 +4,29 @@ import { portableDeflate } from "./codec/deflate.js";
 import { portableInflate } from "./codec/inflate.js";
 import { portableZstdDecoder } from "./codec/zstd/decoder.js";
 import { portableCrypto } from "./codec/crypto/portable-crypto.js";
+import { BlockCore as AnyBlockCore, type BlockCoreOptions } from "./block-core.js";
+import type { Driver } from "./block/driver.js";
 import { makeLibrary, member, type Library } from "./library.js";
+import { portablePlatform } from "./portable-platform.js";
+import type { Profile } from "./qmp/command.js";
 import { portableStorage, type PortableSource } from "./sources.js";
 
 export type { PortableSource as Source } from "./sources.js";
 export * from "./exports.js";
+export * from "./live-exports.js";
 export { qcow2 } from "./formats/qcow2/qcow2.js";
 export { Codecs, type CodecProvider } from "./codec/codec.js";
 export { raw } from "./formats/raw/raw.js";
 
 /** What qcow2 needs; others, like a zstd encoder, come with the `codecs` option. */
 const codecs: Codecs = /* @__PURE__ */ new Codecs(/* @__PURE__ */ portableInflate.concat(portableDeflate, portableZstdDecoder));
+
+/** QEMU's block layer in this program: `new BlockCore({ formats: [qcow2, raw], files: { … } })`. */
+export class BlockCore<P extends Profile = "qemu-7.2"> extends AnyBlockCore<P, PortableSource> {
+  constructor(options: BlockCoreOptions<P, PortableSource> & { formats: readonly Driver[] }) {
+    super(portablePlatform([], codecs), options);
+  }
+}
 
 const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({
   formats: [],

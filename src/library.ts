@@ -398,7 +398,7 @@ function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
   return typeof (value as { then?: unknown } | null)?.then === "function";
 }
 
-function* secretOf(secrets: SecretSource, id: string): Op<Uint8Array | null> {
+export function* secretOf(secrets: SecretSource, id: string): Op<Uint8Array | null> {
   const secret = Object.hasOwn(secrets, id) ? secrets[id] : undefined;
   if (secret === undefined) return yield* done(null);
   const value = typeof secret === "function" ? yield* maybe("Asking for a passphrase", secret) : secret;

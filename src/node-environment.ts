@@ -1,5 +1,6 @@
 /** What Node.js provides to the block layer: files, zlib, the kernel module. Shared by `blockcore/node` and the programs. */
 import { unlinkSync } from "node:fs";
+import { absentDrivers } from "./absent-drivers.js";
 import { allFilters } from "./all-filters.js";
 import { allFormats } from "./all-formats.js";
 import type { Environment, Gate, GateDecision } from "./block/context.js";
@@ -8,6 +9,7 @@ import { done, type Op } from "./block/op.js";
 import { protocolDriver } from "./block/protocol.js";
 import { nodeCodecs } from "./codec/node-codecs.js";
 import { nodeCrypto } from "./codec/node-crypto.js";
+import { httpDrivers } from "./http-drivers.js";
 import { offerKernelModule } from "./kernel/kernel.js";
 import { kernelModule } from "./kernel/module.inline.js";
 import { nbd } from "./nbd/node-driver.js";
@@ -46,10 +48,11 @@ export function fileDriver(faces: "both" | "sync"): Driver {
   return protocolDriver({
     name: "file",
     open: {
-      sync: (name, options) => openFileStorage(name, { ...options, faces, only: "file" }),
-      async: faces === "sync" ? null : (name, options) => openFileStorageAsync(name, { ...options, only: "file" }),
+      sync: (name, options) => openFileStorage(name, { ...options, faces, only: "file", firstBlock: true }),
+      async:
+        faces === "sync" ? null : (name, options) => openFileStorageAsync(name, { ...options, only: "file", firstBlock: true }),
     },
-    create: { sync: (name) => createFileStorage(name, { faces }), async: null },
+    create: { sync: (name) => createFileStorage(name, { faces, firstBlock: true }), async: null },
     remove: { sync: (name) => unlinkSync(name), async: null },
   });
 }
@@ -72,17 +75,15 @@ export function hostDrivers(faces: "both" | "sync"): Driver[] {
   return [fileDriver(faces), deviceDriver("host_device", faces), deviceDriver("host_cdrom", faces), vvfat];
 }
 
+/** Everything but formats: filters, and what is not an image but serves one. */
+export function hostedDrivers(faces: "both" | "sync"): Driver[] {
+  return [...nullDrivers, ...allFilters, nbd, ...httpDrivers(), ...absentDrivers, ...hostDrivers(faces)];
+}
+
 export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {
   offerKernelModule(kernelModule);
   const drivers = new Map<string, Driver>();
-  for (const driver of [
-    ...allFormats,
-    ...(options.formats ?? []),
-    ...nullDrivers,
-    ...allFilters,
-    nbd,
-    ...hostDrivers(options.faces ?? "both"),
-  ])
+  for (const driver of [...allFormats, ...(options.formats ?? []), ...hostedDrivers(options.faces ?? "both")])
     drivers.set(driver.name, driver);
   return {
     drivers,

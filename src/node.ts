@@ -1,25 +1,32 @@
 /** `blockcore/node`: every format; paths and file URLs besides the portable sources. */
+import { readFileSync } from "node:fs";
 import { allFormats } from "./all-formats.js";
+import { BlockCore as AnyBlockCore, type BlockCoreOptions, type BlockCorePlatform } from "./block-core.js";
 import { nodeCodecs } from "./codec/node-codecs.js";
 import { nodeCrypto } from "./codec/node-crypto.js";
 import { makeLibrary, type Library } from "./library.js";
-import { hostDrivers } from "./node-environment.js";
+import { fileDriver, hostDrivers, hostedDrivers } from "./node-environment.js";
+import { listenOnSockets } from "./node-listen.js";
+import type { Profile } from "./qmp/command.js";
 import { portableStorage, type PortableSource } from "./sources.js";
 
 /** Strings are paths of local files. */
 export type Source = string | PortableSource;
 export * from "./exports.js";
+export * from "./live-exports.js";
 export { allFormats } from "./all-formats.js";
 export { listOva, writeOva, type OvaContents, type OvaDisk, type OvaResult, type WriteOvaOptions } from "./ova.js";
 export { qcow2 } from "./formats/qcow2/qcow2.js";
 export { raw } from "./formats/raw/raw.js";
 export { createFileStorage, openFileStorage, type FileStorage, type FileStorageOptions } from "./storage/node-fs.js";
 
+const MEMORY_BUDGET: number = 64 * 1024 * 1024;
+
 const library: Library<Source> = /* @__PURE__ */ makeLibrary<Source>({
   formats: allFormats,
   codecs: nodeCodecs,
   crypto: nodeCrypto,
-  memoryBudget: 64 * 1024 * 1024,
+  memoryBudget: MEMORY_BUDGET,
   protocols: /* @__PURE__ */ hostDrivers("both"),
   toStorage: (source, writable) => {
     if (typeof source === "string") return source;
@@ -37,7 +44,21 @@ export const planConvert: Library<Source>["planConvert"] = library.planConvert;
 export const compare: Library<Source>["compare"] = library.compare;
 export const measure: Library<Source>["measure"] = library.measure;
 export const resize: Library<Source>["resize"] = library.resize;
-/** QMP in this process: a graph of named nodes, devices and jobs driven by commands (docs/QMP.md); its environment is `nodeEnvironment()`. */
-export { BlockCore } from "./qmp/block-core.js";
-export { serveMonitor } from "./qmp/server.js";
-export { nodeEnvironment, allowAll, denyAll } from "./node-environment.js";
+
+/** QEMU's block layer in this process. Names are those of `files`, else paths of local files, `http://…`, `nbd://…`. */
+export class BlockCore<P extends Profile = "qemu-7.2"> extends AnyBlockCore<P, PortableSource> {
+  constructor(options: BlockCoreOptions<P, PortableSource> = {}) {
+    const platform: BlockCorePlatform<PortableSource> = {
+      formats: allFormats,
+      codecs: nodeCodecs,
+      crypto: nodeCrypto,
+      memoryBudget: MEMORY_BUDGET,
+      drivers: hostedDrivers("both"),
+      schemes: {},
+      hostFile: fileDriver("both"),
+      toStorage: (source) => portableStorage(source, true),
+      core: { listen: listenOnSockets, readFile: readFileSync },
+    };
+    super(platform, options);
+  }
+}

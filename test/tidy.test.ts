@@ -6,6 +6,8 @@ import * as assert from "uvu/assert";
 import { importsOf, tokenize, type Import, type Token } from "./support/scan.js";
 
 const MAX_LINES = 700;
+/** Made by a program, for programs. */
+const GENERATED: ReadonlySet<string> = new Set(["src/qmp/types.ts"]);
 const ENTRIES = ["index", "node", "browser", "edge", "worker", "reader"];
 const PROGRAMS = ["main", "img-main", "io-main", "nbd-main", "daemon-main"];
 
@@ -50,7 +52,7 @@ const FLOORS: Record<string, string[]> = {
   codec: ["base"],
   storage: ["base"],
   block: ["storage/storage.ts", "codec/codec.ts", "codec/crypto/crypto.ts", "kernel", "qapi", "base"],
-  formats: ["storage/storage.ts", "block", "kernel", "codec", "qapi", "base"],
+  formats: ["storage/storage.ts", "storage/directory.ts", "block", "kernel", "codec", "qapi", "base"],
   filters: ["storage/storage.ts", "block", "kernel", "codec", "qapi", "base"],
   jobs: ["storage/storage.ts", "block", "kernel", "qapi", "base"],
   nbd: ["storage/storage.ts", "block", "kernel", "qapi", "base"],
@@ -99,7 +101,7 @@ function mayImport(from: string, to: string): boolean {
 /** A backend imports the contract, shared helpers and files of its own family (node-fs, node-locks): never another backend. */
 function storageMayImport(from: string, to: string): boolean {
   const family = (path: string): string => siblingOf(path).split("-")[0]!;
-  if (to === "src/storage/storage.ts" || to.startsWith("src/storage/shared/")) return true;
+  if (to === "src/storage/storage.ts" || to === "src/storage/directory.ts" || to.startsWith("src/storage/shared/")) return true;
   if (from.startsWith("src/storage/shared/")) return false;
   return family(from) === family(to);
 }
@@ -282,7 +284,7 @@ words("no file above 700 lines", () => {
   const problems: string[] = [];
   for (const { path, text } of sources.values()) {
     const lines = text.split("\n").length - 1;
-    if (lines > MAX_LINES) problems.push(`${path}: ${lines} lines`);
+    if (lines > MAX_LINES && !GENERATED.has(path)) problems.push(`${path}: ${lines} lines`);
   }
   none(problems);
 });

@@ -46,6 +46,14 @@ examples("node.mjs", () => {
   });
 });
 
+examples("live.mjs", () => {
+  inTemporary((dir) => {
+    const output = run("examples/live.mjs", dir);
+    assert.match(output, "ready: move 8388608 bytes");
+    assert.match(output, "disk: as it is. on moved - copy: as it was");
+  });
+});
+
 examples("backing.mjs", () => {
   inTemporary((dir) => {
     const output = run("examples/backing.mjs", dir);

@@ -1,16 +1,13 @@
 /** What options of the daemon's command line make, through the commands of QMP. */
-import { unlinkSync } from "node:fs";
 import { BlockError } from "../../base/error.js";
 import { READ_WRITE } from "../../block/flags.js";
 import { openNode } from "../../block/open.js";
 import { runAsync } from "../../block/op.js";
-import { listen, socketDuplex } from "../../nbd/node-socket.js";
 import { isJsonObject, type JsonObject } from "../../qapi/json.js";
 import { parseJsonOrKeyval } from "../../qapi/options.js";
 import { rootPath } from "../../qapi/schema.js";
 import type { BlockCore } from "../../qmp/block-core.js";
 import { findCommand } from "../../qmp/commands.js";
-import type { Listen } from "../../qmp/export-list.js";
 import { readSecrets } from "../secrets.js";
 
 /** A command whose arguments come as `key=value,…` or JSON. */
@@ -56,30 +53,4 @@ export function addObject(core: BlockCore, text: string): void {
     const bytes = readSecrets([...known, text]).get(id)!;
     core.objects.add({ "qom-type": "secret", id, format: "base64", data: Buffer.from(bytes).toString("base64") });
   } else core.objects.add(checked);
-}
-
-/** Sockets of the host for nbd-server-start. */
-export const listenOnSockets: Listen = async (address, accept) => {
-  const where =
-    address.type === "unix"
-      ? { path: address.path }
-      : { host: address.host === "" ? "0.0.0.0" : address.host, port: Number(address.port) };
-  if ("path" in where) removeQuietly(where.path);
-  else if (!Number.isInteger(where.port) || where.port < 0 || where.port > 65535)
-    throw new BlockError("ERR_INVALID_ARGUMENT", `address resolution failed for ${where.host}:${address.port as string}`);
-  const server = await listen(where, (socket) => accept(socketDuplex(socket)));
-  return () =>
-    new Promise<void>((resolve) => {
-      server.close();
-      if ("path" in where) removeQuietly(where.path);
-      resolve();
-    });
-};
-
-export function removeQuietly(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // it was not there
-  }
 }

@@ -1,0 +1,243 @@
+/**
+ * `BlockCore` of the package: QEMU's block layer as one object in this process, page or worker. Commands of QMP with their types,
+ * events, jobs as objects, disks to read and write beside them, and monitors for others on any connection.
+ */
+import type { BlockdevOptions, Environment, GateDecision, Reference } from "./block/context.js";
+import type { Driver } from "./block/driver.js";
+import { done, foreign, type Op } from "./block/op.js";
+import { protocolDriver } from "./block/protocol.js";
+import type { Codecs } from "./codec/codec.js";
+import type { Crypto } from "./codec/crypto/crypto.js";
+import { httpDrivers } from "./http-drivers.js";
+import { offerKernelModule } from "./kernel/kernel.js";
+import { kernelModule } from "./kernel/module.inline.js";
+import { secretOf, type SecretSource } from "./library.js";
+import type { Duplex } from "./nbd/duplex.js";
+import type { JsonObject } from "./qapi/json.js";
+import { BlockCore as Core, type BlockCoreOptions as CoreOptions } from "./qmp/block-core.js";
+import type { Profile } from "./qmp/command.js";
+import { Disk } from "./qmp/disk.js";
+import { JobHandle } from "./qmp/job-handle.js";
+import { serveMonitor, type MonitorOptions } from "./qmp/server.js";
+import type { Commands22, Commands72, Events } from "./qmp/types.js";
+import { NamedFiles, type SchemeOpener } from "./named-files.js";
+import type { Storage } from "./storage/storage.js";
+
+export interface Dialects {
+  "qemu-7.2": Commands72;
+  "qemu-2.2": Commands22;
+}
+export type CommandName<P extends Profile = "qemu-7.2"> = keyof Dialects[P] & string;
+type Shape<P extends Profile, N extends CommandName<P>> = Dialects[P][N] extends { arguments: infer A; returns: infer R }
+  ? { arguments: A; returns: R }
+  : never;
+export type CommandArguments<N extends CommandName<P>, P extends Profile = "qemu-7.2"> = Shape<P, N>["arguments"];
+export type CommandResult<N extends CommandName<P>, P extends Profile = "qemu-7.2"> = Shape<P, N>["returns"];
+type ArgumentList<A> = object extends A ? [args?: A] : [args: A];
+
+/** Commands that start one job. */
+export type JobCommand<P extends Profile = "qemu-7.2"> = CommandName<P> &
+  (
+    | "block-commit"
+    | "block-stream"
+    | "blockdev-backup"
+    | "blockdev-create"
+    | "blockdev-mirror"
+    | "drive-backup"
+    | "drive-mirror"
+    | "x-blockdev-amend"
+  );
+
+export type EventName = keyof Events & string;
+export type BlockEvent<N extends EventName = EventName> = {
+  [K in N]: { event: K; data: Events[K]; timestamp: { seconds: number; microseconds: number } };
+}[N];
+
+export interface BlockCoreOptions<P extends Profile = Profile, Source = Storage> {
+  /** The dialect: "qemu-7.2" when absent. */
+  profile?: P;
+  /** What file names stand for. In Node.js other names are those of files. */
+  files?: Readonly<Record<string, Source>>;
+  /** The formats that may be used; those of the entry when absent. */
+  formats?: readonly Driver[];
+  /**
+   * Whether files that images name (backing files, data files) may be opened. Those of `files`, and those made by commands, always
+   * may be; others not when absent ("deny").
+   */
+  references?: "deny" | "allow" | ((reference: Reference) => boolean | Promise<boolean>);
+  /** Passphrases by id, besides those of `object-add`. */
+  secrets?: SecretSource;
+  /** Bytes of table caches per image. */
+  memoryBudget?: number;
+  /** Messages that are not errors. */
+  onWarning?: (message: string) => void;
+  /** Called by the command `quit`. */
+  onQuit?: () => void;
+}
+
+export interface BlockCorePlatform<Source> {
+  formats: readonly Driver[];
+  codecs: Codecs;
+  crypto: Crypto;
+  memoryBudget?: number;
+  /** Filters and whatever else has nodes. */
+  drivers: readonly Driver[];
+  /** Opens names with a scheme. */
+  schemes: Readonly<Record<string, SchemeOpener>>;
+  toStorage(source: Source): Storage | Promise<Storage>;
+  /** Where names that are not of `files` are files of the host. */
+  hostFile?: Driver;
+  core?: Partial<CoreOptions>;
+}
+
+const DEFAULT_BUDGET = 16 * 1024 * 1024;
+
+export class BlockCore<P extends Profile = "qemu-7.2", Source = Storage> {
+  readonly #core: Core;
+  readonly #files: NamedFiles;
+
+  constructor(platform: BlockCorePlatform<Source>, options: BlockCoreOptions<P, Source> = {}) {
+    this.#files = new NamedFiles(platform.schemes);
+    for (const [name, source] of Object.entries(options.files ?? {})) this.#files.add(name, platform.toStorage(source));
+    this.#core = new Core({
+      ...platform.core,
+      environment: environmentOf(platform, options, this.#files),
+      ...(options.profile === undefined ? {} : { profile: options.profile }),
+      ...(options.onQuit === undefined ? {} : { onQuit: options.onQuit }),
+    });
+  }
+
+  get profile(): P {
+    return this.#core.profile as P;
+  }
+
+  // ---- commands and events ----------------------------------------------------------------------------------------
+
+  /**
+   * Runs a command of QMP; commands take turns. Integers beyond 2^53 may be passed as bigint.
+   * @throws BlockError with QEMU's words; `qmpClass` is QMP's error class
+   */
+  async execute<N extends CommandName<P>>(
+    name: N,
+    ...[args]: ArgumentList<CommandArguments<N, P>>
+  ): Promise<CommandResult<N, P>> {
+    return (await this.#core.execute(name, withoutUndefined((args ?? {}) as JsonObject))) as CommandResult<N, P>;
+  }
+
+  /** Calls `listener` for every event of this name from now on; the result ends that. */
+  on<N extends EventName>(name: N, listener: (event: BlockEvent<N>) => void): () => void {
+    return this.#core.on((event) => {
+      if (event.event === name) listener(event as unknown as BlockEvent<N>);
+    });
+  }
+  /** Events as they come, until `signal` or `break`; at most 10,000 wait to be taken. */
+  events(signal?: AbortSignal): AsyncGenerator<BlockEvent, void, undefined> {
+    return this.#core.events(signal) as unknown as AsyncGenerator<BlockEvent, void, undefined>;
+  }
+
+  // ---- jobs -------------------------------------------------------------------------------------------------------
+
+  /** Runs a command that starts a job, and gives the job: `job.ready`, `job.completed`, `job.pause()`, … */
+  async start<N extends JobCommand<P>>(name: N, args: CommandArguments<N, P>): Promise<JobHandle> {
+    await this.#core.execute(name, withoutUndefined(args as JsonObject));
+    const { "job-id": id, device } = args as { "job-id"?: string; device?: string };
+    return this.job(id ?? device ?? "");
+  }
+  /** The job of this ID. @throws BlockError "Job not found" */
+  job(id: string): JobHandle {
+    return new JobHandle(this.#core.jobs.find(id), this.profile === "qemu-2.2");
+  }
+  /** The newest first. */
+  jobs(): JobHandle[] {
+    return this.#core.jobs.all().map((job) => new JobHandle(job, this.profile === "qemu-2.2"));
+  }
+
+  // ---- disks and files --------------------------------------------------------------------------------------------
+
+  /** A device (as its guest) or a node, to be read and written beside exports and jobs. @throws BlockError when there is none */
+  disk(name: string): Disk {
+    const device = this.#core.devices.get(name);
+    return device === undefined ? Disk.ofNode(this.#core.any(name), this.#core.handles) : Disk.ofDevice(device);
+  }
+  /** Makes a drive: a device with a name, with the node `nodeName` as its medium. */
+  addDrive(name: string, nodeName: string): void {
+    this.#core.addDevice(name, this.#core.node(nodeName));
+  }
+  /** Gives a storage a file name, as `files` does. @throws BlockError ERR_EXISTS */
+  addFile(name: string, storage: Storage): void {
+    this.#files.add(name, storage);
+  }
+  /** The storage of a file name that was given, or that a command made in memory; null when there is none. */
+  file(name: string): Promise<Storage | null> {
+    return this.#files.get(name);
+  }
+
+  /** Serves a QMP client on a connection (`messageDuplex`, `webDuplex`, a socket) until it goes. Never throws. */
+  serve(connection: Duplex, options: MonitorOptions = {}): Promise<void> {
+    return serveMonitor(this.#core, connection, options);
+  }
+
+  /** Cancels jobs, ends exports and closes all nodes. Storages of `files` stay open. */
+  async close(): Promise<void> {
+    try {
+      await this.#core.close();
+    } finally {
+      await this.#files.close();
+    }
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** Members that are undefined are members that are not there. */
+function withoutUndefined<T>(value: T): T {
+  if (Array.isArray(value)) return value.map(withoutUndefined) as T;
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).filter(([, member]) => member !== undefined);
+  return Object.fromEntries(entries.map(([name, member]) => [name, withoutUndefined(member as unknown)])) as T;
+}
+
+function environmentOf<Source>(
+  platform: BlockCorePlatform<Source>,
+  options: BlockCoreOptions<Profile, Source>,
+  files: NamedFiles,
+): Environment {
+  offerKernelModule(kernelModule);
+  const { references = "deny", secrets = {} } = options;
+  const drivers = [...(options.formats ?? platform.formats), ...httpDrivers(), ...platform.drivers, fileDriver(files, platform)];
+  return {
+    drivers: new Map(drivers.map((driver) => [driver.name, driver])),
+    codecs: platform.codecs,
+    crypto: platform.crypto,
+    *gate(reference): Op<GateDecision> {
+      if (references === "allow" || files.has(reference.resolved)) return true;
+      if (references === "deny") return false;
+      return (yield* foreign("Asking whether a reference may be opened", null, async () => references(reference))) as boolean;
+    },
+    secrets: (id) => secretOf(secrets, id),
+    now: () => Date.now(),
+    memoryBudget: options.memoryBudget ?? platform.memoryBudget ?? DEFAULT_BUDGET,
+    warn: options.onWarning ?? (() => {}),
+  };
+}
+
+/** "file": the names that were given, and then what the platform opens by name. */
+function fileDriver<Source>(files: NamedFiles, platform: BlockCorePlatform<Source>): Driver {
+  const named = protocolDriver({
+    name: "file",
+    schemes: Object.keys(platform.schemes),
+    open: files.open,
+    create: files.create,
+    remove: files.remove,
+  });
+  const host = platform.hostFile;
+  if (host === undefined) return named;
+  const given = (filename: unknown): boolean => typeof filename === "string" && files.has(filename);
+  return {
+    ...host,
+    open: (context) => (given((context.options as BlockdevOptions)["filename"]) ? named.open(context) : host.open(context)),
+    createFile: (environment, filename) => (given(filename) ? named : host).createFile!(environment, filename),
+    deleteFile: (filename) => (given(filename) ? named : host).deleteFile?.(filename) ?? done(undefined),
+  };
+}

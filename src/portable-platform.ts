@@ -1,0 +1,25 @@
+/** What a `BlockCore` has where there is no file system of a host. */
+import { allFilters } from "./all-filters.js";
+import type { BlockCorePlatform } from "./block-core.js";
+import type { Driver } from "./block/driver.js";
+import type { Codecs } from "./codec/codec.js";
+import { portableCrypto } from "./codec/crypto/portable-crypto.js";
+import { nullDrivers } from "./filters/null.js";
+import { portableStorage, type PortableSource } from "./sources.js";
+import type { SchemeOpener } from "./named-files.js";
+
+/** @param schemes what opens names like "opfs:disk.qcow2" */
+export function portablePlatform(
+  formats: readonly Driver[],
+  codecs: Codecs,
+  schemes: Readonly<Record<string, SchemeOpener>> = {},
+): BlockCorePlatform<PortableSource> {
+  return {
+    formats,
+    codecs,
+    crypto: portableCrypto,
+    drivers: [...allFilters, ...nullDrivers],
+    schemes,
+    toStorage: (source) => portableStorage(source, true),
+  };
+}

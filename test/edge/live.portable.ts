@@ -1,0 +1,13 @@
+/**
+ * `BlockCore` wherever the package runs: a mirror and a backup under a guest that writes, a monitor over a MessagePort, all in
+ * memory. (Chromium runs it over OPFS: test/browser/live.portable.ts.)
+ */
+import { suite } from "uvu";
+import { BlockCore } from "../../src/edge.js";
+import { copiesFollow, monitorAnswers, namesAreGiven } from "../support/live-cases.js";
+
+const live = suite("BlockCore");
+live("mirror, backup and commit of a disk that is written", () => copiesFollow(new BlockCore(), "", ""));
+live("a monitor over a MessagePort", () => monitorAnswers(new BlockCore()));
+live("only files that were given are opened", () => namesAreGiven((options) => new BlockCore(options)));
+live.run();

@@ -1,0 +1,3 @@
+import { edgeSuite } from "./harness.js";
+
+await edgeSuite("test/edge/live.portable.ts");
