@@ -110,6 +110,9 @@ export abstract class BlockImage implements MappedImpl {
   protected abstract readonly maxRecord: number;
   /** Makes the file cover `count` new records from `begin` on. Calls do not overlap. */
   protected abstract grow(begin: number, count: number): Op<void>;
+  /** Called for the records of new blocks, before anything is written there. */
+  // eslint-disable-next-line require-yield
+  protected *reserved(_records: readonly number[]): Op<void> {}
   /** Called before the first write of any kind to blocks that are there already. */
   // eslint-disable-next-line require-yield
   protected *touch(_blocks: readonly number[], _records: readonly number[]): Op<void> {}
@@ -122,6 +125,15 @@ export abstract class BlockImage implements MappedImpl {
   /** Header fields that must not be older than the table. */
   // eslint-disable-next-line require-yield
   protected *writeHeader(): Op<void> {}
+
+  /** Whether `takeMore` has something to take. */
+  protected get hasMore(): boolean {
+    return false;
+  }
+  /** What goes to disk with the table entries, when the data of all writes until now is durable; as it is now. */
+  protected takeMore(): () => Op<void> {
+    return function* (): Op<void> {};
+  }
 
   /** Blocks from here on have no entry, or one of zero that means the same. */
   get #storedCount(): number {
@@ -196,7 +208,7 @@ export abstract class BlockImage implements MappedImpl {
     for (let block = first; block < last; block++) {
       const known = records[block - first]!;
       const record = known >= 0 ? known : plan.records[used++]!;
-      this.#addPiece(plan, block, record, known < 0 && !this.#isBlank(record), offset);
+      this.#addPiece(plan, block, record, known < 0 && this.needsFill(record), offset);
     }
     return plan;
   }
@@ -223,9 +235,9 @@ export abstract class BlockImage implements MappedImpl {
     );
   }
 
-  /** New space that reads as zeros as it is, so that only the guest's bytes need writing. */
-  #isBlank(record: number): boolean {
-    return record + this.lead >= this.#virginFrom && this.node.backing === null;
+  /** What the guest does not write of a new block must be written, too; not where the space reads as zeros as it is. */
+  protected needsFill(record: number): boolean {
+    return record + this.lead < this.#virginFrom || this.node.backing !== null;
   }
 
   #addPiece(plan: BlockPlan, block: number, record: number, fresh: boolean, offset: number): void {
@@ -267,6 +279,13 @@ export abstract class BlockImage implements MappedImpl {
         for (let i = 0; i < missing; i++) records.push(begin + i * this.stride);
       }
       plan.records = records;
+      try {
+        yield* this.reserved(records);
+      } catch (error) {
+        this.#free.push(...records);
+        this.#virginFrom = Math.max(this.#virginFrom, this.#end);
+        throw error;
+      }
     } finally {
       unlock();
     }
@@ -353,7 +372,8 @@ export abstract class BlockImage implements MappedImpl {
     const unlock = yield* this.#flushing.acquire();
     try {
       const runs = this.table.takeDirty();
-      if (runs.length === 0 && !this.isHeaderStale) {
+      const writeMore = this.hasMore ? this.takeMore() : null;
+      if (runs.length === 0 && writeMore === null && !this.isHeaderStale) {
         yield* flush(this.file);
         return;
       }
@@ -361,6 +381,7 @@ export abstract class BlockImage implements MappedImpl {
       try {
         yield* this.writeHeader();
         yield* flush(this.file);
+        if (writeMore !== null) yield* writeMore();
         yield* this.table.writeBack(runs);
         yield* flush(this.file);
         written = true;

@@ -16,6 +16,7 @@ const at = {
   blockSize: 32,
   checksum: 36,
   parentUuid: 40,
+  parentTime: 56,
   parentName: 64,
   locators: 576,
 } as const;
@@ -91,6 +92,30 @@ export function utf16(bytes: Uint8Array, littleEndian: boolean): string {
 export function setEntries(bytes: Uint8Array, entries: number): void {
   const view = viewOf(bytes);
   view.setUint32(at.entries, entries, false);
+  view.setUint32(at.checksum, checksum(bytes, at.checksum), false);
+}
+
+export interface NewParent {
+  uuid: Uint8Array;
+  /** Seconds since 2000. */
+  time: number;
+  /** Of at most 255 UTF-16 units; "" for none. */
+  name: string;
+  locator: ParentLocator;
+}
+
+/** Puts a parent into the header of a new image. */
+export function setParent(bytes: Uint8Array, parent: NewParent): void {
+  const view = viewOf(bytes);
+  const { platform, length, offset } = parent.locator;
+  bytes.set(parent.uuid, at.parentUuid);
+  view.setUint32(at.parentTime, parent.time, false);
+  for (let i = 0; i < parent.name.length; i++) view.setUint16(at.parentName + 2 * i, parent.name.charCodeAt(i), false);
+  for (let i = 0; i < 4; i++) bytes[at.locators + i] = platform.charCodeAt(i);
+  // In bytes, as Microsoft's own images have it (the specification says sectors).
+  view.setUint32(at.locators + 4, alignUp(length, 512), false);
+  view.setUint32(at.locators + 8, length, false);
+  writeU64BE(view, at.locators + 16, offset);
   view.setUint32(at.checksum, checksum(bytes, at.checksum), false);
 }
 

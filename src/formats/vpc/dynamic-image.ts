@@ -6,7 +6,7 @@ import { ExtentKind } from "../../block/extent.js";
 import { flush, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { parallel, type Op } from "../../block/op.js";
-import { BlockImage } from "../shared/block-image.js";
+import { BlockImage, type BlockImageOptions } from "../shared/block-image.js";
 import type { BlockTable } from "../shared/block-table.js";
 import { setEntries, type DynamicHeader } from "./dynamic-header.js";
 import { resizeFooter, SECTOR } from "./footer.js";
@@ -30,6 +30,20 @@ export interface DynamicImageOptions {
   lowest: number;
 }
 
+/** Where the blocks of an image with a table are. */
+export function placeOfBlocks(options: DynamicImageOptions): Omit<BlockImageOptions, "hole"> {
+  const { node, table, size, end, header, headerOffset, headerBytes } = options;
+  return {
+    node,
+    table,
+    size,
+    blockSize: header.blockSize,
+    lead: header.bitmapSize,
+    end,
+    dataStart: Math.max(headerOffset + headerBytes.length, header.tableOffset + header.entries * 4),
+  };
+}
+
 export class DynamicImage extends BlockImage implements Vhd {
   readonly identity: VhdIdentity;
   readonly #options: DynamicImageOptions;
@@ -37,20 +51,10 @@ export class DynamicImage extends BlockImage implements Vhd {
   #full: Uint8Array;
 
   constructor(options: DynamicImageOptions) {
-    const { header } = options;
-    super({
-      node: options.node,
-      table: options.table,
-      size: options.size,
-      blockSize: header.blockSize,
-      lead: header.bitmapSize,
-      end: options.end,
-      dataStart: Math.max(options.headerOffset + options.headerBytes.length, header.tableOffset + header.entries * 4),
-      hole: ExtentKind.zero,
-    });
+    super({ ...placeOfBlocks(options), hole: ExtentKind.zero });
     this.#options = options;
     this.identity = options.identity;
-    this.#full = new Uint8Array(divCeil(header.entries, 8));
+    this.#full = new Uint8Array(divCeil(options.header.entries, 8));
   }
 
   protected readonly maxRecord: number = (NO_BLOCK - 1) * SECTOR;

@@ -82,6 +82,9 @@ function putGeometry(bytes: Uint8Array, geometry: Geometry): void {
   bytes[at.sectors] = geometry.sectors;
 }
 
+/** Seconds since the beginning of 2000, of milliseconds since that of 1970. */
+export const vhdTime = (now: number): number => Math.max(0, Math.floor(now / 1000) - EPOCH) >>> 0;
+
 export interface NewFooter {
   type: number;
   creatorApp: string;
@@ -103,7 +106,7 @@ export function buildFooter(footer: NewFooter): Uint8Array {
   view.setUint32(at.version, 0x00010000, false);
   if (footer.type === VHD_FIXED) bytes.fill(0xff, at.dataOffset, at.dataOffset + 8);
   else writeU64BE(view, at.dataOffset, FOOTER_BYTES);
-  view.setUint32(at.timestamp, Math.max(0, Math.floor(footer.now / 1000) - EPOCH) >>> 0, false);
+  view.setUint32(at.timestamp, vhdTime(footer.now), false);
   text(at.creatorApp, footer.creatorApp);
   // The version of Virtual PC 2007.
   view.setUint16(at.creatorVersion, 5, false);

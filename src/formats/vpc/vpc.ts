@@ -6,6 +6,7 @@ import type { Driver, MappedImpl } from "../../block/driver.js";
 import { readBytes } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import { takeString } from "../../block/take.js";
+import { isParentGiven, refuseParent } from "../shared/parent.js";
 import { BlockTable } from "../shared/block-table.js";
 import { create, createOptions } from "./create.js";
 import { DifferencingImage } from "./differencing-image.js";
@@ -69,31 +70,30 @@ function* openSparse(context: OpenContext, found: FoundFooter, identity: VhdIden
   });
   const { end, lowest } = yield* survey(table, header, file.size);
   const size = sectors * SECTOR;
+  const options = { node, table, footer: found.bytes, headerBytes, headerOffset, header, identity, size, end, lowest };
   if (found.footer.type !== VHD_DIFFERENCING) {
-    return new DynamicImage({ node, table, footer: found.bytes, headerBytes, headerOffset, header, identity, size, end, lowest });
+    refuseParent(node);
+    return new DynamicImage(options);
   }
-  if (flags.write)
-    throw new BlockError("ERR_READ_ONLY", "Differencing VHD images can only be opened read-only", { errno: "ENOTSUP" });
+  // New blocks leave the parent's names alone.
+  for (const { length, offset } of header.locators)
+    if (offset + length <= file.size) options.end = Math.max(options.end, alignUp(offset + length, SECTOR));
   const names = yield* parentNames(file, header);
   let parent = names[0];
   if (parent === undefined)
     environment.warn(`'${file.filename}' is a differencing image that names no parent: what it does not hold reads as zeros`);
   // Stated by the caller, the parent is opened like any backing file.
   else if (!flags.noBacking && !("backing" in node.options)) parent = yield* openParent(context, header, names);
-  return new DifferencingImage(
-    node,
-    table,
-    header,
-    identity,
-    size,
-    parent === undefined ? null : { filename: parent, format: "vpc" },
-  );
+  const image = new DifferencingImage(options, parent === undefined ? null : { filename: parent, format: "vpc" });
+  if (flags.write && !isParentGiven(node)) image.refuseWrite();
+  return image;
 }
 
 export const vpc: Driver = {
   name: "vpc",
   category: "format",
-  supportsBacking: true,
+  mutableOptions: [],
+  hasParents: true,
   runtimeOptions: ["force_size_calc"],
   strongOptions: ["force_size_calc"],
   probe: (head) => (hasCookie(head) ? 100 : 0),
@@ -110,6 +110,7 @@ export const vpc: Driver = {
     const sectors = byGeometry ? sectorsOf(footer.geometry) : Math.floor(footer.currentSize / SECTOR);
     if (sectors > MAX_SECTORS) throw errnoError("EFBIG");
     const identity: VhdIdentity = { uuid: footer.uuid, byGeometry, maxGeometry: isMaxGeometry(footer.geometry) };
+    if (isFixed) refuseParent(node);
     if (isFixed) return new FixedImage(node, found.bytes, identity, sectors * SECTOR, found.tailOffset);
     return yield* openSparse(context, found, identity, sectors);
   },

@@ -25,7 +25,7 @@ import { makeWorld } from "../../../support/world.js";
 
 const seeds = Number(process.env["BLOCKCORE_SEEDS"] ?? 30);
 const first = chooseSeed();
-const { environment } = makeWorld({ mode: "sync", drivers: [raw, vdi, vpc, parallels] });
+const { environment, files } = makeWorld({ mode: "sync", drivers: [raw, vdi, vpc, parallels] });
 const go = <T>(op: Op<T>): T => runSync(op);
 
 interface GuestWrite {
@@ -56,18 +56,34 @@ function openOn(
   return node;
 }
 
-function record(driver: Driver, chance: Random): Run {
+/** A parent of `size` bytes: what it holds. */
+function makeParent(driver: Driver, size: number): Uint8Array {
+  files.delete("parent");
+  go(createImage(environment, { driver, filename: "parent", size, options: { force_size: true } }));
+  const content = new Uint8Array(size).map((_, at) => 1 + ((at >>> 9) % 251));
+  const node = go(openNode(environment, { driver: driver.name, filename: "parent", flags: { write: true } }));
+  go(write(node, content, 0));
+  go(node.unref());
+  return content;
+}
+
+function record(driver: Driver, isDifferencing: boolean, chance: Random): Run {
   const medium = memoryStorage(0, { name: "image" });
   const file = go(storageNode(environment, medium));
   const size = 512 * (1 + chance.int(14_000));
-  const options =
-    driver === vpc ? { force_size: true } : driver === parallels ? { cluster_size: chance.pick([4096, 65536, 1 << 20]) } : {};
+  const options = isDifferencing
+    ? { backing_file: "parent" }
+    : driver === vpc
+      ? { force_size: true }
+      : driver === parallels
+        ? { cluster_size: chance.pick([4096, 65536, 1 << 20]) }
+        : {};
+  const content = isDifferencing ? makeParent(driver, size) : new Uint8Array(size);
   go(createImage(environment, { driver, filename: "image", size, options, file }));
   const before = medium.snapshot();
   const recording = recordingStorage(medium.snapshot());
   go(file.unref());
   const node = openOn(driver, recording, true);
-  const content = new Uint8Array(size);
   const run: Run = { before, lines: recording.lines, writes: [], stable: [{ line: 0, content: content.slice() }] };
   for (let i = 4 + chance.int(20); i > 0; i--) {
     if (chance.chance(0.25)) {
@@ -163,7 +179,7 @@ function sharedSpace(node: Node): string[] {
   const ranges: [number, number][] = [];
   for (let at = 0; at < node.size;) {
     const status = go(blockStatus(node, at, node.size - at, { wantZero: false }));
-    if (status.offset >= 0) ranges.push([status.offset, status.length]);
+    if (status.offset >= 0 && status.file === node.file) ranges.push([status.offset, status.length]);
     at += status.length;
   }
   ranges.sort((a, b) => a[0] - b[0]);
@@ -184,13 +200,19 @@ function damage(node: Node): string[] {
   return found.filter((text) => !text.includes("allocated blocks mismatch") && !text.includes("was not closed correctly"));
 }
 
-for (const driver of [vdi, parallels, vpc]) {
-  test(`${driver.name}: crashes in ${seeds} random runs`, () => {
-    console.log(`SEED=${first} (${driver.name})`);
+for (const [driver, isDifferencing] of [
+  [vdi, false],
+  [parallels, false],
+  [vpc, false],
+  [vpc, true],
+] as const) {
+  const name = `${driver.name}${isDifferencing ? " over a parent" : ""}`;
+  test(`${name}: crashes in ${seeds} random runs`, () => {
+    console.log(`SEED=${first} (${name})`);
     let states = 0;
     for (let seed = first; seed < first + seeds; seed++) {
       const chance = random(seed);
-      const run = record(driver, chance);
+      const run = record(driver, isDifferencing, chance);
       for (let i = 0; i < 12; i++, states++) {
         const point = chance.int(run.lines.length + 1);
         try {

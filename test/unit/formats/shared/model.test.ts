@@ -35,6 +35,8 @@ interface Format {
   /** The unit of allocation, for interesting places. */
   unit(options: Record<string, unknown>): number;
   canCheck: boolean;
+  /** The image is made over another one of its format, which has these options. */
+  parent?: Record<string, unknown>;
   /** Options to open it with. */
   open?: BlockdevOptions;
 }
@@ -50,6 +52,13 @@ const formats: readonly Format[] = [
   {
     driver: vpc,
     options: (chance) => ({ force_size: true, subformat: chance.chance(0.25) ? "fixed" : "dynamic" }),
+    unit: () => 2 << 20,
+    canCheck: false,
+  },
+  {
+    driver: vpc,
+    options: () => ({ backing_file: "parent" }),
+    parent: { force_size: true },
     unit: () => 2 << 20,
     canCheck: false,
   },
@@ -144,6 +153,7 @@ class Sequence {
     const world = this.#world;
     const { driver } = this.#format;
     this.log.push(`${driver.name} ${this.#model.length} ${JSON.stringify(this.#options)}`);
+    if (this.#format.parent !== undefined) await this.#makeParent(this.#format.parent);
     await world.create(driver.name, "image", this.#model.length, this.#options);
     await this.#open();
     const steps = 10 + this.#random.int(25);
@@ -166,6 +176,19 @@ class Sequence {
       if (!this.#canFail) assert.is(found?.leaks ?? 0, 0, problems.join("; "));
     }
     await world.close(this.#node);
+  }
+
+  async #makeParent(options: Record<string, unknown>): Promise<void> {
+    const world = this.#world;
+    const { name } = this.#format.driver;
+    await world.create(name, "parent", this.#model.length, options);
+    const parent = await world.open(name, "parent", { write: true });
+    for (let i = this.#random.int(8); i > 0; i--) {
+      const { offset, length } = this.#range(this.#model.length);
+      this.#model.fill(this.#random.int(256), offset, offset + length);
+      await world.run(write(parent, this.#model.subarray(offset, offset + length), offset));
+    }
+    await world.close(parent);
   }
 
   async #open(): Promise<void> {

@@ -144,9 +144,53 @@ test("without its parent, or with another one stated", async () => {
   await world.close(stated);
 });
 
-test("it cannot be written", async () => {
-  const error = await failure((await family("sync")).open("vpc", "images/child.vhd", { write: true }));
+test("what is written is the image's own, sector by sector; the parent stays as it is", async () => {
+  const world = await family("sync");
+  const before = world.bytes("images/base disk.vhd");
+  const node = await world.open("vpc", "images/child.vhd", { write: true });
+  // Inside one sector, over a boundary between blocks, and into a block that the image does not have yet.
+  const wanted = expected(0x11);
+  for (const [offset, length] of [
+    [5000, 10],
+    [65536 - 700, 1400],
+    [2 * 65536 + 512, 512],
+  ] as const) {
+    await world.run(write(node, new Uint8Array(length).fill(0x99), offset));
+    wanted.fill(0x99, offset, offset + length);
+  }
+  assert.equal(await content(world, node), wanted);
+  await world.close(node);
+  const again = await world.open("vpc", "images/child.vhd", {});
+  assert.equal(await content(world, again), wanted);
+  await world.close(again);
+  assert.equal(world.bytes("images/base disk.vhd"), before);
+});
+
+test("without its parent it cannot be written", async () => {
+  const world = await family("sync", { locators: {} });
+  const error = await failure(world.open("vpc", "images/child.vhd", { write: true }));
   assert.is(error.code, "ERR_READ_ONLY");
+});
+
+test("one is made over a parent, named as the parent is; sizes and formats that do not fit are refused", async () => {
+  const world = await family("sync");
+  await world.create("vpc", "images/new.vhd", SIZE, { backing_file: "base disk.vhd" });
+  const node = await world.open("vpc", "images/new.vhd", {});
+  assert.is(node.filename, "images/new.vhd");
+  assert.equal(await content(world, node), new Uint8Array(SIZE).fill(0x11));
+  await world.close(node);
+  // The first block does not take the place of the parent's name.
+  const changed = await world.open("vpc", "images/new.vhd", { write: true });
+  await world.run(write(changed, new Uint8Array(512).fill(1), 0));
+  await world.close(changed);
+  const again = await world.open("vpc", "images/new.vhd", {});
+  assert.is(again.impl.shape === "mapped" && again.impl.backingFile?.filename, "base disk.vhd");
+  assert.is(world.warnings.length, 0);
+  await world.close(again);
+  const make = (size: number, options: Record<string, unknown>) => failure(world.create("vpc", "images/x.vhd", size, options));
+  assert.match((await make(SIZE + 512, { backing_file: "base disk.vhd" })).message, "must have the size of its parent");
+  assert.match((await make(SIZE, { backing_file: "base disk.vhd", backing_fmt: "raw" })).message, "must be a VHD");
+  assert.match((await make(SIZE, { backing_file: "base disk.vhd", subformat: "fixed" })).message, "'subformat' cannot be given");
 });
 
 test("hostile locators cost nothing", async () => {
