@@ -54,7 +54,8 @@ export function parseSizeArgument(what: string, text: string, range: { min?: num
       `Invalid ${what} specified. You may use k, M, G, T, P or E suffixes for\nkilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.`,
     );
   }
-  const value = size.status === "ok" ? Number(size.value) : Infinity;
+  // Beyond the safe integers only what a number can say exactly.
+  const value = size.status === "ok" && BigInt(Number(size.value)) === size.value ? Number(size.value) : Infinity;
   if (value < min || value > max) {
     throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid ${what} specified. Must be between ${min} and ${max}.`, {
       errno: "ERANGE",

@@ -15,6 +15,7 @@ import {
   ftruncateSync,
   openSync,
   statSync,
+  writeSync,
   type Stats,
 } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -52,6 +53,8 @@ export interface FileStorageOptions extends Partial<StorageOpenOptions> {
   permissions?: number;
   /** `Permission` bits others may use meanwhile; absent: all but write and resize. */
   shared?: number;
+  /** A file that grows from nothing begins with a block of zeros on the medium, as QEMU's do: direct I/O finds its alignment by it. */
+  firstBlock?: boolean;
   /** The native calls to use: absent: node-native.ts's if they load, null: none. */
   native?: NativeFiles | null;
 }
@@ -193,11 +196,13 @@ class NodeFile implements FileStorage {
       size: () => this.size(),
       truncate: (size) => {
         if (!this.truncateNeeded(size)) return;
+        const first = this.options.firstBlock === true && this.size() === 0;
         try {
           ftruncateSync(this.fd, size);
         } catch (error) {
           throw this.truncateFailed(error);
         }
+        if (first) allocateFirstBlock(this.fd, size);
       },
       writeZeroes: (offset, length, flags) => {
         for (const attempt of this.zeroAttempts(offset, length, flags)) if (attempt.done(attempt.sync())) return;
@@ -246,9 +251,11 @@ class NodeFile implements FileStorage {
       truncate: (size) =>
         this.tracked(async () => {
           if (!this.truncateNeeded(size)) return;
+          const first = this.options.firstBlock === true && this.size() === 0;
           await new Promise<void>((resolve, reject) => {
             ftruncate(this.fd, size, (error) => (error ? reject(this.truncateFailed(error)) : resolve()));
           });
+          if (first) allocateFirstBlock(this.fd, size);
         }),
       writeZeroes: (offset, length, flags) =>
         this.tracked(async () => {
@@ -598,6 +605,15 @@ export async function openFileStorageAsync(path: string | URL, options: FileStor
   return openFileStorage(path, options);
 }
 
+/** Zeros for the first block; not missed where they cannot be written. */
+function allocateFirstBlock(fd: number, size: number): void {
+  try {
+    if (size > 0) writeSync(fd, new Uint8Array(Math.min(size, 4096)), 0, Math.min(size, 4096), 0);
+  } catch {
+    // full, or not to be written like that
+  }
+}
+
 /**
  * Creates a file, or empties an existing one (a device keeps its size and content) once its lock was got, and opens it
  * read-write.
@@ -616,6 +632,7 @@ export function createFileStorage(path: string | URL, options: CreateFileOptions
       } catch (error) {
         throw systemError(error, "Failed to resize file", { node: name, operation: "create" });
       }
+      if (options.firstBlock === true) allocateFirstBlock(fd, size);
     }
   });
 }

@@ -48,10 +48,10 @@ export const create: Verb = {
 
 const MAX_INT64 = "9223372036854775807";
 
-/** Sizes up to 2^63-1 are sizes to QEMU; those beyond 2^53-1 are too large for any image of ours. */
-export function imageSizeArgument(text: string): number {
+/** Sizes up to 2^63-1 are sizes to QEMU; those beyond 2^53-1 (`max`) are too large for any image of ours. */
+export function imageSizeArgument(text: string, max: number = Number.MAX_SAFE_INTEGER): number {
   try {
-    return parseSizeArgument("image size", text);
+    return parseSizeArgument("image size", text, { max });
   } catch (error) {
     if (error instanceof BlockError && error.errno === "ERANGE") throw refuseRange(error);
     throw error;

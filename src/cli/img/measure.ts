@@ -19,6 +19,9 @@ function checkSnapshotArgument(text: string | undefined, output: Output): void {
   }
 }
 
+/** All digits: raw images beyond 2^53 bytes can be measured, though not made. */
+const exact = (size: number): number | bigint => (Number.isSafeInteger(size) ? size : BigInt(size));
+
 export const measure: Verb = {
   async run(args, context) {
     const { output } = context;
@@ -26,7 +29,8 @@ export const measure: Verb = {
     const list = optionList(args);
     checkSnapshotArgument(args.get("snapshot"), output);
     const sizeText = args.get("size");
-    const size = sizeText === undefined ? undefined : imageSizeArgument(sizeText);
+    // What is too large is for the format to say.
+    const size = sizeText === undefined ? undefined : imageSizeArgument(sizeText, 2 ** 63);
     const format = args.get("output-format") ?? "raw";
     const [filename, ...rest] = args.operands;
     if (rest.length > 0) throw refuse("At most one filename argument is allowed.");
@@ -60,13 +64,13 @@ export const measure: Verb = {
         );
         if (form === "json") {
           printJson(output, {
-            required: result.required,
-            "fully-allocated": result.fullyAllocated,
+            required: exact(result.required),
+            "fully-allocated": exact(result.fullyAllocated),
             ...(result.bitmaps === undefined ? {} : { bitmaps: result.bitmaps }),
           });
         } else {
-          output.line(`required size: ${result.required}`);
-          output.line(`fully allocated size: ${result.fullyAllocated}`);
+          output.line(`required size: ${exact(result.required)}`);
+          output.line(`fully allocated size: ${exact(result.fullyAllocated)}`);
           if (result.bitmaps !== undefined) output.line(`bitmaps size: ${result.bitmaps}`);
         }
       } catch (error) {

@@ -7,13 +7,16 @@
  */
 import { BlockError } from "../../base/error.js";
 import { readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
-import { alignDown, alignUp, divCeil } from "../../base/int.js";
+import { alignDown, alignUp, divCeil, MiB } from "../../base/int.js";
 import { debugEvent } from "../../block/debug.js";
 import { discard, writeGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { ReadEpoch } from "../../block/requests.js";
 import type { Qcow2 } from "./image.js";
 import { MAX_REFTABLE_BYTES } from "./layout.js";
+
+/** Bytes of freed space that wait for a barrier of their own at most. */
+const MAX_WAITING = 16 * MiB;
 
 /** Why space is given back: decides whether the discard is passed to the file. */
 export type FreeReason = "request" | "snapshot" | "other";
@@ -64,6 +67,8 @@ export class Allocator {
   /** Where the next compressed cluster may begin inside a shared host cluster; 0: nowhere. */
   #nextByte = 0;
   #pending: Freed[] = [];
+  /** Bytes of host clusters in `#pending`. */
+  #waiting = 0;
   readonly #batches: Batch[] = [];
 
   constructor(image: Qcow2, table: Uint8Array) {
@@ -98,6 +103,10 @@ export class Allocator {
   }
   get isDirty(): boolean {
     return this.#image.refblocks.isDirty || this.#tableDirtyTo >= 0;
+  }
+  /** Space waits for a barrier in an amount that is worth one: else an image that nobody flushes would grow and grow. */
+  get wantsBarrier(): boolean {
+    return this.#waiting >= MAX_WAITING;
   }
   get hasPendingFrees(): boolean {
     return this.#pending.length > 0 || this.#batches.length > 0;
@@ -609,6 +618,7 @@ export class Allocator {
     const size = this.#image.clusterSize;
     const cluster = Math.floor(offset / size);
     const count = Math.floor((offset + length - 1) / size) - cluster + 1;
+    this.#waiting += count * size;
     const last = this.#pending[this.#pending.length - 1];
     if (last !== undefined && last.reason === reason && last.cluster + last.count === cluster && length % size === 0)
       last.count += count;
@@ -629,6 +639,7 @@ export class Allocator {
     if (this.#pending.length > 0) {
       this.#batches.push({ epoch: this.#image.node.requests.closeEpoch(), freed: this.#pending });
       this.#pending = [];
+      this.#waiting = 0;
     }
     while (this.#batches.length > 0 && this.#batches[0]!.epoch.readers === 0) {
       for (const freed of this.#batches.shift()!.freed) yield* this.#release(freed);

@@ -269,7 +269,7 @@ export class Qcow2 {
   // ---- header -----------------------------------------------------------------------------------------------------
 
   /** Rewrites header, extensions and backing file name, so that a crash leaves the old or the new ones. */
-  *#writeHeader(): Op<void> {
+  *writeHeader(): Op<void> {
     yield* writeHeader(this.file, this.header, () => this.barrier());
   }
 
@@ -283,11 +283,11 @@ export class Qcow2 {
     for (const key of Object.keys(change) as (keyof Header)[]) Object.assign(before, { [key]: this.header[key] });
     Object.assign(this.header, change);
     try {
-      yield* this.#writeHeader();
+      yield* this.writeHeader();
     } catch (error) {
       Object.assign(this.header, before);
       try {
-        yield* this.#writeHeader();
+        yield* this.writeHeader();
         // Only then can what the new one pointed to be used for something else.
         yield* this.barrier();
       } catch {
@@ -307,7 +307,7 @@ export class Qcow2 {
 
   /**
    * Called before every change: at the first of a session autoclear bits we do not keep go, lazy refcounts set the dirty bit, and
-   * persistent bitmaps are marked in use (unless the bitmaps themselves are what changes). The lock is held.
+   * persistent bitmaps are marked in use (unless the bitmaps themselves are what changes). Nothing else is under way; the lock is held.
    */
   *beginModifying(markBitmaps = true): Op<void> {
     if (this.corrupt)
@@ -333,6 +333,7 @@ export class Qcow2 {
       this.#headerUnsure = false;
     }
     if (markBitmaps && this.bitmaps?.needsMark === true) yield* this.bitmaps.markInUse();
+    if (this.allocator.wantsBarrier) yield* this.flushLocked();
   }
   /** The header was written and no barrier has followed. */
   #headerUnsure = false;

@@ -8,7 +8,7 @@ import type { Op } from "../../block/op.js";
 import type { Preallocation } from "../../storage/storage.js";
 import { readEntry, sliceForRead, sliceForWrite, writeEntry } from "./entries.js";
 import type { Qcow2 } from "./image.js";
-import { Autoclear, MAX_L1_BYTES } from "./layout.js";
+import { Autoclear, CryptMethod, MAX_L1_BYTES } from "./layout.js";
 import { releaseEntry } from "./write.js";
 import { endOfUse } from "./refcount-survey.js";
 import { zeroRange } from "./zero.js";
@@ -64,14 +64,18 @@ function* grow(image: Qcow2, old: number, size: number, asked: Preallocation): O
 function* clearEdge(image: Qcow2, from: number, to: number, hidden: boolean): Op<void> {
   if (to <= from) return;
   let kind = "unallocated";
+  let host = 0;
   const release = yield* image.lock.acquire();
   try {
     const pointer = yield* sliceForRead(image, from);
-    if (pointer >= 0) kind = readEntry(image, pointer, image.sliceIndex(from)).kind;
+    if (pointer >= 0) ({ kind, host } = readEntry(image, pointer, image.sliceIndex(from)));
   } finally {
     release();
   }
   if (kind === "unallocated" ? !hidden : kind === "zero-plain" && !image.extended) return;
+  // Behind the end of the file there is nothing yet (which reads as zeros unless it is decrypted).
+  const plain = image.header.cryptMethod === CryptMethod.none;
+  if (kind === "data" && plain && host + (from % image.clusterSize) >= image.dataFile.size) return;
   yield* writeLeased(image.node, image.node.impl as MappedImpl, new Uint8Array(to - from), from);
 }
 

@@ -181,6 +181,22 @@ test("a remembered run of data is forgotten when part of it goes", () => {
   }
 });
 
+test("a file that grows from nothing begins with a block of zeros where that is asked for", async () => {
+  for (const face of ["sync", "async"] as const) {
+    const file = createFileStorage(tempPath(), { firstBlock: true });
+    await file[face]!.truncate(1 << 20);
+    const [first] = file.sync!.extents!(0, 1 << 20);
+    assert.ok(first!.data && first!.length <= 65536, `${face}: ${JSON.stringify(first)}`);
+    const bytes = new Uint8Array(8192);
+    file.sync!.read(bytes, 0);
+    assert.ok(bytes.every((byte) => byte === 0));
+    assert.is(file.sync!.size(), 1 << 20);
+    await file[face]!.truncate(100);
+    assert.is(file.sync!.size(), 100);
+    file.sync!.close();
+  }
+});
+
 test("without native calls an empty file is a hole and others count as data", () => {
   const name = tempPath();
   const file = createFileStorage(name, { size: 1 << 20, native: null });

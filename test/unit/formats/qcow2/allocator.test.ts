@@ -2,7 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ExtentList } from "../../../../src/block/extent.js";
-import { read, write } from "../../../../src/block/io.js";
+import { discard, read, write } from "../../../../src/block/io.js";
 import { qcow2 } from "../../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
 import { makeWorld } from "../../../support/world.js";
@@ -41,6 +41,19 @@ test("a run of data clusters stays whole when it needs a new refcount block", as
   assert.is(list.count, 1);
   // Header, refcount table, refcount block, L1, L2; the second refcount block comes behind the data.
   assert.is(list.at(0).host, 5 * 1024);
+  await world.close(node);
+});
+
+test("discarding and writing without a flush does not make the file grow and grow", async () => {
+  const world = makeWorld({ mode: "sync", drivers: [raw, qcow2] });
+  await world.create("qcow2", "image", 8 * MB, {});
+  const node = await world.open("qcow2", "image", { write: true, unmap: true });
+  for (let i = 0; i < 20; i++) {
+    await world.run(write(node, new Uint8Array(4 * MB).fill(i + 1), 0));
+    await world.run(discard(node, 0, 4 * MB));
+  }
+  const { size } = node.file;
+  assert.ok(size < 26 * MB, `${size} bytes for 4 MiB`);
   await world.close(node);
 });
 
