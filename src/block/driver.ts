@@ -234,6 +234,8 @@ export interface MappedImpl extends CommonImpl {
   check?(options: CheckOptions): Op<ImageCheck>;
   /** Rewrites the backing file string in the image ("" or null: none). */
   changeBackingFile?(backingFile: string | null, backingFormat: string | null): Op<void>;
+  /** The backing file has got content of this image (commit): renews what ties the two together, durably. */
+  followBacking?(): Op<void>;
   /** Frees everything: the image then reads as its backing file (commit). */
   makeEmpty?(): Op<void>;
   amend?(options: Readonly<Record<string, unknown>>, progress: (done: number, total: number) => void, force: boolean): Op<void>;

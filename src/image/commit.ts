@@ -49,6 +49,7 @@ export function* commitImage(node: Node, options: CommitOptions = {}): Op<void> 
       throw new BlockError(code, `Block job failed: ${strerror(errno)}`, { errno, cause: error });
     }
     const impl = top.impl;
+    if (immediate && impl.shape === "mapped" && impl.followBacking !== undefined) yield* impl.followBacking();
     if (options.drop !== true && immediate && impl.shape === "mapped" && impl.makeEmpty !== undefined) {
       yield* emptied(top, impl.makeEmpty.bind(impl));
     }

@@ -3,21 +3,24 @@ import { BlockError } from "../../base/error.js";
 import { flush, readBytes, truncate, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
-import { newCid, withCid, type Descriptor } from "./descriptor.js";
+import { fitCid, newCid, withContentId, type Descriptor } from "./descriptor.js";
 
 export class ContentId {
-  readonly parentCid: number;
   readonly #file: Node;
   readonly #offset: number;
   /** Room of the descriptor inside the file; null: the file is the descriptor. */
   readonly #room: number | null;
   #cid: number;
+  #parentCid: number;
+  /** All it has had since the image was opened. */
+  readonly #seen: Set<number>;
   #isNew = false;
   #dirty = false;
 
   constructor(descriptor: Descriptor, file: Node, offset: number, room: number | null) {
     this.#cid = descriptor.cid;
-    this.parentCid = descriptor.parentCid;
+    this.#parentCid = descriptor.parentCid;
+    this.#seen = new Set([descriptor.cid]);
     this.#file = file;
     this.#offset = offset;
     this.#room = room;
@@ -26,17 +29,32 @@ export class ContentId {
   get cid(): number {
     return this.#cid;
   }
+  get parentCid(): number {
+    return this.#parentCid;
+  }
   /** It was changed in this session. */
   get isNew(): boolean {
     return this.#isNew;
   }
 
   *renew(): Op<void> {
+    this.#cid = yield* this.#put("CID", (digits) => fitCid(newCid(), digits));
+    this.#seen.add(this.#cid);
+    this.#isNew = true;
+  }
+
+  /** The image stays tied to its parent through a change that came from itself (commit). One that was tied to another content stays so. */
+  *follow(parent: ContentId): Op<void> {
+    if (parent.#cid === this.#parentCid || !parent.#seen.has(this.#parentCid)) return;
+    this.#parentCid = yield* this.#put("parentCID", () => parent.#cid);
+    yield* this.flush();
+  }
+
+  *#put(key: "CID" | "parentCID", choose: (digits: number) => number): Op<number> {
     const length = this.#room ?? this.#file.size - this.#offset;
-    const bytes = yield* readBytes(this.#file, this.#offset, length);
-    const changed = withCid(bytes, newCid());
+    const changed = withContentId(yield* readBytes(this.#file, this.#offset, length), key, choose);
     if (changed === null || (this.#room !== null && changed.bytes.length > this.#room)) {
-      throw new BlockError("ERR_CORRUPT", "VMDK: the descriptor has no CID that could be changed", { errno: "EINVAL" });
+      throw new BlockError("ERR_CORRUPT", `VMDK: the descriptor has no ${key} that could be changed`, { errno: "EINVAL" });
     }
     const { bytes: text, cid } = changed;
     if (this.#room === null) {
@@ -47,9 +65,8 @@ export class ContentId {
       padded.set(text);
       yield* writeGrow(this.#file, padded, this.#offset);
     }
-    this.#cid = cid;
-    this.#isNew = true;
     this.#dirty = true;
+    return cid;
   }
 
   /** The next writer begins another session. */

@@ -124,18 +124,25 @@ function parseExtent(line: string, match: RegExpExecArray): ExtentLine | null {
 const safe = (value: number): number => (Number.isSafeInteger(value * 512) ? value : Infinity);
 
 /**
- * `bytes` with another CID, made from `random` (32 bits); null when there is no CID line. The text keeps its length where
- * the old CID has enough digits, so that a torn write cannot mix two texts.
+ * `bytes` with another content ID (or that of the parent), chosen when the number of digits of the old one is known; null when there is
+ * no such line. The text keeps its length where the old ID has enough digits, so that a torn write cannot mix two texts.
  */
-export function withCid(bytes: Uint8Array, random: number): { bytes: Uint8Array; cid: number } | null {
+export function withContentId(
+  bytes: Uint8Array,
+  key: "CID" | "parentCID",
+  choose: (digits: number) => number,
+): { bytes: Uint8Array; cid: number } | null {
   const text = bytesToLatin1(bytes);
-  const match = /(^|\n)([ \t]*CID[ \t]*=[ \t]*(?:0[xX])?)([0-9a-fA-F]{1,8})/.exec(text);
+  const match = new RegExp(`(^|\\n)([ \\t]*${key}[ \\t]*=[ \\t]*(?:0[xX])?)([0-9a-fA-F]{1,8})`).exec(text);
   if (match === null) return null;
   const digits = match[3]!.length;
-  const cid = digits >= 6 ? Math.max(1, random % 16 ** digits) : random;
+  const cid = choose(digits);
   const changed = `${text.slice(0, match.index)}${match[1]}${match[2]}${cid.toString(16).padStart(digits, "0")}${text.slice(match.index + match[0].length)}`;
   return { bytes: Uint8Array.from(changed, (character) => character.charCodeAt(0)), cid };
 }
+
+/** A content ID of as many digits, where those are enough to tell it from others. */
+export const fitCid = (cid: number, digits: number): number => (digits >= 6 ? Math.max(1, cid % 16 ** digits) : cid);
 
 export interface NewDescriptor {
   cid: number;

@@ -171,6 +171,12 @@ export class VmdkImage implements MappedImpl {
     this.#parentChecked = true;
   }
 
+  *followBacking(): Op<void> {
+    const { backing } = this.#node;
+    const parent = backing === null ? null : skipFilters(backing).impl;
+    if (parent instanceof VmdkImage) yield* this.contentId.follow(parent.contentId);
+  }
+
   *readSpecial(special: SpecialExtent, at: number, into: Uint8Array): Op<void> {
     const extent = this.#extentAt(at) as SparseExtent;
     yield* this.#reader.read(extent, this.#withMarkers.has(extent), special, at, into);

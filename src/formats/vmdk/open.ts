@@ -163,6 +163,13 @@ function* openDescribed(
   return opened;
 }
 
+/** What people call the types that have short names in descriptors. */
+const TYPE_NAMES: Readonly<Record<string, string>> = {
+  seSparse: "ESX seSparse",
+  vmfs: "ESX flat",
+  vmfsSparse: "ESX server sparse",
+};
+
 /** Sizes that cannot be are refused before a file is opened. */
 function checkTotal(lines: readonly ExtentLine[]): void {
   let sectors = 0;
@@ -218,10 +225,10 @@ function* openExtent(
   image: OpenedImage,
 ): Op<VmdkExtent> {
   const line = lines[index]!;
-  const where = line.filename === "" ? `extent ${index + 1}` : `extent ${index + 1} '${line.filename}'`;
-  if (line.access === "NOACCESS") throw new BlockError("ERR_UNSUPPORTED", `VMDK: ${where} allows no access`);
-  if (line.access === "RDONLY")
-    obstacleTo(context, image.obstacles)(new BlockError("ERR_READ_ONLY", `VMDK: ${where} is read-only`));
+  const name = line.filename === "" ? "" : ` '${line.filename}'`;
+  const where = `VMDK, ${TYPE_NAMES[image.createType] ?? image.createType}, extent ${index + 1}${name}`;
+  if (line.access === "NOACCESS") throw new BlockError("ERR_UNSUPPORTED", `${where} allows no access`);
+  if (line.access === "RDONLY") obstacleTo(context, image.obstacles)(new BlockError("ERR_READ_ONLY", `${where} is read-only`));
   if (line.type === "ZERO") return new ZeroExtent(start, line.sectors * SECTOR);
   try {
     const child = yield* files.get(line, index);
@@ -234,6 +241,6 @@ function* openExtent(
     return opened.extent;
   } catch (error) {
     const missing = error instanceof BlockError && error.code === "ERR_NOT_FOUND";
-    throw prefixError(`VMDK: ${where} ${missing ? "is missing" : "cannot be opened"}: `, error);
+    throw prefixError(`${where} ${missing ? "is missing" : "cannot be opened"}: `, error);
   }
 }

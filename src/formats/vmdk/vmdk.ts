@@ -37,6 +37,7 @@ function probe(head: Uint8Array): number {
 export const vmdk: Driver = {
   name: "vmdk",
   category: "format",
+  mutableOptions: [],
   supportsBacking: true,
   // The descriptor names the extents.
   arrangeChildren(options) {

@@ -2,7 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { encodeText } from "../../../../src/base/bytes.js";
-import { formatDescriptor, NO_CID, parseDescriptor, withCid } from "../../../../src/formats/vmdk/descriptor.js";
+import { fitCid, formatDescriptor, NO_CID, parseDescriptor, withContentId } from "../../../../src/formats/vmdk/descriptor.js";
 import { vmdk } from "../../../../src/formats/vmdk/vmdk.js";
 
 const parse = (text: string): ReturnType<typeof parseDescriptor> => parseDescriptor(encodeText(text));
@@ -66,12 +66,15 @@ test("a new CID is put in its place, and the rest stays; the length changes only
     ["12345678", 0xbeef, "0000beef", 0xbeef],
     ["1234567", 0xdeadbeef, "eadbeef", 0xeadbeef],
   ] as const) {
-    const changed = withCid(text(old), random)!;
+    const changed = withContentId(text(old), "CID", (digits) => fitCid(random, digits))!;
     assert.equal(changed.bytes, text(want));
     assert.is(changed.cid, cid);
     assert.is(parseDescriptor(changed.bytes).cid, cid);
   }
-  assert.is(withCid(encodeText("parentCID=1\n"), 5), null);
+  assert.is(
+    withContentId(encodeText("parentCID=1\n"), "CID", () => 5),
+    null,
+  );
 });
 
 test("what we format we read back", () => {

@@ -139,7 +139,7 @@ test("a missing extent is named; the gate is asked for each; nothing is opened w
   await here.create("vmdk", "dir/x.vmdk", 5 * 2 ** 30, { subformat: "twoGbMaxExtentSparse" });
   here.files.delete("dir/x-s002.vmdk");
   const message = await failure(here.open("vmdk", "dir/x.vmdk", {}));
-  assert.match(message, /^VMDK: extent 2 'x-s002\.vmdk' is missing: .*dir\/x-s002\.vmdk/);
+  assert.match(message, /^VMDK, twoGbMaxExtentSparse, extent 2 'x-s002\.vmdk' is missing: .*dir\/x-s002\.vmdk/);
   const asked: Reference[] = [];
   (here.environment as { gate: unknown }).gate = (reference: Reference) => {
     asked.push(reference);

@@ -1,0 +1,66 @@
+/** Images over a parent: tied to it by its content ID, also through a commit. */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { read, write } from "../../../../src/block/io.js";
+import { raw } from "../../../../src/formats/raw/raw.js";
+import { vmdk } from "../../../../src/formats/vmdk/vmdk.js";
+import { commitImage } from "../../../../src/image/commit.js";
+import { makeWorld, type World } from "../../../support/world.js";
+
+const MiB = 1 << 20;
+
+/** base holds 1 in its first 64 KiB, over it top 2 in its second. */
+async function pair(): Promise<World> {
+  const on = makeWorld({ mode: "sync", drivers: [raw, vmdk] });
+  await on.create("vmdk", "base", MiB);
+  await put(on, "base", 1, 0);
+  await on.create("vmdk", "top", MiB, { backing_file: "base" });
+  await put(on, "top", 2, 65536);
+  return on;
+}
+async function put(on: World, name: string, fill: number, offset: number): Promise<void> {
+  const node = await on.open("vmdk", name, { write: true });
+  await on.run(write(node, new Uint8Array(65536).fill(fill), offset));
+  await on.close(node);
+}
+async function commit(on: World): Promise<void> {
+  const node = await on.open("vmdk", "top", { write: true });
+  await on.run(commitImage(node));
+  await on.close(node);
+}
+async function firstByte(on: World, name: string, offset: number): Promise<number> {
+  const node = await on.open("vmdk", name, {});
+  const byte = new Uint8Array(1);
+  try {
+    await on.run(read(node, byte, offset));
+  } finally {
+    await on.close(node);
+  }
+  return byte[0]!;
+}
+
+test("a commit changes the parent's content ID, and the image goes on naming it", async () => {
+  const on = await pair();
+  for (const fill of [3, 4]) {
+    await commit(on);
+    assert.is(await firstByte(on, "top", 0), 1);
+    assert.is(await firstByte(on, "base", 65536), fill - 1);
+    await put(on, "top", fill, 65536);
+  }
+});
+
+test("a parent that somebody else changed is not adopted by a commit", async () => {
+  const on = await pair();
+  await put(on, "base", 5, 2 * 65536);
+  for (const work of [() => commit(on), () => firstByte(on, "top", 0)]) {
+    try {
+      await work();
+      assert.unreachable();
+    } catch (error) {
+      const { message, cause } = error as Error;
+      assert.match(`${message}: ${String(cause)}`, /has content ID [0-9a-f]+, but the image was made from/);
+    }
+  }
+});
+
+test.run();
