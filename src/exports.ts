@@ -24,10 +24,13 @@ export type {
 } from "./library.js";
 export { kernelStatus, setKernelModule, type KernelStatus } from "./kernel/kernel.js";
 export { blobStorage } from "./storage/blob.js";
+export { fatDisk, type DirectorySource, type FatDiskOptions } from "./directories.js";
 export { customStorage, type CustomSource } from "./storage/custom.js";
 export { httpStorage, type HttpStorageOptions } from "./storage/http.js";
+export { memoryDirectory, type FileTree, type MemoryDirectory } from "./storage/memory-directory.js";
 export { memoryStorage, type MemoryStorage } from "./storage/memory.js";
 export { objectSink, objectStorage, type ObjectSource, type ObjectTarget } from "./storage/object.js";
 export { sliceStorage } from "./storage/slice.js";
+export type { Directory } from "./storage/directory.js";
 export type { Storage, StorageExtent } from "./storage/storage.js";
 export { streamSink } from "./storage/stream-sink.js";

@@ -32,6 +32,8 @@ export interface NodeEnvironmentOptions {
   notice?: (message: string) => void;
   /** What blkdebug says when it stops requests and lets them go on. */
   debugMessage?: (message: string) => void;
+  /** See Environment. */
+  imagesDiffer?: NonNullable<Environment["imagesDiffer"]>;
   /** Added to, or put in the place of, the formats of this build. */
   formats?: readonly Driver[];
   /** Bytes of table caches per image. */
@@ -98,5 +100,6 @@ export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environme
     ...(options.findThrottleGroup === undefined ? {} : { findThrottleGroup: options.findThrottleGroup }),
     ...(options.notice === undefined ? {} : { notice: options.notice }),
     ...(options.debugMessage === undefined ? {} : { debugMessage: options.debugMessage }),
+    ...(options.imagesDiffer === undefined ? {} : { imagesDiffer: options.imagesDiffer }),
   };
 }

@@ -63,6 +63,7 @@ export function* allocatedSize(node: Node): Op<number | null> {
     if (!storageCan(impl.storage, "allocatedSize")) return null;
     return (yield new StorageRequest(impl.storage, "allocatedSize")) as number | null;
   }
+  if (impl.shape === "intercept" && impl.allocatedSize !== undefined) return impl.allocatedSize();
   const filtered = node.children.find((child) => child.role === "filtered");
   // Filters that are opened by name (blkdebug) do not say, as in QEMU.
   if (filtered !== undefined) return node.driver.schemes === undefined ? yield* allocatedSize(filtered.node) : null;
