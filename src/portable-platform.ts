@@ -1,9 +1,11 @@
 /** What a `BlockCore` has where there is no file system of a host. */
+import { absentDrivers } from "./absent-drivers.js";
 import { allFilters } from "./all-filters.js";
 import type { BlockCorePlatform } from "./block-core.js";
 import type { Driver } from "./block/driver.js";
 import type { Codecs } from "./codec/codec.js";
 import { portableCrypto } from "./codec/crypto/portable-crypto.js";
+import { httpDrivers } from "./http-drivers.js";
 import { nullDrivers } from "./filters/null.js";
 import { portableStorage, type PortableSource } from "./sources.js";
 import type { SchemeOpener } from "./named-files.js";
@@ -18,7 +20,7 @@ export function portablePlatform(
     formats,
     codecs,
     crypto: portableCrypto,
-    drivers: [...allFilters, ...nullDrivers],
+    drivers: [...allFilters, ...nullDrivers, ...httpDrivers(), ...absentDrivers],
     schemes,
     toStorage: (source) => portableStorage(source, true),
   };
