@@ -36,6 +36,8 @@ export interface Environment {
   readonly findThrottleGroup?: (name: string) => ThrottleGroup | null;
   /** An image contradicts itself (BLOCK_IMAGE_CORRUPTED); told once per opening. */
   readonly imageCorrupted?: (event: ImageCorrupted) => void;
+  /** blkverify has found a difference; the request fails after this returns. Programs end here, as QEMU does. */
+  readonly imagesDiffer?: (message: string) => void;
 }
 
 export interface ImageCorrupted {
@@ -68,6 +70,8 @@ export type BlockdevOptions = { [name: string]: unknown };
 export interface OpenFlags {
   /** Read-write. */
   write: boolean;
+  /** Read-only where read-write cannot be (auto-read-only). */
+  autoReadOnly?: boolean;
   /** Do not open the backing chain. */
   noBacking: boolean;
   /** Only metadata will be looked at: encrypted images open without a secret. */

@@ -132,7 +132,8 @@ function imageFileFlags(flags: OpenFlags): OpenFlags {
 export function takeGenericFlags(options: BlockdevOptions, flags: OpenFlags): void {
   const readOnly = takeBool(options, "read-only");
   if (readOnly === true) flags.write = false;
-  takeBool(options, "auto-read-only");
+  const automatic = takeBool(options, "auto-read-only");
+  if (automatic !== undefined || readOnly === true) flags.autoReadOnly = flags.write && automatic === true;
   if (takeBool(options, "force-share") === true) {
     if (flags.write) throw new BlockError("ERR_INVALID_ARGUMENT", "force-share=on can only be used with read-only images");
     flags.forceShare = true;
@@ -147,10 +148,10 @@ export function takeGenericFlags(options: BlockdevOptions, flags: OpenFlags): vo
     const member = (name: string): boolean | undefined => takeBool({ [`cache.${name}`]: bag[name] }, `cache.${name}`);
     const direct = member("direct");
     const noFlush = member("no-flush");
-    const writeback = member("writeback");
     if (direct !== undefined) flags.direct = direct;
     if (noFlush !== undefined) flags.noFlush = noFlush;
-    if (writeback !== undefined) flags.writethrough = !writeback;
+    // Whether writes wait for the disk is a matter of the drive, not of the node.
+    if (bag["writeback"] !== undefined) options["cache.writeback"] = bag["writeback"];
   }
 }
 
@@ -223,11 +224,13 @@ function* construct(
         throw new BlockError("ERR_INVALID_ARGUMENT", `A block device must be specified for "${name}"`);
       }
       const childFlags = { ...imageFileFlags(flags), ...extra.flags };
-      return node.attach(
+      const child = node.attach(
         name,
         role,
         yield* openChildSpec(environment, given, childFlags, chain, extra.format ?? (role === "filtered" && !protocol)),
       );
+      if (flags.autoReadOnly === true && child.node.readOnly) flags.write = false;
+      return child;
     },
     *openReference(name, role, reference, more = {}) {
       // QEMU takes data file names as they are, not relative to the image.

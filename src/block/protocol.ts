@@ -1,7 +1,7 @@
 /** Protocol drivers: the nodes at the bottom of the graph, each holding a Storage. */
-import { BlockError, prefixError } from "../base/error.js";
+import { BlockError, prefixError, toBlockError } from "../base/error.js";
 import type { Storage, StorageOpener, StorageOpenOptions, StorageRemover } from "../storage/storage.js";
-import type { Environment, OpenContext } from "./context.js";
+import type { Environment, OpenContext, OpenFlags } from "./context.js";
 import type { Driver, StorageImpl } from "./driver.js";
 import { foreign, storageSize, StorageRequest, type Op } from "./op.js";
 import { Node } from "./node.js";
@@ -26,6 +26,19 @@ function* throughOpener(what: string, opener: StorageOpener, filename: string, o
     opener.sync === null ? null : () => opener.sync!(filename, options),
     opener.async === null ? null : () => opener.async!(filename, options),
   );
+}
+
+/** auto-read-only: what cannot be written is opened to be read. */
+function* openOrReadOnly(opener: StorageOpener, filename: string, options: StorageOpenOptions, flags: OpenFlags): Op<Storage> {
+  try {
+    return yield* throughOpener("Opening", opener, filename, options);
+  } catch (error) {
+    const { errno } = toBlockError(error);
+    if (flags.autoReadOnly !== true || !flags.write || (errno !== "EACCES" && errno !== "EROFS" && errno !== "EPERM"))
+      throw error;
+    flags.write = false;
+    return yield* throughOpener("Opening", opener, filename, { ...options, readOnly: true });
+  }
 }
 
 export function protocolDriver(definition: ProtocolDefinition): Driver {
@@ -73,7 +86,7 @@ export function protocolDriver(definition: ProtocolDefinition): Driver {
         locking,
       };
       try {
-        return yield* storageImpl(yield* throughOpener("Opening", open, filename, options));
+        return yield* storageImpl(yield* openOrReadOnly(open, filename, options, context.flags));
       } catch (error) {
         const inner = (error as Error).message;
         const complete = /^(Could not open '|Failed to|force-share=|'\w+' driver requires )/.test(inner);

@@ -100,8 +100,7 @@ export class ExportList {
     if (request.description.length > 4096)
       throw new BlockError("ERR_INVALID_ARGUMENT", `description '${request.description}' too long`);
     if (request.writable && node.readOnly) {
-      if (node.options["auto-read-only"] !== true || node.options["read-only"] === true)
-        throw new BlockError("ERR_READ_ONLY", "Cannot export read-only node as writable");
+      if (node.flags.autoReadOnly !== true) throw new BlockError("ERR_READ_ONLY", "Cannot export read-only node as writable");
       yield* setWritable(node, true);
     }
     const named = request.bitmaps.map((name) => findInChain(node, name));
