@@ -17,6 +17,7 @@ import type { JsonObject } from "./qapi/json.js";
 import { BlockCore as Core, type BlockCoreOptions as CoreOptions } from "./qmp/block-core.js";
 import type { Profile } from "./qmp/command.js";
 import { Disk } from "./qmp/disk.js";
+import { HmpMonitor } from "./qmp/hmp/monitor.js";
 import { JobHandle } from "./qmp/job-handle.js";
 import { serveMonitor, type MonitorOptions } from "./qmp/server.js";
 import type { Commands22, Commands72, Events } from "./qmp/types.js";
@@ -175,6 +176,13 @@ export class BlockCore<P extends Profile = "qemu-7.2", Source = Storage> {
   /** Serves a QMP client on a connection (`messageDuplex`, `webDuplex`, a socket) until it goes. Never throws. */
   serve(connection: Duplex, options: MonitorOptions = {}): Promise<void> {
     return serveMonitor(this.#core, connection, options);
+  }
+
+  /** Serves a person at a terminal: the human monitor, with its prompt and echo, until the other side goes. Never throws. */
+  async serveHuman(connection: Duplex): Promise<void> {
+    const monitor = new HmpMonitor(this.#core, connection, { version: this.profile.replace("qemu-", ""), isEnding: () => false });
+    await monitor.greet().catch(() => {});
+    await monitor.serve();
   }
 
   /** Cancels jobs, ends exports and closes all nodes. Storages of `files` stay open. */

@@ -131,6 +131,12 @@ export interface CreateContext {
   readonly size: number;
   /** Parsed options: strings, booleans, numbers as declared. */
   readonly options: Readonly<Record<string, unknown>>;
+  /** The size where it is beyond `Number`, for messages. */
+  readonly exactSize?: bigint;
+  /** Values are taken as they are: what must be a multiple of something and is not is refused (QMP); qemu-img rounds up. */
+  readonly strict?: boolean;
+  /** Nodes to be used for further files of the image (extents of a VMDK), in order, instead of files of its own. */
+  readonly extents?: readonly Node[];
   /** Creates another file beside the image (extents of a split VMDK, data files). Path relative to the image. */
   createSibling(filename: string): Op<Node>;
   /** Creates another file under the name given (an external data file). */

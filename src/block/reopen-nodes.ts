@@ -97,11 +97,11 @@ function planNode(node: Node, given: BlockdevOptions, parent: { flags: OpenFlags
 
 /** What options leave open: the parent's, for children that came with it, else the defaults. */
 function inheritedFlags(node: Node, parent: { flags: OpenFlags; role: ChildRole } | null): OpenFlags {
-  const { forceShare } = node.flags;
-  if (parent === null) return { ...READ_WRITE, forceShare };
+  const { forceShare, writethrough } = node.flags;
+  if (parent === null) return { ...READ_WRITE, forceShare, writethrough };
   const { direct, noFlush, write } = parent.flags;
   const isBacking = parent.role === "backing";
-  return { ...READ_WRITE, forceShare, direct, noFlush, write: write && !isBacking, unmap: write && !isBacking };
+  return { ...READ_WRITE, forceShare, writethrough, direct, noFlush, write: write && !isBacking, unmap: write && !isBacking };
 }
 
 function planBacking(plan: Plan, options: BlockdevOptions, plans: Plan[]): void {
@@ -148,7 +148,7 @@ function planChild(plan: Plan, child: Child, options: BlockdevOptions, plans: Pl
 }
 
 /** The child was named, not described, when it became one: its options are its own. */
-function isReference(node: Node, child: Child): boolean {
+export function isReference(node: Node, child: Child): boolean {
   const asGiven = node.options[child.name];
   return typeof asGiven === "string" || asGiven instanceof Node;
 }
@@ -304,8 +304,8 @@ function setFlags({ node, flags, detectZeroes }: Plan): (() => Op<void>)[] {
   ];
 }
 
-/** Opens the driver again over the children that are there. */
-function* remake(node: Node, options: BlockdevOptions, flags: OpenFlags): Op<void> {
+/** Opens the driver again over the children that are there; the old implementation has been closed. */
+export function* remake(node: Node, options: BlockdevOptions, flags: OpenFlags): Op<void> {
   const rest: BlockdevOptions = {};
   for (const [name, value] of Object.entries(options)) {
     if (!GENERIC.has(name) && node.children.every((child) => child.name !== name)) rest[name] = value;

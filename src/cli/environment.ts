@@ -1,4 +1,5 @@
 /** The block layer as command line programs see it: files of the host, and everything an image names may be opened, as in QEMU. */
+import { writeSync } from "node:fs";
 import type { Environment } from "../block/context.js";
 import { done } from "../block/op.js";
 import { allowAll, nodeEnvironment } from "../node-environment.js";
@@ -13,6 +14,8 @@ export interface CliEnvironmentOptions {
   warn: (message: string) => void;
   notice?: (message: string) => void;
   debugMessage?: (message: string) => void;
+  /** Brings out what has been printed; the program ends when this returns. */
+  flush?: () => void;
   faces?: "both" | "sync";
 }
 
@@ -27,6 +30,12 @@ export function cliEnvironment(options: CliEnvironmentOptions): Environment {
     warn: options.warn,
     secrets: (id) => done(secrets.get(id) ?? null),
     ...(options.notice === undefined ? {} : { notice: options.notice }),
+    // A program under blkverify must not go on with one of two different contents.
+    imagesDiffer: (message) => {
+      options.flush?.();
+      writeSync(2, `${message}\n`);
+      process.exit(1);
+    },
     ...(options.debugMessage === undefined ? {} : { debugMessage: options.debugMessage }),
     ...(options.faces === undefined ? {} : { faces: options.faces }),
   });

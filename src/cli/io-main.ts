@@ -15,5 +15,6 @@ process.exitCode = await ioMain(process.argv.slice(2), {
       objects,
       warn: (message) => output.writeError(`${message}\n`),
       debugMessage: (message) => output.write(`${message}\n`),
+      flush: () => output.flush(),
     }),
 });

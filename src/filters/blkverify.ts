@@ -3,6 +3,7 @@
  * a difference fails the request and says where it is. Discards are not passed on: what they leave is each image's own business.
  */
 import { BlockError, toBlockError } from "../base/error.js";
+import type { Environment } from "../block/context.js";
 import type { Driver, InterceptImpl, TruncateOptions, WriteFlags } from "../block/driver.js";
 import { flush, read, truncate, writeZeroes } from "../block/io.js";
 import type { Child, Node } from "../block/node.js";
@@ -28,10 +29,12 @@ class Blkverify implements InterceptImpl {
   readonly grows = true;
   readonly #raw: Child;
   readonly #test: Child;
+  readonly #environment: Environment;
 
-  constructor(raw: Child, test: Child) {
+  constructor(raw: Child, test: Child, environment: Environment) {
     this.#raw = raw;
     this.#test = test;
+    this.#environment = environment;
   }
   get size(): number {
     return this.#test.node.size;
@@ -42,7 +45,7 @@ class Blkverify implements InterceptImpl {
     const [raw, test] = yield* parallel([attempt(request(this.#raw.node)), attempt(request(this.#test.node))]);
     if (raw!.ok !== test!.ok || (!raw!.ok && !test!.ok && raw!.error.errno !== test!.error.errno)) {
       const end = (result: Result): string => (result.ok ? "success" : result.error.errno);
-      throw differs(what, offset, length, `return value mismatch ${end(raw!)} != ${end(test!)}`, offset);
+      throw this.#differs(what, offset, length, `return value mismatch ${end(raw!)} != ${end(test!)}`, offset);
     }
     if (!test!.ok) throw test!.error;
   }
@@ -52,7 +55,7 @@ class Blkverify implements InterceptImpl {
     yield* this.#both("read", offset, into.length, (node) => read(node, node === this.#test.node ? into : other, offset));
     for (let at = 0; at < into.length; at++) {
       if (into[at] !== other[at])
-        throw differs("read", offset, into.length, `contents mismatch at offset ${offset + at}`, offset + at);
+        throw this.#differs("read", offset, into.length, `contents mismatch at offset ${offset + at}`, offset + at);
     }
   }
   write(from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
@@ -70,13 +73,12 @@ class Blkverify implements InterceptImpl {
   }
   // eslint-disable-next-line require-yield
   *close(): Op<void> {}
-}
 
-function differs(what: string, offset: number, length: number, how: string, where: number): BlockError {
-  return new BlockError("ERR_IO", `blkverify: ${what} offset=${offset} bytes=${length} ${how}`, {
-    offset: where,
-    operation: what,
-  });
+  #differs(what: string, offset: number, length: number, how: string, where: number): BlockError {
+    const message = `blkverify: ${what} offset=${offset} bytes=${length} ${how}`;
+    this.#environment.imagesDiffer?.(message);
+    return new BlockError("ERR_IO", message, { offset: where, operation: what });
+  }
 }
 
 export const blkverify: Driver = {
@@ -106,6 +108,6 @@ export const blkverify: Driver = {
       options["test"] = options["test"] === undefined ? { filename: image } : addFilename(environment, options["test"], image);
     const first = yield* context.openChild("raw", "filtered", { format: false });
     const second = yield* context.openChild("test", "data", { format: true });
-    return new Blkverify(first, second);
+    return new Blkverify(first, second, environment);
   },
 };

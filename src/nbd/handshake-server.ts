@@ -51,6 +51,10 @@ class OptionError extends Error {
   }
 }
 
+/** Characters of a name that messages show. */
+const MAX_SHOWN_NAME = 80;
+const shortName = (name: string): string => (name.length < MAX_SHOWN_NAME ? name : `${name.slice(0, MAX_SHOWN_NAME)}...`);
+
 /** Metadata contexts a client may select at most. */
 const MAX_CONTEXTS = 64;
 
@@ -236,7 +240,7 @@ class Handshake {
     const wanted = new Set<number>();
     for (let i = 0; i < count; i++) wanted.add(view.getUint16(6 + nameLength + 2 * i));
     const found = this.#host.find(name);
-    if (found === null) throw new OptionError(Reply.unknown, `export '${name}' not present`);
+    if (found === null) throw new OptionError(Reply.unknown, `export '${shortName(name)}' not present`);
     if (wanted.has(Info.name)) await this.#info(option, Info.name, encodeText(found.name));
     if (wanted.has(Info.description) && found.description !== "")
       await this.#info(option, Info.description, encodeText(found.description));
@@ -278,7 +282,7 @@ class Handshake {
     const count = view.getUint32(at);
     at += 4;
     const found = this.#host.find(name);
-    if (found === null) throw new OptionError(Reply.unknown, `export '${name}' not present`);
+    if (found === null) throw new OptionError(Reply.unknown, `export '${shortName(name)}' not present`);
     const chosen = new Set<string>();
     if (count === 0 && option === Option.listMetaContext) {
       for (const query of ["base:", "qemu:"]) for (const context of contextsFor(found, query)) chosen.add(context);

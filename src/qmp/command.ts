@@ -5,6 +5,9 @@ import type { JsonObject } from "../qapi/json.js";
 import type { AnySchema, Infer, StructType, UnionType } from "../qapi/schema.js";
 import type { BlockCore } from "./block-core.js";
 
+/** What commands act on, for those in folders of their own. */
+export type { BlockCore };
+
 export type Profile = "qemu-2.2" | "qemu-7.2";
 
 /** What a command may return: JSON, members that are undefined left out; nothing means `{}`. */

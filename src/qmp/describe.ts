@@ -84,11 +84,15 @@ export function* deviceInfo(core: BlockCore, node: Node, flat: boolean, backend:
     ...(link === null ? {} : { backing_file: link.filename }),
     backing_file_depth: flat ? 0 : chainDepth(node),
     encrypted: details?.encrypted ?? false,
-    ...(modern ? {} : { encryption_key_missing: false }),
+    ...(modern ? {} : { encryption_key_missing: node.flags.noIO && details?.encrypted === true }),
     detect_zeroes: node.detectZeroes,
     ...throttling(backend, modern),
     image: flat ? yield* image(node) : yield* imageChain(node),
-    cache: { writeback: !node.flags.writethrough, direct: node.flags.direct, "no-flush": node.flags.noFlush },
+    cache: {
+      writeback: (modern && backend === null) || !node.flags.writethrough,
+      direct: node.flags.direct,
+      "no-flush": node.flags.noFlush,
+    },
     ...(modern ? { write_threshold: node.writeThreshold } : {}),
     ...(modern && node.bitmaps.length > 0 ? { "dirty-bitmaps": bitmaps(node) } : {}),
   };

@@ -143,6 +143,8 @@ function* openMedium(core: BlockCore, bag: Bag, readOnly: boolean): Op<Node | nu
   const mode = takeString(bag, "cache");
   const cache: Partial<OpenFlags> | null = mode === undefined ? {} : cacheModeFlags(mode);
   if (cache === null) throw fail("invalid cache option");
+  const writeback = takeBool(bag, "cache.writeback");
+  if (writeback !== undefined) cache.writethrough = !writeback;
   const aio = takeString(bag, "aio");
   if (aio !== undefined && !["threads", "native", "io_uring"].includes(aio)) throw fail("invalid aio option");
   if (aio === "native" && !(cache.direct ?? bag["cache.direct"] === "on"))

@@ -61,7 +61,11 @@ class Blkdebug extends PassThrough {
     }
   }
 
+  /** Something was written, or was to be, since the last flush: as in QEMU the medium hears of no others. */
+  #unflushed = false;
+
   override *write(from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
+    this.#unflushed = true;
     const most = flags.compressed ? from.length : this.#limits.maxTransfer;
     for (let at = 0; at < from.length; at += most) {
       const part = from.subarray(at, Math.min(at + most, from.length));
@@ -73,6 +77,7 @@ class Blkdebug extends PassThrough {
   }
 
   override *writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
+    this.#unflushed = true;
     const unit = Math.max(this.#limits.optWriteZero, this.alignment);
     for (const [at, run, whole] of pieces(offset, length, unit, this.#limits.maxWriteZero)) {
       yield* this.#rules.event("pwritev_zero");
@@ -101,6 +106,7 @@ class Blkdebug extends PassThrough {
     const start = alignUp(offset, this.alignment);
     const end = offset + length === this.size ? offset + length : alignDown(offset + length, this.alignment);
     if (end <= start) return;
+    this.#unflushed = true;
     for (const [at, run] of pieces(
       start,
       end - start,
@@ -113,8 +119,9 @@ class Blkdebug extends PassThrough {
   }
 
   override *flush(): Op<void> {
-    this.#rules.check("flush", 0, 0);
+    if (this.#unflushed) this.#rules.check("flush", 0, 0);
     yield* flush(this.below);
+    this.#unflushed = false;
   }
 
   // eslint-disable-next-line require-yield
@@ -196,6 +203,8 @@ function listOf(name: string, value: unknown): Record<string, unknown>[] {
   if (value === undefined) return [];
   if (typeof value !== "object" || value === null)
     throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid parameter type for '${name}', expected: array`);
+  // A single rule needs no number: `inject-error.event=…`.
+  if (!Array.isArray(value) && Object.keys(value).some((key) => !/^\d+$/.test(key))) return [value as Record<string, unknown>];
   return Object.values(value).map((item: unknown) => {
     if (typeof item !== "object" || item === null)
       throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid parameter type for '${name}', expected: object`);

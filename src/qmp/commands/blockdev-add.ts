@@ -1,6 +1,6 @@
 /** Adds a node (and those below it) that the monitor owns. */
 import { BlockError } from "../../base/error.js";
-import type { BlockdevOptions } from "../../block/context.js";
+import type { BlockdevOptions, OpenFlags } from "../../block/context.js";
 import type { ErrorPolicy } from "../../block/error-policy.js";
 import { READ_WRITE } from "../../block/flags.js";
 import type { Node } from "../../block/node.js";
@@ -8,7 +8,7 @@ import type { Op } from "../../block/op.js";
 import { openNode } from "../../block/open.js";
 import { checkPermissions } from "../../block/permissions.js";
 import { struct, type UnionType } from "../../qapi/schema.js";
-import type { BlockCore } from "../block-core.js";
+import type { BlockCore } from "../command.js";
 import { command, type Command } from "../command.js";
 import { blockdevOptions, blockdevOptions22 } from "../schema/blockdev-options.js";
 
@@ -27,7 +27,7 @@ export const blockdevAdd: Command = command({
       if (core.devices.has(id)) throw new BlockError("ERR_EXISTS", `Device with id '${id}' already exists`);
       if (rerror === "enospc") throw new BlockError("ERR_INVALID_ARGUMENT", "'enospc' invalid read error action");
       core.nodes.checkNames(options, (name) => core.devices.has(name));
-      const node = yield* openChecked(core, options);
+      const node = yield* openPerhapsLocked(core, options, takeWriteback(options) ? {} : { writethrough: true });
       try {
         core.addDevice(id, node, {
           rerror: (rerror as ErrorPolicy | undefined) ?? "auto",
@@ -46,9 +46,28 @@ export const blockdevAdd: Command = command({
   },
 });
 
+/** 2.2 has what belongs to the drive among the options of its node. */
+function takeWriteback(options: BlockdevOptions): boolean {
+  const { cache } = options;
+  if (typeof cache !== "object" || cache === null) return true;
+  const { writeback, ...rest } = cache as BlockdevOptions;
+  options["cache"] = rest;
+  return writeback !== false;
+}
+
+/** An encrypted image without its key: block_passwd brings it later. */
+function* openPerhapsLocked(core: BlockCore, options: BlockdevOptions, flags: Partial<OpenFlags>): Op<Node> {
+  try {
+    return yield* openChecked(core, options, flags);
+  } catch (error) {
+    if (!(error instanceof BlockError) || error.code !== "ERR_ENCRYPTED") throw error;
+    return yield* openChecked(core, options, { ...flags, noIO: true });
+  }
+}
+
 /** Opens a node that does not get in the way of others who use the same nodes. */
-function* openChecked(core: BlockCore, options: BlockdevOptions): Op<Node> {
-  const node = yield* openNode(core.environment, { options, flags: READ_WRITE });
+function* openChecked(core: BlockCore, options: BlockdevOptions, flags: Partial<OpenFlags> = {}): Op<Node> {
+  const node = yield* openNode(core.environment, { options, flags: { ...READ_WRITE, ...flags } });
   try {
     checkPermissions(node);
   } catch (error) {

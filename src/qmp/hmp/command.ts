@@ -1,6 +1,6 @@
 /** What a command of the human monitor is. */
 import type { Op } from "../../block/op.js";
-import type { BlockCore } from "../block-core.js";
+import type { BlockCore } from "../command.js";
 
 /** An argument of a command line, in the order given; letters are options (`-f`). */
 export interface HmpParameter {

@@ -4,7 +4,7 @@
  */
 import { encodeText } from "../../base/bytes.js";
 import type { Duplex } from "../../nbd/duplex.js";
-import type { BlockCore } from "../block-core.js";
+import type { BlockCore } from "../command.js";
 
 export interface HmpMonitorOptions {
   /** As in the greeting: "7.2.0". */

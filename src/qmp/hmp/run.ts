@@ -1,7 +1,7 @@
 /** Running lines of the human monitor. */
 import { toBlockError } from "../../base/error.js";
 import type { Op } from "../../block/op.js";
-import type { BlockCore } from "../block-core.js";
+import type { BlockCore } from "../command.js";
 import { parseArguments } from "./arguments.js";
 import type { HmpCommand, HmpOutput } from "./command.js";
 import { HMP_COMMANDS, INFO_COMMANDS } from "./commands.js";

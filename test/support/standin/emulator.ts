@@ -62,7 +62,11 @@ export class Emulator {
       this.#all("accel").some((value) => value.startsWith("qtest")) ||
       this.#all("machine").some((value) => /accel=qtest/.test(value));
     this.#core = new BlockCore({
-      environment: cliEnvironment({ objects: [], warn: (message) => output.warning(message) }),
+      environment: cliEnvironment({
+        objects: [],
+        warn: (message) => output.warning(message),
+        debugMessage: (message) => void process.stdout.write(`${message}\n`),
+      }),
       listen: listenOnSockets,
       readFile: (path) => readFileSync(path),
       makeObject: makePlatformObject,

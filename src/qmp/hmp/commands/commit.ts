@@ -3,7 +3,7 @@ import { BlockError, strerror, toBlockError } from "../../../base/error.js";
 import { drained, skipImplicit } from "../../../block/graph.js";
 import type { Op } from "../../../block/op.js";
 import { commitImage } from "../../../image/commit.js";
-import type { BlockCore } from "../../block-core.js";
+import type { BlockCore } from "../../command.js";
 import type { Device } from "../../device.js";
 import { device, text, type HmpCommand } from "../command.js";
 

@@ -4,7 +4,7 @@ import { foreign, type Op } from "../../../block/op.js";
 import { runLine } from "../../../image/io/command.js";
 import { nodeCommands } from "../../../image/io/commands.js";
 import { IoSession } from "../../../image/io/session.js";
-import type { BlockCore } from "../../block-core.js";
+import type { BlockCore } from "../../command.js";
 import type { Device } from "../../device.js";
 import { device, flag, text, word, type HmpArguments, type HmpCommand, type HmpOutput } from "../command.js";
 import { reopenFromMonitor } from "../reopen.js";
@@ -50,7 +50,7 @@ export const qemuIo: HmpCommand = {
     session.backend = found?.backend ?? new Backend("", core.node(text(args, "device")));
     session.accounting = found?.accounting ?? null;
     session.writethrough = session.node?.flags.writethrough ?? false;
-    session.reopen = (change) => reopenFromMonitor(core, session, change);
+    session.reopen = (change) => reopenFromMonitor(session, change, found !== undefined && found.frontEnd !== null);
     try {
       yield* foreign("qemu-io", null, () => runLine(session, nodeCommands, text(args, "command")));
     } finally {

@@ -9,7 +9,7 @@ import { flush } from "../../../block/io.js";
 import type { Node } from "../../../block/node.js";
 import type { Op } from "../../../block/op.js";
 import { snapshotLines } from "../../../image/info-text.js";
-import type { BlockCore } from "../../block-core.js";
+import type { BlockCore } from "../../command.js";
 import { maybe, text, word, type HmpCommand } from "../command.js";
 
 interface Disk {
