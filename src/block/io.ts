@@ -4,6 +4,7 @@
  * A read of a mapped node goes straight down: map → extents → per extent fill zeros, one storage read into the caller's
  * buffer, the backing node, or the format's `readSpecial`. A write plans with the format, moves its bytes, and commits.
  */
+import { allocate } from "../base/allocate.js";
 import { BlockError, errnoError } from "../base/error.js";
 import { alignDown, alignUp } from "../base/int.js";
 import type { InterceptImpl, MappedImpl, StorageImpl, TruncateOptions, WriteFlags, WritePiece } from "./driver.js";
@@ -153,7 +154,7 @@ function* writeInUnits(
       return;
     }
     const { debug } = node.impl;
-    const bounce = new Uint8Array(end - start);
+    const bounce = allocate(end - start);
     if (start < offset) {
       if (debug !== undefined) yield* debug.event("pwritev_rmw_head");
       yield* readPadded(node, bounce.subarray(0, Math.min(unit, bounce.length)), start);
@@ -250,7 +251,7 @@ function* writePiece(
   const debug = piece.file.impl.debug;
   if (debug !== undefined) yield* debug.event("cow_read");
   if (piece.length <= MERGE_LIMIT) {
-    const merged = new Uint8Array(piece.length);
+    const merged = allocate(piece.length);
     yield* readOld(node, merged, start, dataStart, dataEnd);
     merged.set(bytes.subarray(dataStart - base, dataEnd - base), dataStart - start);
     yield* writeHost(impl, piece.file, merged, start, piece.host, false);
@@ -271,7 +272,7 @@ function* writePiece(
 /** Old content of guest range [from, to) into the fresh space of `piece`, however large that is, through a buffer of bounded size. */
 function* copyOld(node: Node, impl: MappedImpl, piece: WritePiece, from: number, to: number): Op<void> {
   for (let at = from; at < to;) {
-    const chunk = new Uint8Array(Math.min(COPY_CHUNK, to - at));
+    const chunk = allocate(Math.min(COPY_CHUNK, to - at));
     yield* readPadded(node, chunk, at);
     yield* writeHost(impl, piece.file, chunk, at, piece.host + (at - piece.start), false, "cow_write");
     at += chunk.length;

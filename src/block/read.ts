@@ -1,4 +1,5 @@
 /** The reading half of the chokepoint (`io.ts`): from a guest range down to the storages. */
+import { allocate } from "../base/allocate.js";
 import { BlockError } from "../base/error.js";
 import { alignDown, alignUp } from "../base/int.js";
 import type { InterceptImpl, MappedImpl, StorageImpl } from "./driver.js";
@@ -55,7 +56,7 @@ export function* readPadded(node: Node, into: Uint8Array, offset: number): Op<vo
 
 /** A new buffer with `length` bytes from `offset`, zero padded behind the end. For tables and headers, never for sizes an image claims unchecked. */
 export function* readBytes(node: Node, offset: number, length: number): Op<Uint8Array> {
-  const bytes = new Uint8Array(length);
+  const bytes = allocate(length);
   yield* readPadded(node, bytes, offset);
   return bytes;
 }
@@ -64,7 +65,7 @@ function* readStorage(node: Node, impl: StorageImpl, into: Uint8Array, offset: n
   const alignment = impl.storage.alignment;
   if (alignment > 1 && (offset % alignment !== 0 || into.length % alignment !== 0)) {
     const start = alignDown(offset, alignment);
-    const bounce = new Uint8Array(alignUp(offset + into.length, alignment) - start);
+    const bounce = allocate(alignUp(offset + into.length, alignment) - start);
     yield* fillFromStorage(node, impl, bounce, start);
     into.set(bounce.subarray(offset - start, offset - start + into.length));
     return;
@@ -73,6 +74,7 @@ function* readStorage(node: Node, impl: StorageImpl, into: Uint8Array, offset: n
 }
 
 function* fillFromStorage(node: Node, impl: StorageImpl, into: Uint8Array, offset: number): Op<void> {
+  const before = impl.size;
   const got = (yield new StorageRequest(impl.storage, "read", offset, into.length, into)) as number;
   if (got === into.length) return;
   if (got < 0 || got > into.length) {
@@ -81,7 +83,8 @@ function* fillFromStorage(node: Node, impl: StorageImpl, into: Uint8Array, offse
       offset,
     });
   }
-  if (impl.storage.fixedSize && offset + got < impl.size) {
+  // Only behind its end does a file read as zeros; it may have become shorter meanwhile.
+  if (offset + got < Math.min(before, impl.size)) {
     throw new BlockError("ERR_IO", `Short read in '${node.filename}': ${got} of ${into.length} bytes`, {
       node: node.nodeName,
       offset,
@@ -94,7 +97,7 @@ function* readIntercept(impl: InterceptImpl, into: Uint8Array, offset: number): 
   const unit = impl.alignment ?? 1;
   if (unit > 1 && (offset % unit !== 0 || into.length % unit !== 0)) {
     const start = alignDown(offset, unit);
-    const bounce = new Uint8Array(alignUp(offset + into.length, unit) - start);
+    const bounce = allocate(alignUp(offset + into.length, unit) - start);
     const inside = Math.min(bounce.length, impl.size - start);
     yield* impl.read(bounce.subarray(0, inside), start);
     into.set(bounce.subarray(offset - start, offset - start + into.length));
@@ -107,7 +110,7 @@ function* readMapped(node: Node, impl: MappedImpl, into: Uint8Array, offset: num
   const unit = impl.transformUnit ?? 1;
   if (unit > 1 && (offset % unit !== 0 || into.length % unit !== 0)) {
     const start = alignDown(offset, unit);
-    const bounce = new Uint8Array(alignUp(offset + into.length, unit) - start);
+    const bounce = allocate(alignUp(offset + into.length, unit) - start);
     // The last sector of an image of odd size is a whole one in the file: it is read as such.
     yield* readMappedUnits(node, impl, bounce, start);
     into.set(bounce.subarray(offset - start, offset - start + into.length));

@@ -1,5 +1,6 @@
 /** Makes kernels: WebAssembly when its module is at hand and compiles, otherwise the plain TypeScript twin. */
-import { BlockError, assert } from "../base/error.js";
+import { allocateWith } from "../base/allocate.js";
+import { assert } from "../base/error.js";
 import { alignUp } from "../base/int.js";
 import { createTwin } from "./twin.js";
 import type { Kernel } from "./types.js";
@@ -72,13 +73,5 @@ export function createKernel(bytes: number): Kernel {
   assert(Number.isSafeInteger(bytes) && bytes >= 0 && bytes <= MAX_KERNEL_BYTES, `kernel memory of ${bytes} bytes`);
   const size = Math.max(PAGE, alignUp(bytes, PAGE));
   const module = kernelModule();
-  try {
-    if (module !== null) return createWasmKernel(module, size);
-    return createTwin(size);
-  } catch (error) {
-    if (error instanceof RangeError) {
-      throw new BlockError("ERR_TOO_LARGE", `Could not allocate ${size} bytes of table cache`, { errno: "ENOMEM", cause: error });
-    }
-    throw error;
-  }
+  return allocateWith(size, () => (module !== null ? createWasmKernel(module, size) : createTwin(size)), "table cache");
 }

@@ -1,4 +1,5 @@
 /** Runs a workload while the medium fails, and judges what is left: in the session, at every crash after it, and when it was closed. */
+import { outOfMemory, setAllocationGate, type AllocationGate } from "../../src/base/allocate.js";
 import type { Errno } from "../../src/base/error.js";
 import { BlockError } from "../../src/base/error.js";
 import type { Fault, FaultOperation } from "../support/faulty.js";
@@ -24,36 +25,63 @@ async function started(scenario: Scenario): Promise<Machine> {
   return machine;
 }
 
+/** What goes wrong: a call of the medium, or the n-th buffer that is asked for. */
+export type Trouble = (Fault & { errno: Errno }) | { operation: "allocate"; nth: number };
+
+/** Watches allocations while `run` does its work. */
+async function watched<T>(gate: AllocationGate, run: () => T | Promise<T>): Promise<T> {
+  const before = setAllocationGate(gate);
+  try {
+    return await run();
+  } finally {
+    setAllocationGate(before);
+  }
+}
+
 /** How often each kind of call happens in a run without faults, closing included. */
-export async function countCalls(scenario: Scenario): Promise<Record<FaultOperation, number>> {
+export async function countCalls(scenario: Scenario): Promise<Record<Trouble["operation"], number>> {
   const machine = await started(scenario);
   const before = { ...machine.faults!.calls };
-  await scenario.run(machine);
-  await machine.close();
+  let allocate = 0;
+  await watched(
+    () => void allocate++,
+    async () => {
+      await scenario.run(machine);
+      await machine.close();
+    },
+  );
   const calls = { ...machine.faults!.calls };
   for (const key of Object.keys(calls) as FaultOperation[]) calls[key] -= before[key];
-  return calls;
+  return { ...calls, allocate };
+}
+
+/** Lets the n-th allocation fail, once. */
+function failing(nth: number): AllocationGate {
+  let left = nth;
+  return (bytes) => {
+    if (--left === 0) throw outOfMemory(bytes);
+  };
 }
 
 export async function runWithFault(
   scenario: Scenario,
   analyseWith: (backing: Buffer | null) => Analyse,
-  fault: Fault & { errno: Errno },
+  fault: Trouble,
 ): Promise<FaultRun> {
   const machine = await started(scenario);
   const result: FaultRun = { errors: 0, leaks: 0, states: 0, violations: [] };
   const bad = (text: string): void => void result.violations.push(text);
   machine.patient = true;
-  machine.faults!.fail(fault);
+  if (fault.operation !== "allocate") machine.faults!.fail(fault);
   try {
-    await scenario.run(machine);
+    await watched(fault.operation === "allocate" ? failing(fault.nth) : () => {}, () => scenario.run(machine));
   } catch (error) {
     // An operation on the whole image failed: the workload ends.
     if (!(error instanceof BlockError)) throw error;
     machine.errors.push(error);
   }
   // Half of the runs find the medium healthy again when they close.
-  const healed = fault.forever !== true || (fault.nth ?? 0) % 2 === 0;
+  const healed = fault.operation === "allocate" || fault.forever !== true || (fault.nth ?? 0) % 2 === 0;
   if (healed) machine.faults!.heal();
   let live: Buffer | null = null;
   try {

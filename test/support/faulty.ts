@@ -19,6 +19,8 @@ export interface Fault {
   forever?: boolean;
   /** Let this share (0..1) of the failing write's bytes through first. */
   partial?: number;
+  /** No error: the failing read gets half of its bytes, and says so. */
+  short?: boolean;
   /** What gets through is a multiple of this many bytes (1 when absent): media write whole sectors. */
   partialUnit?: number;
 }
@@ -92,7 +94,12 @@ export function faultyStorage(base: Storage, options: FaultyOptions = {}): Fault
       if (fault !== null) throw error(fault, operation, offset);
     };
     const out: SyncStorageFace = {
-      read: (into, offset) => (stop("read", offset, into.length), face.read(into, offset)),
+      read: (into, offset) => {
+        const fault = meet("read", offset, into.length);
+        if (fault === null) return face.read(into, offset);
+        if (fault.short !== true) throw error(fault, "read", offset);
+        return face.read(into.subarray(0, into.length >> 1), offset);
+      },
       write: (from, offset) => {
         const fault = meet("write", offset, from.length);
         if (fault === null) return face.write(from, offset);
@@ -126,8 +133,11 @@ export function faultyStorage(base: Storage, options: FaultyOptions = {}): Fault
     };
     const out: AsyncStorageFace = {
       read: async (into, offset) => {
-        await stop("read", offset, into.length);
-        return face.read(into, offset);
+        await wait();
+        const fault = meet("read", offset, into.length);
+        if (fault === null) return face.read(into, offset);
+        if (fault.short !== true) throw error(fault, "read", offset);
+        return face.read(into.subarray(0, into.length >> 1), offset);
       },
       write: async (from, offset) => {
         await wait();

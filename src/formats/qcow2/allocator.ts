@@ -5,6 +5,7 @@
  * that let go of it, and when no reader that began before may still look there. So space is never reused, and no refcount
  * drops on disk, while anything durable still points at it. A crash in between leaks, it never corrupts.
  */
+import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
 import { readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
 import { alignDown, alignUp, divCeil, MiB } from "../../base/int.js";
@@ -150,6 +151,7 @@ export class Allocator {
         if (delta > 0 && this.blockOffset(Math.floor(at / this.blockEntries)) === 0)
           yield* this.#ensureBlock(Math.floor(at / this.blockEntries));
         const run = Math.min(end - at, this.sliceEntries - (at % this.sliceEntries));
+        yield* debugEvent(this.#image.file, "refblock_load");
         const pointer = yield* this.slice(at);
         const index = at % this.sliceEntries;
         const wrong = pointer < 0 ? 0 : this.#image.kernel.refAddRange(pointer, index, run, this.#order, delta);
@@ -351,7 +353,7 @@ export class Allocator {
       throw new BlockError("ERR_NO_SPACE", "The refcount table cannot grow any more", { errno: "EFBIG" });
     const old = this.table;
     const { reftableOffset: oldOffset, reftableClusters: oldClusters } = image.header;
-    const table = new Uint8Array(wanted * 8);
+    const table = allocate(wanted * 8);
     table.set(old);
     this.#setTable(table);
     if (this.#replaced !== null) {

@@ -1,4 +1,5 @@
 /** The content of persistent bitmaps: a table per bitmap, whose entries are all zeros, all ones, or a cluster of bits. */
+import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
 import { viewOf, writeU64BE } from "../../base/bytes.js";
 import { divCeil, MiB } from "../../base/int.js";
@@ -81,7 +82,7 @@ export function* storeBitmap(
 ): Op<{ tableOffset: number; tableEntries: number }> {
   const size = image.clusterSize;
   const entries = divCeil(bits.byteLength, size);
-  const table = new Uint8Array(entries * 8);
+  const table = allocate(entries * 8);
   const view = viewOf(table);
   const perRun = Math.max(1, Math.floor(MiB / size));
   for (let index = 0; index < entries;) {
@@ -93,7 +94,7 @@ export function* storeBitmap(
     }
     let count = 1;
     while (count < perRun && index + count < entries && bits.kindOf((index + count) * size, size) === "mixed") count++;
-    const bytes = new Uint8Array(count * size);
+    const bytes = allocate(count * size);
     bits.readBytes(bytes, index * size);
     const host = yield* place(image, bytes, made);
     for (let i = 0; i < count; i++) writeU64BE(view, (index + i) * 8, host + i * size);

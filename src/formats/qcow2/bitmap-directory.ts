@@ -1,4 +1,5 @@
 /** The bitmap directory: what persistent bitmaps there are and where their tables lie (docs/interop/qcow2.txt, "Bitmaps"). */
+import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
 import { decodeText, encodeText, readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
 import { alignUp, divCeil, MiB } from "../../base/int.js";
@@ -86,7 +87,7 @@ function isSound(image: Qcow2, bitmap: StoredBitmap): boolean {
 }
 
 export function encodeDirectory(bitmaps: readonly StoredBitmap[]): Uint8Array {
-  const bytes = new Uint8Array(directoryBytes(bitmaps));
+  const bytes = allocate(directoryBytes(bitmaps));
   const view = viewOf(bytes);
   let at = 0;
   for (const bitmap of bitmaps) {

@@ -26,7 +26,7 @@ export function* readSnapshots(state: CheckState): Op<CheckedSnapshots> {
   const { snapshotCount: count, snapshotsOffset: offset } = header;
   if (count === 0) return { kept: [], usable: [], bytes: 0, overhanging: 0, mendable: 0 };
   const repairing = state.options.fix === "all";
-  if (count > MAX_SNAPSHOTS && !repairing) throw tooBig("ERROR snapshot table too large", count, 60);
+  if (count > MAX_SNAPSHOTS && !repairing) throw tooBig("ERROR snapshot table too large", count - MAX_SNAPSHOTS, 60);
   if (offset % image.clusterSize !== 0 || !Number.isFinite(offset)) throw state.fail("ERROR snapshot table offset invalid", 64);
   let overhanging = 0;
   let mendable = 0;

@@ -1,5 +1,7 @@
 /** The last few decompressed clusters: small reads in a compressed cluster decompress it once. */
 
+import { allocate } from "../../base/allocate.js";
+
 const KEPT = 4;
 
 export class DecompressedClusters {
@@ -20,7 +22,7 @@ export class DecompressedClusters {
 
   /** A buffer to decompress into; `keep` it under its host offset when that worked. */
   take(): Uint8Array {
-    return this.#entries.length >= KEPT ? this.#entries.pop()!.bytes : new Uint8Array(this.#clusterSize);
+    return this.#entries.length >= KEPT ? this.#entries.pop()!.bytes : allocate(this.#clusterSize);
   }
 
   keep(host: number, bytes: Uint8Array): void {

@@ -1,4 +1,5 @@
 /** Compressed writes: whole clusters, packed byte by byte into host clusters. */
+import { allocate } from "../../base/allocate.js";
 import { debugEvent } from "../../block/debug.js";
 import { writeGrow, writeLeased } from "../../block/io.js";
 import type { MappedImpl } from "../../block/driver.js";
@@ -33,7 +34,7 @@ export function* writeCompressed(image: Qcow2, impl: MappedImpl, bytes: Uint8Arr
   }
   let cluster = bytes;
   if (bytes.length < image.clusterSize) {
-    cluster = new Uint8Array(image.clusterSize);
+    cluster = allocate(image.clusterSize);
     cluster.set(bytes);
   }
   const compressor = compressorOf(image);

@@ -1,4 +1,5 @@
 /** New images, with qemu-img's options, checks and layout: header, refcount table, refcount block, then what growing adds. */
+import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
 import { viewOf, writeU64BE } from "../../base/bytes.js";
 import { isPowerOfTwo, KiB, log2 } from "../../base/int.js";
@@ -130,13 +131,13 @@ export function* createQcow2(context: CreateContext): Op<void> {
   const { file } = context;
   yield* truncate(file, 0, { preallocation: "off" });
   // Refcounts of header, refcount table and the block itself, then the table, then the header that names them.
-  const block = new Uint8Array(clusterSize);
+  const block = allocate(clusterSize);
   writeFirstRefcounts(block, settings.refcountOrder, 3);
   yield* writeGrow(file, block, 2 * clusterSize);
-  const table = new Uint8Array(clusterSize);
+  const table = allocate(clusterSize);
   writeU64BE(viewOf(table), 0, 2 * clusterSize);
   yield* writeGrow(file, table, clusterSize);
-  const first = new Uint8Array(clusterSize);
+  const first = allocate(clusterSize);
   first.set(encodeHeader({ ...header, backingFile: null, backingFormat: null }));
   yield* writeGrow(file, first, 0);
   yield* flush(file);

@@ -3,6 +3,7 @@
  * of the header, so that a crash leaves everything or nothing. Then the clusters are given back, and where nothing else holds the
  * image together (no snapshots) what is left moves to the front and the file shrinks.
  */
+import { allocate } from "../../base/allocate.js";
 import { divCeil } from "../../base/int.js";
 import { debugEvent } from "../../block/debug.js";
 import { discard, writeZeroes } from "../../block/io.js";
@@ -49,7 +50,7 @@ function* dropContent(image: Qcow2): Op<void> {
   const oldView = image.l1View;
   const oldOffset = header.l1Offset;
   if (old.every((byte) => byte === 0)) return;
-  const empty = new Uint8Array(old.length);
+  const empty = allocate(old.length);
   yield* switchL1(image, empty);
   for (let index = 0; index < old.length / 8; index++) {
     const l2 = offsetOf(oldView.getUint32(index * 8), oldView.getUint32(index * 8 + 4));

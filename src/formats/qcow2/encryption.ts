@@ -2,6 +2,7 @@
  * Encrypted qcow2 images: LUKS (its header in clusters of the image, sectors numbered by their place in the file) and the
  * legacy AES method (sectors numbered by their place in the guest's disk).
  */
+import { allocate } from "../../base/allocate.js";
 import { BlockError, prefixError } from "../../base/error.js";
 import { alignUp } from "../../base/int.js";
 import type { Environment, OpenContext } from "../../block/context.js";
@@ -170,7 +171,7 @@ export function* setUpEncryption(image: Qcow2, settings: EncryptSettings, passph
       crypto = { offset, length };
       try {
         for (let at = 0; at < clusters * clusterSize; at += clusterSize)
-          yield* writeGrow(image.file, new Uint8Array(clusterSize), offset + at);
+          yield* writeGrow(image.file, allocate(clusterSize), offset + at);
         yield* createLuks(image.node.environment, settings.luks, passphrase, areaOf(image.file, { crypto, clusterBits }));
       } catch (error) {
         throw prefixError("Could not write encryption header: ", error);

@@ -3,6 +3,7 @@
  *
  * Tables are read and written where they are; the zeros are on disk, and counted, before an entry says that they are data.
  */
+import { allocate } from "../../base/allocate.js";
 import { viewOf, writeU64BE } from "../../base/bytes.js";
 import { readBytes, writeGrow, zeroGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
@@ -24,7 +25,7 @@ function* allL1Tables(image: Qcow2): Op<Uint8Array[]> {
 
 /** Whether there is a compressed cluster anywhere. */
 export function* hasCompressedClusters(image: Qcow2): Op<boolean> {
-  const table = new Uint8Array(image.clusterSize);
+  const table = allocate(image.clusterSize);
   const view = viewOf(table);
   for (const l1 of yield* allL1Tables(image)) {
     const l1View = viewOf(l1);
@@ -43,7 +44,7 @@ export function* expandZeroClusters(image: Qcow2, progress: Progress): Op<void> 
   const tables = yield* allL1Tables(image);
   const total = tables.reduce((sum, l1) => sum + l1.length / 8, 0);
   let visited = 0;
-  const bytes = new Uint8Array(image.clusterSize);
+  const bytes = allocate(image.clusterSize);
   try {
     for (const l1 of tables) {
       const view = viewOf(l1);

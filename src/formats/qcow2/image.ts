@@ -9,7 +9,7 @@
  *   5. L1 entries
  * Frees are deferred (`refcounts.ts`): a cluster loses its reference only after a barrier behind the tables that let go of it.
  */
-import { BlockError, errnoError } from "../../base/error.js";
+import { BlockError, errnoError, toBlockError, type Errno } from "../../base/error.js";
 import { readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
 import { alignDown, divCeil } from "../../base/int.js";
 import type { OpenFlags } from "../../block/context.js";
@@ -290,17 +290,20 @@ export class Qcow2 {
         yield* this.writeHeader();
         // Only then can what the new one pointed to be used for something else.
         yield* this.barrier();
-      } catch {
-        this.lost = true;
+      } catch (again) {
+        this.#lost = toBlockError(again).errno;
       }
       throw error;
     }
   }
   /** A write of the header failed in a way that leaves open which one is in the file: this session writes no more. */
-  lost = false;
+  #lost: Errno | null = null;
+  get lost(): boolean {
+    return this.#lost !== null;
+  }
   #refuseWhenLost(): void {
-    if (this.lost)
-      throw errnoError("EIO", "The image header could not be written; nothing more is written to this image", {
+    if (this.#lost !== null)
+      throw errnoError(this.#lost, "The image header could not be written; nothing more is written to this image", {
         node: this.node.nodeName,
       });
   }

@@ -1,4 +1,5 @@
 /** Where guest ranges are: L1 → L2 slice in the cache → kernel scan → extents. Mutates nothing and never waits. */
+import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
 import type { Miss, SpecialExtent } from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
@@ -170,7 +171,7 @@ export function* readCompressed(image: MapState, extent: SpecialExtent, at: numb
       offset: extent.host,
     });
   }
-  const packed = new Uint8Array(extent.aux);
+  const packed = allocate(extent.aux);
   yield* debugEvent(image.file, "read_compressed");
   yield* readPadded(image.file, packed, extent.host);
   const whole = within === 0 && into.length === image.clusterSize;

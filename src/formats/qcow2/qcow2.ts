@@ -201,14 +201,10 @@ class Qcow2Impl implements MappedImpl {
   }
 }
 
-/** What could not be brought down to the file when it was closed, in QEMU's words: a line for each cache. */
+/** What was written could not be made durable when the image was closed, in QEMU's words: a line for each cache. */
 function flushFailure(image: Qcow2, error: unknown): BlockError {
   const cause = toBlockError(error);
-  const reason = strerror(cause.errno);
-  const lines: string[] = [];
-  if (image.l2.isDirty || image.l1IsDirty) lines.push(`Failed to flush the L2 table cache: ${reason}`);
-  if (image.allocator.isDirty) lines.push(`Failed to flush the refcount block cache: ${reason}`);
-  if (lines.length === 0) return cause;
+  const lines = ["L2 table", "refcount block"].map((cache) => `Failed to flush the ${cache} cache: ${strerror(cause.errno)}`);
   return new BlockError(cause.code, lines.join("\n"), {
     errno: cause.errno,
     node: image.node.nodeName,
@@ -329,7 +325,6 @@ function* assemble(context: OpenContext, header: Header, options: ReturnType<typ
   });
   image.refblocks = new TableCache(image.kernel, refRegion, options.sliceSize, getFile, {
     write: writeAfter("refblock_update_part"),
-    loading: (from) => debugEvent(from, "refblock_load"),
     // eslint-disable-next-line require-yield
     *beforeWrite() {
       image.barrierNeeded = true;

@@ -5,6 +5,7 @@
  * says about free space. They are on disk before the header points to them; until then the image is as it was. They still count
  * the clusters of the old structures, which nothing refers to after that: these are leaks to be repaired.
  */
+import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
 import { viewOf, writeU64BE } from "../../base/bytes.js";
 import { divCeil } from "../../base/int.js";
@@ -84,7 +85,7 @@ export function* rebuildRefcounts(census: Census, used: number): Op<void> {
     yield* place(block);
     clear();
   }
-  const bytes = new Uint8Array(table * size);
+  const bytes = allocate(table * size);
   const view = viewOf(bytes);
   for (const [index, at] of placed) writeU64BE(view, index * 8, at * size);
   yield* image.checkOverlap(next * size, bytes.length, null);

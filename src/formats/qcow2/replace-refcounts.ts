@@ -3,6 +3,7 @@
  * emptied image). They are complete on disk before one write of the header puts them in the place of the old ones, which nothing
  * counts any more then. A crash before that leaks their space.
  */
+import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
 import { viewOf, writeU64BE } from "../../base/bytes.js";
 import { divCeil } from "../../base/int.js";
@@ -189,7 +190,7 @@ function* write(
   const perBlock = (size * 8) / 2 ** order;
   const { kernel, newBlock } = old;
   const blocks = [...needed].sort((a, b) => a - b);
-  const table = new Uint8Array(divCeil((blocks[blocks.length - 1]! + 1) * 8, size) * size);
+  const table = allocate(divCeil((blocks[blocks.length - 1]! + 1) * 8, size) * size);
   const view = viewOf(table);
   const first = offset / size;
   // More room may have been taken than is needed in the end: the rest is free.

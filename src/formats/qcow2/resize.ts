@@ -1,9 +1,10 @@
 /** Growing and shrinking the guest disk, and preallocation. */
+import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
 import { alignDown, alignUp, divCeil } from "../../base/int.js";
 import type { MappedImpl, TruncateOptions } from "../../block/driver.js";
 import { debugEvent } from "../../block/debug.js";
-import { truncate, writeGrow, writeLeased, zeroGrow } from "../../block/io.js";
+import { truncate, writeGrow, writeLeased, zeroGrow, writeZeroes } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { Preallocation } from "../../storage/storage.js";
 import { readEntry, sliceForRead, sliceForWrite, writeEntry } from "./entries.js";
@@ -65,18 +66,23 @@ function* clearEdge(image: Qcow2, from: number, to: number, hidden: boolean): Op
   if (to <= from) return;
   let kind = "unallocated";
   let host = 0;
+  let copied = false;
   const release = yield* image.lock.acquire();
   try {
     const pointer = yield* sliceForRead(image, from);
-    if (pointer >= 0) ({ kind, host } = readEntry(image, pointer, image.sliceIndex(from)));
+    if (pointer >= 0) ({ kind, host, copied } = readEntry(image, pointer, image.sliceIndex(from)));
   } finally {
     release();
   }
   if (kind === "unallocated" ? !hidden : kind === "zero-plain" && !image.extended) return;
-  // Behind the end of the file there is nothing yet (which reads as zeros unless it is decrypted).
-  const plain = image.header.cryptMethod === CryptMethod.none;
-  if (kind === "data" && plain && host + (from % image.clusterSize) >= image.dataFile.size) return;
-  yield* writeLeased(image.node, image.node.impl as MappedImpl, new Uint8Array(to - from), from);
+  if (kind === "data" && copied && !image.extended && image.header.cryptMethod === CryptMethod.none) {
+    // In place, and what lies behind the end of the file already reads as zeros.
+    const at = host + (from % image.clusterSize);
+    const length = Math.min(to - from, image.dataFile.size - at);
+    if (length > 0) yield* writeZeroes(image.dataFile, at, length);
+    return;
+  }
+  yield* writeLeased(image.node, image.node.impl as MappedImpl, allocate(to - from), from);
 }
 
 function* setSize(image: Qcow2, size: number): Op<void> {
@@ -100,7 +106,7 @@ export function* growL1(image: Qcow2, entries: number): Op<void> {
   }
   const oldOffset = image.header.l1Offset;
   const oldBytes = image.l1.length;
-  const table = new Uint8Array(entries * 8);
+  const table = allocate(entries * 8);
   // Pending L1 changes go along: everything they point to must be on disk first.
   yield* image.commitMetadata();
   table.set(image.l1);
@@ -110,7 +116,7 @@ export function* growL1(image: Qcow2, entries: number): Op<void> {
   try {
     yield* image.checkOverlap(offset, clusters * image.clusterSize, null);
     yield* image.allocator.writeBack();
-    const padded = new Uint8Array(alignUp(table.length, 512));
+    const padded = allocate(alignUp(table.length, 512));
     padded.set(table);
     yield* debugEvent(image.file, "l1_grow_write_table");
     yield* writeGrow(image.file, image.file.size >= offset + padded.length ? padded : table, offset);
@@ -137,7 +143,7 @@ function* preallocate(image: Qcow2, old: number, size: number, mode: Preallocati
     const stop = Math.min(alignUp(size, image.clusterSize), alignDown(at, image.sliceCoverage) + image.sliceCoverage);
     const release = yield* image.lock.acquire();
     try {
-      end = Math.max(end, yield* preallocateSlice(image, at, stop, mode));
+      end = Math.max(end, yield* preallocateSlice(image, at, stop, size, mode));
     } finally {
       release();
     }
@@ -153,7 +159,8 @@ function* preallocate(image: Qcow2, old: number, size: number, mode: Preallocati
   if (tail > image.file.size) yield* truncate(image.file, tail, { preallocation: mode });
 }
 
-function* preallocateSlice(image: Qcow2, at: number, stop: number, mode: Preallocation): Op<number> {
+/** @returns where the data ends in the file */
+function* preallocateSlice(image: Qcow2, at: number, stop: number, diskSize: number, mode: Preallocation): Op<number> {
   const size = image.clusterSize;
   let end = 0;
   let cluster = at;
@@ -170,8 +177,8 @@ function* preallocateSlice(image: Qcow2, at: number, stop: number, mode: Preallo
     // What the file held there before must not appear: space inside the file is cleared.
     if (!image.hasDataFile && host < image.file.size)
       yield* zeroGrow(image.file, host, Math.min(count * size, image.file.size - host));
-    // No entry on disk points behind the end of the file.
-    const behind = host + count * size;
+    // No entry on disk points behind the end of the file. Where only metadata is wanted that end is the disk's.
+    const behind = host + (mode === "metadata" ? Math.min(count * size, diskSize - cluster) : count * size);
     if (!image.hasDataFile && behind > image.file.size)
       yield* truncate(image.file, behind, { preallocation: mode === "metadata" ? "off" : mode });
     image.barrierNeeded = true;
@@ -184,7 +191,7 @@ function* preallocateSlice(image: Qcow2, at: number, stop: number, mode: Preallo
         allocated: image.extended ? stored : 0,
       });
     }
-    end = Math.max(end, host + count * size);
+    end = Math.max(end, behind);
     cluster += count * size;
   }
   return end;

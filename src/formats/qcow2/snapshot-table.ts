@@ -4,6 +4,7 @@
  * Entries are kept byte for byte where we do not understand them (extra data of later versions), so that writing the table back
  * loses nothing.
  */
+import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
 import { encodeText, readText, readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
 import { alignUp } from "../../base/int.js";
@@ -79,7 +80,7 @@ export function* readSnapshotTable(
       repair.overhanging(count - index);
       break;
     }
-    const bytes = new Uint8Array(ENTRY + cut + names);
+    const bytes = allocate(ENTRY + cut + names);
     bytes.set(yield* piece.get(at, ENTRY + cut));
     bytes.set(yield* piece.get(at + ENTRY + extra, names), ENTRY + cut);
     viewOf(bytes).setUint32(36, cut);
@@ -160,7 +161,7 @@ export function newSnapshot(given: NewSnapshot): Snapshot {
   const name = encodeText(given.name);
   if (id.length > 0xffff || name.length > 0xffff)
     throw new BlockError("ERR_INVALID_ARGUMENT", "The name of the snapshot is too long");
-  const bytes = new Uint8Array(ENTRY + EXTRA + id.length + name.length);
+  const bytes = allocate(ENTRY + EXTRA + id.length + name.length);
   const view = viewOf(bytes);
   writeU64BE(view, 0, given.l1Offset);
   view.setUint32(8, given.l1Entries);
@@ -184,7 +185,7 @@ export function encodeSnapshotTable(snapshots: readonly Snapshot[]): Uint8Array 
   let length = 0;
   for (const { bytes } of snapshots) length = alignUp(length, 8) + bytes.length;
   if (length > MAX_SNAPSHOT_TABLE_BYTES) throw new BlockError("ERR_TOO_LARGE", "Snapshot table is too big", { errno: "EFBIG" });
-  const table = new Uint8Array(length);
+  const table = allocate(length);
   let at = 0;
   for (const { bytes } of snapshots) {
     at = alignUp(at, 8);
@@ -199,7 +200,7 @@ export function withExtra(snapshot: Snapshot): Snapshot {
   const old = snapshot.bytes;
   const extra = viewOf(old).getUint32(36);
   if (extra >= EXTRA) return snapshot;
-  const bytes = new Uint8Array(old.length - extra + EXTRA);
+  const bytes = allocate(old.length - extra + EXTRA);
   const view = viewOf(bytes);
   bytes.set(old.subarray(0, ENTRY));
   view.setUint32(36, EXTRA);

@@ -2,6 +2,7 @@
  * L1 and L2 tables as snapshots see them: adding and taking away the references a whole L1 table holds, and tables whose COPIED
  * flags agree with refcounts that are about to change. Tables are read straight from the file, where everything is by then.
  */
+import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
 import { viewOf, writeU64BE } from "../../base/bytes.js";
 import { alignUp } from "../../base/int.js";
@@ -33,7 +34,7 @@ export function* readTable(image: Qcow2, offset: number, into: Uint8Array): Op<v
 
 /** Adds `delta` to the refcounts of everything an L1 table refers to (not to those of its own clusters). All, or nothing, or an error that makes the caller abandon its replacement. */
 export function* updateReferences(image: Qcow2, l1: DataView, delta: 1 | -1, freed: FreedRuns | null): Op<void> {
-  const table = new Uint8Array(image.clusterSize);
+  const table = allocate(image.clusterSize);
   const view = viewOf(table);
   for (let at = 0; at < l1.byteLength; at += 8) {
     const l2 = offsetOf(l1.getUint32(at), l1.getUint32(at + 4));
@@ -136,7 +137,7 @@ export function setEntry(l1: DataView, index: number, l2: number, copied: boolea
 /** Writes a table to fresh clusters, padded with zeros to whole sectors. */
 export function* writeFresh(image: Qcow2, offset: number, bytes: Uint8Array): Op<void> {
   if (bytes.length === 0) return;
-  const padded = new Uint8Array(alignUp(bytes.length, 512));
+  const padded = allocate(alignUp(bytes.length, 512));
   padded.set(bytes);
   yield* writeGrow(image.file, padded, offset);
 }

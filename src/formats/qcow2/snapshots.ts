@@ -6,6 +6,7 @@
  * image as it was or as it is to be, with right refcounts and flags; an error leaves it as it was. What the old tables occupied is freed
  * after that. Version 2 images, which have no dirty bit, are as safe as others.
  */
+import { allocate } from "../../base/allocate.js";
 import { BlockError, errnoError } from "../../base/error.js";
 import { viewOf } from "../../base/bytes.js";
 import { divCeil } from "../../base/int.js";
@@ -96,9 +97,9 @@ export class Snapshots implements SnapshotVerbs {
       const { header, l1, clusterSize } = image;
       const entries = image.l1Entries;
       // The tables that nobody shares yet carry COPIED flags: the ones to be shared are copies without.
-      const table = new Uint8Array(clusterSize);
+      const table = allocate(clusterSize);
       const view = viewOf(table);
-      const shared = new Uint8Array(l1.length);
+      const shared = allocate(l1.length);
       const sharedView = viewOf(shared);
       const free: Outcome["free"] = [[header.l1Offset, l1.length]];
       for (let index = 0; index < entries; index++) {
@@ -157,11 +158,11 @@ export class Snapshots implements SnapshotVerbs {
     }
     yield* this.#change(function* (this: Snapshots): Op<Outcome> {
       const { header, clusterSize } = image;
-      const l1 = new Uint8Array(entries * 8);
+      const l1 = allocate(entries * 8);
       l1.set(yield* readBytes(image.file, found.l1Offset, found.l1Entries * 8));
       const l1View = viewOf(l1);
       // Tables to be shared have no COPIED flags; one that has some (nobody minded them so far) is copied without.
-      const table = new Uint8Array(clusterSize);
+      const table = allocate(clusterSize);
       const view = viewOf(table);
       const kept = viewOf(l1.slice());
       for (let index = 0; index < found.l1Entries; index++) {
@@ -235,7 +236,7 @@ export class Snapshots implements SnapshotVerbs {
   *#adjustActive(l1: DataView, places: Float64Array, free: Outcome["free"]): Op<boolean> {
     const image = this.#image;
     const { allocator, clusterSize } = image;
-    const table = new Uint8Array(clusterSize);
+    const table = allocate(clusterSize);
     const view = viewOf(table);
     let changed = false;
     for (let index = 0; index < places.length; index++) {

@@ -1,4 +1,5 @@
 /** Saved VM state of the active layer: mapped like guest data, at offsets behind the guest disk. */
+import { allocate } from "../../base/allocate.js";
 import { alignDown, alignUp, divCeil } from "../../base/int.js";
 import type { MappedImpl, Miss } from "../../block/driver.js";
 import { ExtentKind, ExtentList } from "../../block/extent.js";
@@ -36,7 +37,7 @@ export function* writeVmState(image: Qcow2, impl: MappedImpl, bytes: Uint8Array,
   }
   const lease = yield* image.node.requests.acquire(start + from, to - from, image.clusterSize);
   try {
-    const whole = new Uint8Array(to - from);
+    const whole = allocate(to - from);
     if (offset > from) yield* readVmState(image, impl, whole.subarray(0, image.clusterSize), from);
     const last = to - image.clusterSize;
     if (offset + bytes.length < to && (last > from || offset === from))

@@ -7,6 +7,7 @@
  * sectors get their final content, and the final first sector follows. That takes a cluster with room for it: in images with clusters
  * of 512 bytes the header is one sector anyway; between (1 and 2 KiB) long names are written as they are.
  */
+import { allocate } from "../../base/allocate.js";
 import { readU64BE, viewOf } from "../../base/bytes.js";
 import { alignUp } from "../../base/int.js";
 import { readBytes, writeGrow } from "../../block/io.js";
@@ -21,7 +22,7 @@ const SECTOR = 512;
 export function* writeHeader(file: Node, header: Header, barrier: () => Op<void>): Op<void> {
   const clusterSize = 2 ** header.clusterBits;
   const used = encodeHeader(header);
-  const bytes = new Uint8Array(alignUp(used.length, SECTOR));
+  const bytes = allocate(alignUp(used.length, SECTOR));
   bytes.set(used);
   const old = yield* readBytes(file, 0, clusterSize < 65536 ? clusterSize : 65536);
   let same = SECTOR;

@@ -322,7 +322,7 @@ test("snapshot table: overhanging snapshots are refused, and dropped by a repair
   writeU64BE(viewOf(entry), 0, 0x40000);
   viewOf(entry).setUint32(8, 1);
   medium.sync.write(entry, table + 40 * LIMIT);
-  const hint = new RegExp(`^You can force-remove all ${LIMIT + 5} overhanging snapshots with qemu-img check -r all$`);
+  const hint = new RegExp(`^You can force-remove all 5 overhanging snapshots with qemu-img check -r all$`);
   await refused(world.open("qcow2", "image"), /Snapshot table too large$/);
   await refused(check(world), /^ERROR snapshot table too large$/, hint);
   const mended = await check(world, "all");

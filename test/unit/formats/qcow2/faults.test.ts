@@ -5,8 +5,7 @@
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BlockError } from "../../../../src/base/error.js";
-import { countCalls, runWithFault } from "../../../crash/faults.js";
+import { countCalls, runWithFault, type Trouble } from "../../../crash/faults.js";
 import { BACKING_NAMES, type Machine } from "../../../crash/machine.js";
 import { addBitmap, removeBitmap } from "../../../../src/block/named-bitmap.js";
 import { loadOracle } from "../../../crash/oracle.js";
@@ -279,19 +278,29 @@ for (const workload of WORKLOADS) {
   });
 }
 
-test("read errors are errors, at every read", async () => {
+/** Lets every call of a kind fail once (or, in short runs, `most` of them), in every workload. */
+async function everywhere(operation: Trouble["operation"], most: number, trouble: (nth: number) => Trouble): Promise<void> {
+  if (oracle === null) return skip("the crash oracle is not there");
   for (const workload of WORKLOADS) {
     if (!workload.name.includes(wanted)) continue;
-    const calls = await countCalls(workload);
-    for (let nth = 1; nth <= Math.min(calls.read, long ? 200 : 8); nth++) {
-      if (oracle === null) return skip("the crash oracle is not there");
-      const run = await runWithFault(workload, oracle, { operation: "read", errno: "EIO", nth });
+    const count = (await countCalls(workload))[operation];
+    const step = long ? 1 : Math.max(1, Math.floor(count / most));
+    for (let nth = 1; nth <= count; nth += step) {
+      const run = await runWithFault(workload, oracle, trouble(nth));
       total.runs++;
-      assert.equal(run.violations, [], `${workload.name}, read ${nth} of ${calls.read}`);
+      total.states += run.states;
+      if (run.errors > 0) total.withErrors++;
+      assert.equal(run.violations, [], `${workload.name}, ${operation} ${nth} of ${count}`);
     }
   }
-  assert.ok(BlockError);
-});
+}
+
+test("read errors are errors, at every read", () => everywhere("read", 8, (nth) => ({ operation: "read", errno: "EIO", nth })));
+
+test("short reads are errors, at every read", () =>
+  everywhere("read", 8, (nth) => ({ operation: "read", errno: "EIO", nth, short: true })));
+
+test("no memory is an error, at every allocation", () => everywhere("allocate", 8, (nth) => ({ operation: "allocate", nth })));
 
 test("how many", () => console.log(JSON.stringify(total)));
 
