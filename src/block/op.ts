@@ -232,6 +232,22 @@ export class TimedWaitRequest extends Request {
   }
 }
 
+/** A wait for one's turn. Where there is no time to pass (synchronous calls, seeded schedules) it has come. */
+export class TurnRequest extends Request {
+  readonly queue: WaitQueue;
+  constructor(queue: WaitQueue) {
+    super();
+    this.queue = queue;
+  }
+  get isAsync(): boolean {
+    return true;
+  }
+  sync(): void {}
+  async(): Promise<void> {
+    return new Promise((resolve) => this.queue.add(resolve));
+  }
+}
+
 /** Mutual exclusion between Ops. `const done = yield* mutex.acquire(); try { … } finally { done(); }` */
 export class Mutex {
   #held = false;
@@ -267,16 +283,48 @@ export function runSync<T>(op: Op<T>): T {
 
 /** How long an Op over purely synchronous storages may hold the event loop before others get a turn, in ms. */
 const TURN_MS = 12;
-const nextTurn: () => Promise<void> = /* @__PURE__ */ (() => {
+/** Lets the event loop serve others. */
+export const nextTurn: () => Promise<void> = /* @__PURE__ */ (() => {
   const immediate = (globalThis as { setImmediate?: (callback: () => void) => unknown }).setImmediate;
   return immediate === undefined
     ? () => new Promise<void>((resolve) => setTimeout(resolve, 0))
     : () => new Promise<void>((resolve) => immediate(resolve));
 })();
 
-/** Performs an Op, awaiting requests that have an asynchronous face. */
-export async function runAsync<T>(op: Op<T>): Promise<T> {
+/**
+ * Performs an Op on the spot as far as that goes: reads and writes of up to `most` bytes through the synchronous face where there
+ * is one, although there is another. The result, or a promise of it from the first request on that has to be waited for.
+ */
+export function runQuickly<T>(op: Op<T>, most: number): T | Promise<T> {
   let step = op.next();
+  while (!step.done) {
+    const request = step.value;
+    const isQuick =
+      !request.isAsync ||
+      (request instanceof StorageRequest &&
+        request.storage.sync !== null &&
+        (request.verb === "extents" || (request.length <= most && (request.verb === "read" || request.verb === "write"))));
+    if (!isQuick) return finish(op, step);
+    let value: unknown;
+    try {
+      value = request.sync();
+    } catch (error) {
+      step = op.throw(error);
+      continue;
+    }
+    step = op.next(value);
+  }
+  return step.value;
+}
+
+/** Performs an Op, awaiting requests that have an asynchronous face. */
+export function runAsync<T>(op: Op<T>): Promise<T> {
+  return finish(op, null);
+}
+
+/** Goes on after `reached`, or from the start. */
+async function finish<T>(op: Op<T>, reached: IteratorResult<Request, T> | null): Promise<T> {
+  let step = reached ?? op.next();
   let turnEnds = 0;
   let onTheSpot = 0;
   while (!step.done) {

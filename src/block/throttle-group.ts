@@ -6,7 +6,7 @@
  * at the burst rate, keeps that rate. Members whose requests wait take turns.
  */
 import { systemClock, type Clock } from "../base/clock.js";
-import { Request, type Op } from "./op.js";
+import { TurnRequest, WaitQueue, type Op } from "./op.js";
 import { checkLimits, THROTTLED, type BucketLimit, type Throttled, type ThrottleLimits } from "./throttle.js";
 
 export type Direction = "read" | "write";
@@ -38,22 +38,15 @@ class Bucket {
   }
 }
 
-/** A request that waits for its turn. Where no time passes (synchronous calls) waiting would be for ever: it goes at once. */
-class Turn extends Request {
+/** A request that waits. Where no time passes (synchronous calls) waiting would be for ever: it goes at once. */
+class Turn {
   readonly bytes: number;
-  readonly #granted: Promise<void>;
-  grant: () => void = () => {};
+  readonly come: WaitQueue = new WaitQueue();
   constructor(bytes: number) {
-    super();
     this.bytes = bytes;
-    this.#granted = new Promise((resolve) => (this.grant = resolve));
   }
-  get isAsync(): boolean {
-    return true;
-  }
-  sync(): void {}
-  async(): Promise<void> {
-    return this.#granted;
+  grant(): void {
+    this.come.wakeAll();
   }
 }
 
@@ -77,7 +70,7 @@ export class ThrottleMember {
     }
     const turn = new Turn(bytes);
     queue.push(turn);
-    yield turn;
+    yield new TurnRequest(turn.come);
     const left = queue.indexOf(turn);
     if (left < 0) return;
     queue.splice(left, 1);

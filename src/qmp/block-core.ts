@@ -63,6 +63,8 @@ export class BlockCore {
   readonly machine: Machine;
   readonly throttleGroups: ThrottleGroupList;
   readonly clock: Clock;
+  /** Passwords on their way to an image (block_passwd). */
+  readonly passwords: Map<string, Uint8Array> = new Map();
   readonly nodes: NodeList;
   /** Those of the program itself who read and write nodes. */
   readonly handles: Set<Backend> = new Set();
@@ -99,7 +101,7 @@ export class BlockCore {
         this.emit(name, data as QmpEvent["data"]);
       },
       *secrets(id, purpose): Op<Uint8Array | null> {
-        return core.objects.secret(id) ?? (yield* outer.secrets(id, purpose));
+        return core.passwords.get(id) ?? core.objects.secret(id) ?? (yield* outer.secrets(id, purpose));
       },
       imageCorrupted: (event) => {
         outer.imageCorrupted?.(event);
@@ -313,6 +315,7 @@ export class BlockCore {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.throttleGroups.release();
     await this.jobs.stopAll();
     await this.exports.stopAll();
     const failures: unknown[] = [];

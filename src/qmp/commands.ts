@@ -20,6 +20,7 @@ import { blockdevMirror } from "./commands/blockdev-mirror.js";
 import { humanMonitorCommand } from "./commands/human-monitor-command.js";
 import { deleteInternalSnapshot } from "./commands/blockdev-snapshot-delete-internal-sync.js";
 import { blockLatencyHistogramSet } from "./commands/block-latency-histogram-set.js";
+import { blockPasswd } from "./commands/block-passwd.js";
 import { blockSetWriteThreshold } from "./commands/block-set-write-threshold.js";
 import { blockdevReopen } from "./commands/blockdev-reopen.js";
 import { addFd, closefd, getfd, queryFdsets, removeFd } from "./commands/fdset.js";
@@ -114,6 +115,7 @@ export const COMMANDS: readonly Command[] = [
   blockSetIoThrottle,
   blockLatencyHistogramSet,
   blockSetWriteThreshold,
+  blockPasswd,
   blockdevReopen,
   xBlockdevChange,
   xBlockdevAmend,

@@ -68,6 +68,12 @@ function throttling(backend: Backend | null, modern: boolean): Json {
   return info;
 }
 
+/** 2.2 says what the image names, 7.2 what is open below it. */
+function backingFile(node: Node, named: string | null, modern: boolean): Json {
+  const name = modern ? (node.backing?.filename ?? null) : named;
+  return name === null ? {} : { backing_file: name };
+}
+
 /** BlockDeviceInfo. `flat`: without the backing chain. `backend`: the drive it is the medium of. */
 export function* deviceInfo(core: BlockCore, node: Node, flat: boolean, backend: Backend | null = null): Op<Json> {
   const modern = core.profile === "qemu-7.2";
@@ -81,7 +87,7 @@ export function* deviceInfo(core: BlockCore, node: Node, flat: boolean, backend:
     "node-name": node.nodeName,
     ro: node.readOnly,
     drv: node.driver.name,
-    ...(link === null ? {} : { backing_file: link.filename }),
+    ...backingFile(node, link?.filename ?? null, modern),
     backing_file_depth: flat ? 0 : chainDepth(node),
     encrypted: details?.encrypted ?? false,
     ...(modern ? {} : { encryption_key_missing: node.flags.noIO && details?.encrypted === true }),

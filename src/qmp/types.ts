@@ -187,6 +187,8 @@ export interface Commands22 {
   "block-job-set-speed": { arguments: BlockJobSetSpeedArg; returns: Nothing };
   /** Starts a job that copies data from backing files into a node and then drops those backing files. */
   "block-stream": { arguments: BlockStreamArg; returns: Nothing };
+  /** Gives the password of an encrypted image that was opened without. The old AES encryption cannot tell a wrong one from the right one: what is read then is noise, and what is written is lost. */
+  block_passwd: { arguments: BlockPasswdArg; returns: Nothing };
   /** Changes the size of a disk in use, in bytes. */
   block_resize: { arguments: BlockResizeArg; returns: Nothing };
   /** Limits bytes and operations per second of a drive, with bursts; drives of one `group` share its limits. All zero: no limits. */
@@ -385,9 +387,21 @@ export interface BackupPerf {
 
 export type BitmapSyncMode = "on-success" | "never" | "always";
 
+export type BlkdebugEvent = "l1_update" | "l1_grow_alloc_table" | "l1_grow_write_table" | "l1_grow_activate_table" | "l2_load" | "l2_update" | "l2_update_compressed" | "l2_alloc_cow_read" | "l2_alloc_write" | "read_aio" | "read_backing_aio" | "read_compressed" | "write_aio" | "write_compressed" | "vmstate_load" | "vmstate_save" | "cow_read" | "cow_write" | "reftable_load" | "reftable_grow" | "reftable_update" | "refblock_load" | "refblock_update" | "refblock_update_part" | "refblock_alloc" | "refblock_alloc_hookup" | "refblock_alloc_write" | "refblock_alloc_write_blocks" | "refblock_alloc_write_table" | "refblock_alloc_switch_table" | "cluster_alloc" | "cluster_alloc_bytes" | "cluster_free" | "flush_to_os" | "flush_to_disk" | "pwritev_rmw_head" | "pwritev_rmw_after_head" | "pwritev_rmw_tail" | "pwritev_rmw_after_tail" | "pwritev" | "pwritev_zero" | "pwritev_done" | "empty_image_prepare" | "l1_shrink_write_table" | "l1_shrink_free_l2_clusters" | "cor_write" | "cluster_alloc_space" | "none";
+
 export type BlkdebugIOType = "read" | "write" | "write-zeroes" | "discard" | "flush" | "block-status";
 
 export interface BlkdebugInjectErrorOptions {
+  event: BlkdebugEvent;
+  state?: number | undefined;
+  iotype?: BlkdebugIOType | undefined;
+  errno?: number | undefined;
+  sector?: number | undefined;
+  once?: boolean | undefined;
+  immediately?: boolean | undefined;
+}
+
+export interface BlkdebugInjectErrorOptions2 {
   event: string;
   state?: number | undefined;
   iotype?: BlkdebugIOType | undefined;
@@ -398,6 +412,12 @@ export interface BlkdebugInjectErrorOptions {
 }
 
 export interface BlkdebugSetStateOptions {
+  event: BlkdebugEvent;
+  state?: number | undefined;
+  new_state: number;
+}
+
+export interface BlkdebugSetStateOptions2 {
   event: string;
   state?: number | undefined;
   new_state: number;
@@ -426,6 +446,7 @@ export interface BlockDeviceInfo {
   backing_file?: string | undefined;
   backing_file_depth: number;
   encrypted: boolean;
+  encryption_key_missing?: boolean | undefined;
   detect_zeroes: BlockdevDetectZeroesOptions;
   bps: number;
   bps_rd: number;
@@ -434,12 +455,74 @@ export interface BlockDeviceInfo {
   iops_rd: number;
   iops_wr: number;
   image: ImageInfo;
+  bps_max?: number | undefined;
+  bps_rd_max?: number | undefined;
+  bps_wr_max?: number | undefined;
+  iops_max?: number | undefined;
+  iops_rd_max?: number | undefined;
+  iops_wr_max?: number | undefined;
+  bps_max_length?: number | undefined;
+  bps_rd_max_length?: number | undefined;
+  bps_wr_max_length?: number | undefined;
+  iops_max_length?: number | undefined;
+  iops_rd_max_length?: number | undefined;
+  iops_wr_max_length?: number | undefined;
+  iops_size?: number | undefined;
+  group?: string | undefined;
   cache: BlockdevCacheInfo;
-  write_threshold: number;
+  write_threshold?: number | undefined;
   "dirty-bitmaps"?: readonly BlockDirtyInfo[] | undefined;
 }
 
 export type BlockDeviceIoStatus = "ok" | "failed" | "nospace";
+
+export interface BlockDeviceStats {
+  rd_bytes: number;
+  wr_bytes: number;
+  rd_operations: number;
+  wr_operations: number;
+  flush_operations: number;
+  rd_total_time_ns: number;
+  wr_total_time_ns: number;
+  flush_total_time_ns: number;
+  wr_highest_offset: number;
+  unmap_bytes?: number | undefined;
+  unmap_operations?: number | undefined;
+  unmap_total_time_ns?: number | undefined;
+  rd_merged?: number | undefined;
+  wr_merged?: number | undefined;
+  unmap_merged?: number | undefined;
+  idle_time_ns?: number | undefined;
+  failed_rd_operations?: number | undefined;
+  failed_wr_operations?: number | undefined;
+  failed_flush_operations?: number | undefined;
+  failed_unmap_operations?: number | undefined;
+  invalid_rd_operations?: number | undefined;
+  invalid_wr_operations?: number | undefined;
+  invalid_flush_operations?: number | undefined;
+  invalid_unmap_operations?: number | undefined;
+  account_invalid?: boolean | undefined;
+  account_failed?: boolean | undefined;
+  timed_stats?: readonly BlockDeviceTimedStats[] | undefined;
+  rd_latency_histogram?: BlockLatencyHistogramInfo | undefined;
+  wr_latency_histogram?: BlockLatencyHistogramInfo | undefined;
+  flush_latency_histogram?: BlockLatencyHistogramInfo | undefined;
+}
+
+export interface BlockDeviceTimedStats {
+  interval_length: number;
+  min_rd_latency_ns: number;
+  max_rd_latency_ns: number;
+  avg_rd_latency_ns: number;
+  min_wr_latency_ns: number;
+  max_wr_latency_ns: number;
+  avg_wr_latency_ns: number;
+  min_flush_latency_ns: number;
+  max_flush_latency_ns: number;
+  avg_flush_latency_ns: number;
+  avg_rd_queue_depth: number;
+  avg_wr_queue_depth: number;
+}
 
 export interface BlockDirtyBitmap {
   node: string;
@@ -498,6 +581,11 @@ export interface BlockDirtyInfo {
   busy: boolean;
   persistent: boolean;
   inconsistent?: boolean | undefined;
+}
+
+export interface BlockDirtyInfo22 {
+  count: number;
+  granularity: number;
 }
 
 export type BlockErrorAction = "ignore" | "report" | "stop";
@@ -570,6 +658,7 @@ export interface BlockInfo {
   inserted?: BlockDeviceInfo | undefined;
   tray_open?: boolean | undefined;
   "io-status"?: BlockDeviceIoStatus | undefined;
+  "dirty-bitmaps"?: readonly BlockDirtyInfo22[] | undefined;
 }
 
 export interface BlockJobArg {
@@ -606,12 +695,23 @@ export interface BlockJobSetSpeedArg {
   speed: number;
 }
 
+export interface BlockLatencyHistogramInfo {
+  boundaries: readonly number[];
+  bins: readonly number[];
+}
+
 export interface BlockLatencyHistogramSetArg {
   id: string;
   boundaries?: readonly number[] | undefined;
   "boundaries-read"?: readonly number[] | undefined;
   "boundaries-write"?: readonly number[] | undefined;
   "boundaries-flush"?: readonly number[] | undefined;
+}
+
+export interface BlockPasswdArg {
+  device?: string | undefined;
+  "node-name"?: string | undefined;
+  password: string;
 }
 
 export type BlockPermission = "consistent-read" | "write" | "write-unchanged" | "resize";
@@ -648,10 +748,17 @@ export interface BlockStats {
   device?: string | undefined;
   qdev?: string | undefined;
   "node-name"?: string | undefined;
-  stats: unknown;
-  "driver-specific"?: unknown | undefined;
-  parent?: unknown | undefined;
-  backing?: unknown | undefined;
+  stats: BlockDeviceStats;
+  "driver-specific"?: BlockStatsSpecificFile | undefined;
+  parent?: BlockStats | undefined;
+  backing?: BlockStats | undefined;
+}
+
+export interface BlockStatsSpecificFile {
+  driver: string;
+  "discard-nb-ok": number;
+  "discard-nb-failed": number;
+  "discard-bytes-ok": number;
 }
 
 export interface BlockStreamArg {
@@ -754,12 +861,14 @@ export interface BlockdevCreateArg {
 
 export type BlockdevCreateOptions = (
   | ({ driver: "file" } & BlockdevCreateOptionsFile)
+  | ({ driver: "luks" } & BlockdevCreateOptionsLUKS)
   | ({ driver: "parallels" } & BlockdevCreateOptionsParallels)
   | ({ driver: "qcow" } & BlockdevCreateOptionsQcow)
   | ({ driver: "qcow2" } & BlockdevCreateOptionsQcow2)
   | ({ driver: "qed" } & BlockdevCreateOptionsQed)
   | ({ driver: "vdi" } & BlockdevCreateOptionsVdi)
   | ({ driver: "vhdx" } & BlockdevCreateOptionsVhdx)
+  | ({ driver: "vmdk" } & BlockdevCreateOptionsVmdk)
   | ({ driver: "vpc" } & BlockdevCreateOptionsVpc)
 );
 
@@ -768,6 +877,20 @@ export interface BlockdevCreateOptionsFile {
   size: number;
   preallocation?: PreallocMode | undefined;
   nocow?: boolean | undefined;
+  "extent-size-hint"?: number | undefined;
+}
+
+export interface BlockdevCreateOptionsLUKS {
+  "key-secret"?: string | undefined;
+  "cipher-alg"?: string | undefined;
+  "cipher-mode"?: string | undefined;
+  "ivgen-alg"?: string | undefined;
+  "ivgen-hash-alg"?: string | undefined;
+  "hash-alg"?: string | undefined;
+  "iter-time"?: number | undefined;
+  file: BlockdevRef;
+  size: number;
+  preallocation?: PreallocMode | undefined;
 }
 
 export interface BlockdevCreateOptionsParallels {
@@ -780,19 +903,23 @@ export interface BlockdevCreateOptionsQcow {
   file: BlockdevRef;
   size: number;
   "backing-file"?: string | undefined;
+  encrypt?: QCryptoBlockCreateOptions | undefined;
 }
 
 export interface BlockdevCreateOptionsQcow2 {
   file: BlockdevRef;
   size: number;
+  "data-file"?: BlockdevRef | undefined;
+  "data-file-raw"?: boolean | undefined;
+  "extended-l2"?: boolean | undefined;
   version?: BlockdevQcow2Version | undefined;
   "backing-file"?: string | undefined;
   "backing-fmt"?: string | undefined;
+  encrypt?: QCryptoBlockCreateOptions | undefined;
   "cluster-size"?: number | undefined;
   preallocation?: PreallocMode | undefined;
   "lazy-refcounts"?: boolean | undefined;
   "refcount-bits"?: number | undefined;
-  "extended-l2"?: boolean | undefined;
   "compression-type"?: Qcow2CompressionType | undefined;
 }
 
@@ -818,6 +945,18 @@ export interface BlockdevCreateOptionsVhdx {
   "block-size"?: number | undefined;
   subformat?: BlockdevVhdxSubformat | undefined;
   "block-state-zero"?: boolean | undefined;
+}
+
+export interface BlockdevCreateOptionsVmdk {
+  file: BlockdevRef;
+  size: number;
+  extents?: readonly BlockdevRef[] | undefined;
+  subformat?: BlockdevVmdkSubformat | undefined;
+  "backing-file"?: string | undefined;
+  "adapter-type"?: BlockdevVmdkAdapterType | undefined;
+  hwversion?: string | undefined;
+  toolsversion?: string | undefined;
+  "zeroed-grain"?: boolean | undefined;
 }
 
 export interface BlockdevCreateOptionsVpc {
@@ -931,7 +1070,7 @@ export type BlockdevOptions22 = {
   rerror?: BlockdevOnError2 | undefined;
   werror?: BlockdevOnError2 | undefined;
 } & (
-  | ({ driver: "blkdebug" } & BlockdevOptionsBlkdebug)
+  | ({ driver: "blkdebug" } & BlockdevOptionsBlkdebug2)
   | ({ driver: "blklogwrites" } & BlockdevOptionsBlklogwrites)
   | ({ driver: "blkreplay" } & BlockdevOptionsBlkreplay)
   | ({ driver: "blkverify" } & BlockdevOptionsBlkverify)
@@ -991,6 +1130,21 @@ export interface BlockdevOptionsBlkdebug {
   "max-discard"?: number | undefined;
   "inject-error"?: readonly BlkdebugInjectErrorOptions[] | undefined;
   "set-state"?: readonly BlkdebugSetStateOptions[] | undefined;
+  "take-child-perms"?: readonly string[] | undefined;
+  "unshare-child-perms"?: readonly string[] | undefined;
+}
+
+export interface BlockdevOptionsBlkdebug2 {
+  image: BlockdevRef;
+  config?: string | undefined;
+  align?: number | undefined;
+  "max-transfer"?: number | undefined;
+  "opt-write-zero"?: number | undefined;
+  "max-write-zero"?: number | undefined;
+  "opt-discard"?: number | undefined;
+  "max-discard"?: number | undefined;
+  "inject-error"?: readonly BlkdebugInjectErrorOptions2[] | undefined;
+  "set-state"?: readonly BlkdebugSetStateOptions2[] | undefined;
   "take-child-perms"?: readonly string[] | undefined;
   "unshare-child-perms"?: readonly string[] | undefined;
 }
@@ -1240,6 +1394,10 @@ export interface BlockdevSnapshotWrapper {
 
 export type BlockdevVhdxSubformat = "dynamic" | "fixed";
 
+export type BlockdevVmdkAdapterType = "ide" | "buslogic" | "lsilogic" | "legacyESX";
+
+export type BlockdevVmdkSubformat = "monolithicSparse" | "monolithicFlat" | "twoGbMaxExtentSparse" | "twoGbMaxExtentFlat" | "streamOptimized";
+
 export type BlockdevVpcSubformat = "dynamic" | "fixed";
 
 export interface ChangeArg {
@@ -1352,9 +1510,47 @@ export interface ImageInfo {
   "backing-filename"?: string | undefined;
   "full-backing-filename"?: string | undefined;
   "backing-filename-format"?: string | undefined;
-  snapshots?: readonly unknown[] | undefined;
-  "backing-image"?: unknown | undefined;
-  "format-specific"?: unknown | undefined;
+  snapshots?: readonly SnapshotInfo[] | undefined;
+  "backing-image"?: ImageInfo | undefined;
+  "format-specific"?: ImageInfoSpecific | undefined;
+}
+
+export type ImageInfoSpecific = (
+  | ({ type: "qcow2" } & ImageInfoSpecificQCow2Wrapper)
+  | ({ type: "vmdk" } & ImageInfoSpecificVmdkWrapper)
+  | ({ type: "luks" } & ImageInfoSpecificLUKSWrapper)
+);
+
+export interface ImageInfoSpecificLUKSWrapper {
+  data: unknown;
+}
+
+export interface ImageInfoSpecificQCow2 {
+  compat: string;
+  "data-file"?: string | undefined;
+  "data-file-raw"?: boolean | undefined;
+  "extended-l2"?: boolean | undefined;
+  "lazy-refcounts"?: boolean | undefined;
+  corrupt?: boolean | undefined;
+  "refcount-bits": number;
+  encrypt?: unknown | undefined;
+  bitmaps?: readonly Qcow2BitmapInfo[] | undefined;
+  "compression-type": Qcow2CompressionType;
+}
+
+export interface ImageInfoSpecificQCow2Wrapper {
+  data: ImageInfoSpecificQCow2;
+}
+
+export interface ImageInfoSpecificVmdk {
+  "create-type": string;
+  cid: number;
+  "parent-cid": number;
+  extents: readonly ImageInfo[];
+}
+
+export interface ImageInfoSpecificVmdkWrapper {
+  data: ImageInfoSpecificVmdk;
 }
 
 export interface InetSocketAddress {
@@ -1480,6 +1676,21 @@ export interface QCryptoBlockAmendOptionsLUKS {
   secret?: string | undefined;
 }
 
+export type QCryptoBlockCreateOptions = (
+  | ({ format: "qcow" } & QCryptoBlockOptionsQCow)
+  | ({ format: "luks" } & QCryptoBlockCreateOptionsLUKS)
+);
+
+export interface QCryptoBlockCreateOptionsLUKS {
+  "key-secret"?: string | undefined;
+  "cipher-alg"?: string | undefined;
+  "cipher-mode"?: string | undefined;
+  "ivgen-alg"?: string | undefined;
+  "ivgen-hash-alg"?: string | undefined;
+  "hash-alg"?: string | undefined;
+  "iter-time"?: number | undefined;
+}
+
 export type QCryptoBlockLUKSKeyslotState = "active" | "inactive";
 
 export interface QCryptoBlockOptionsLUKS {
@@ -1509,6 +1720,14 @@ export interface QUORUMREPORTBADArg {
   "sector-num": number;
   "sectors-count": number;
 }
+
+export interface Qcow2BitmapInfo {
+  name: string;
+  granularity: number;
+  flags: readonly Qcow2BitmapInfoFlags[];
+}
+
+export type Qcow2BitmapInfoFlags = "in-use" | "auto";
 
 export type Qcow2CompressionType = "zlib" | "zstd";
 
@@ -1573,6 +1792,17 @@ export interface SecretProperties {
   format?: QCryptoSecretFormat | undefined;
   keyid?: string | undefined;
   iv?: string | undefined;
+}
+
+export interface SnapshotInfo {
+  id: string;
+  name: string;
+  "vm-state-size": number;
+  "date-sec": number;
+  "date-nsec": number;
+  "vm-clock-sec": number;
+  "vm-clock-nsec": number;
+  icount?: number | undefined;
 }
 
 export type SocketAddress = (

@@ -95,4 +95,16 @@ test("archipelago, host_floppy and blkreplay are understood and refused", async 
   });
 });
 
+test("null-aio, host_device and host_cdrom", async () => {
+  await withCore(async (core, add) => {
+    await add({ driver: "null-aio", size: 1024, "read-zeroes": true });
+    assert.equal(await runAsync(readBytes(core.node("n"), 0, 4)), new Uint8Array(4));
+    for (const driver of ["host_device", "host_cdrom"])
+      assert.is(
+        (await refused(add({ "node-name": "d", driver, filename: "package.json" }))).message,
+        `'${driver}' driver requires 'package.json' to be either a character or block device`,
+      );
+  });
+});
+
 test.run();

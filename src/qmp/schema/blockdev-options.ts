@@ -20,6 +20,7 @@ import {
   type OptionalType,
   type StructType,
 } from "../../qapi/schema.js";
+import { BLKDEBUG_EVENTS } from "../../block/debug-events.js";
 import type { JsonObject } from "../../qapi/json.js";
 import { cacheOptions, detectZeroes } from "./common.js";
 
@@ -143,33 +144,34 @@ const qcow2 = struct("BlockdevOptionsQcow2", {
   encrypt: opt(encryption),
   "data-file": optional(blockdevRef),
 });
-const errorEvent = str();
-const blkdebug = struct("BlockdevOptionsBlkdebug", {
-  image: blockdevRef,
-  config: opt(str()),
-  align: opt(int64()),
-  "max-transfer": opt(uint32()),
-  "opt-write-zero": opt(uint32()),
-  "max-write-zero": opt(uint32()),
-  "opt-discard": opt(uint32()),
-  "max-discard": opt(uint32()),
-  "inject-error": opt(
-    array(
-      struct("BlkdebugInjectErrorOptions", {
-        event: errorEvent,
-        state: opt(int64()),
-        iotype: opt(enumeration("BlkdebugIOType", ["read", "write", "write-zeroes", "discard", "flush", "block-status"])),
-        errno: opt(int64()),
-        sector: opt(int64()),
-        once: opt(bool()),
-        immediately: opt(bool()),
-      }),
+/** 2.2 spells events with dots. */
+const blkdebugOptions = (event: AnySchema): StructType<JsonObject> =>
+  struct("BlockdevOptionsBlkdebug", {
+    image: blockdevRef,
+    config: opt(str()),
+    align: opt(int64()),
+    "max-transfer": opt(uint32()),
+    "opt-write-zero": opt(uint32()),
+    "max-write-zero": opt(uint32()),
+    "opt-discard": opt(uint32()),
+    "max-discard": opt(uint32()),
+    "inject-error": opt(
+      array(
+        struct("BlkdebugInjectErrorOptions", {
+          event: event,
+          state: opt(int64()),
+          iotype: opt(enumeration("BlkdebugIOType", ["read", "write", "write-zeroes", "discard", "flush", "block-status"])),
+          errno: opt(int64()),
+          sector: opt(int64()),
+          once: opt(bool()),
+          immediately: opt(bool()),
+        }),
+      ),
     ),
-  ),
-  "set-state": opt(array(struct("BlkdebugSetStateOptions", { event: errorEvent, state: opt(int64()), new_state: int64() }))),
-  "take-child-perms": opt(array(str())),
-  "unshare-child-perms": opt(array(str())),
-});
+    "set-state": opt(array(struct("BlkdebugSetStateOptions", { event: event, state: opt(int64()), new_state: int64() }))),
+    "take-child-perms": opt(array(str())),
+    "unshare-child-perms": opt(array(str())),
+  }) as unknown as StructType<JsonObject>;
 const socketAddress = union(
   "SocketAddress",
   { type: enumeration("SocketAddressType", ["inet", "unix", "vsock", "fd"]) },
@@ -217,7 +219,7 @@ const VARIANTS: Record<string, StructType<any>> = {
     vport: opt(int64()),
     segment: opt(str()),
   }),
-  blkdebug,
+  blkdebug: blkdebugOptions(enumeration("BlkdebugEvent", BLKDEBUG_EVENTS)),
   blklogwrites: struct("BlockdevOptionsBlklogwrites", {
     file: blockdevRef,
     log: blockdevRef,
@@ -337,5 +339,5 @@ export const blockdevOptions22: AnySchema = union(
     ),
   },
   "driver",
-  Object.fromEntries(Object.entries(VARIANTS)),
+  { ...VARIANTS, blkdebug: blkdebugOptions(str()) },
 ) as unknown as AnySchema;

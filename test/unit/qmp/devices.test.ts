@@ -4,10 +4,11 @@ import * as assert from "uvu/assert";
 import { allFilters } from "../../../src/all-filters.js";
 import { ManualClock } from "../../../src/base/clock.js";
 import { BlockError } from "../../../src/base/error.js";
+import * as io from "../../../src/block/io.js";
 import { runAsync } from "../../../src/block/op.js";
 import { qcow2 } from "../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../src/formats/raw/raw.js";
-import type { JsonObject } from "../../../src/qapi/json.js";
+import type { JsonObject, JsonValue } from "../../../src/qapi/json.js";
 import { BlockCore, type QmpEvent } from "../../../src/qmp/block-core.js";
 import type { Profile } from "../../../src/qmp/command.js";
 import type { Device, FrontEnd } from "../../../src/qmp/device.js";
@@ -372,6 +373,70 @@ test("the dialect of 2.2: change, eject, block_set_io_throttle, BLOCK_IO_ERROR",
   assert.equal(heard(), [
     ["BLOCK_IO_ERROR", { device: "e", operation: "write", action: "ignore", reason: "No space left on device" }],
   ]);
+  await core.close();
+});
+
+test("answers are what they are declared to be, in both dialects", async () => {
+  for (const profile of ["qemu-7.2", "qemu-2.2"] as const) {
+    const { core, drive } = await setUp(profile);
+    await drive({ id: "cd", media: "cdrom" }, CDROM);
+    await drive(
+      {
+        id: "d",
+        file: "a",
+        format: "qcow2",
+        "throttling.iops-total": "10",
+        "throttling.iops-total-max": "20",
+        "stats-intervals.0": "1",
+      },
+      DISK,
+    );
+    if (profile === "qemu-7.2") {
+      await core.execute("block-latency-histogram-set", { id: "disk", boundaries: [10, 1000] });
+      await core.execute("block-dirty-bitmap-add", { node: "d", name: "b", persistent: true });
+      await core.execute("object-add", { "qom-type": "throttle-group", id: "g" });
+      await core.execute("blockdev-snapshot-internal-sync", { device: "d", name: "s" });
+    }
+    for (const { name, arguments: given, returns } of core.commands()) {
+      if (!/^(x-debug-)?query-/.test(name) || given?.kind === "union" || returns === null || name === "query-qmp-schema")
+        continue;
+      const answer = (await core.execute(name)) as JsonValue;
+      const plain = JSON.parse(JSON.stringify(answer)) as JsonValue;
+      assert.equal(JSON.parse(JSON.stringify(returns.validate(plain))), plain, `${name} in ${profile}`);
+    }
+    await core.close();
+  }
+});
+
+test("block_passwd unlocks what was opened without its key", async () => {
+  const world = makeWorld({ mode: "async", drivers: [raw, qcow2], seed: 1, secrets: { k: "secret" } });
+  const encrypt = { "encrypt.format": "aes", "encrypt.key-secret": "k" };
+  await world.create("qcow2", "locked", 1 << 20, encrypt);
+  await world.create("qcow2", "plain", 1 << 20);
+  const image = await world.open("qcow2", "locked", { write: true }, { encrypt: { "key-secret": "k" } });
+  await world.run(io.write(image, new Uint8Array(512).fill(5), 0));
+  await world.close(image);
+  const core = new BlockCore({ environment: world.environment, profile: "qemu-2.2" });
+  for (const name of ["locked", "plain"]) {
+    const options = { driver: "qcow2", id: name, file: { driver: "file", filename: name } };
+    await core.execute("blockdev-add", { options });
+  }
+  const missing = async (): Promise<unknown> => ((await query(core))["inserted"] as JsonObject)["encryption_key_missing"];
+  const into = new Uint8Array(512);
+  assert.is(await missing(), true);
+  const device = core.devices.get("locked")!;
+  assert.instance(await refused(runAsync(device.guest.read(into, 0))), BlockError);
+  const passwd = (args: JsonObject): Promise<unknown> => core.execute("block_passwd", { password: "secret", ...args });
+  assert.is((await refused(passwd({ device: "x" }))).qmpClass, "DeviceNotFound");
+  assert.is((await refused(passwd({ device: "plain" }))).qmpClass, "DeviceNotEncrypted");
+  await passwd({ device: "locked" });
+  assert.is(await missing(), false);
+  await runAsync(device.guest.read(into, 0));
+  assert.equal(into, new Uint8Array(512).fill(5));
+  await passwd({ device: "locked", password: "another" });
+  await runAsync(device.guest.write(into.fill(6), 512));
+  await runAsync(device.guest.read(into.fill(0), 512));
+  assert.is(into[0], 6);
   await core.close();
 });
 
