@@ -3,7 +3,7 @@
 export interface Duplex {
   /** Chunks as they arrive; ends when the other side has closed. */
   readonly incoming: AsyncIterable<Uint8Array>;
-  /** Writes all parts in order; resolves when the medium takes more (back-pressure). Parts must not change until then. */
+  /** Writes all parts in order; resolves when the medium is done with them and takes more. They must not change until then. */
   write(parts: readonly Uint8Array[]): Promise<void>;
   /** Closes both directions; pending reads end. */
   close(): void;
@@ -28,6 +28,11 @@ export class ByteReader {
   /** Bytes that have come and were not read yet. */
   get buffered(): number {
     return this.#chunk.length;
+  }
+
+  /** The next `length` bytes where they have come already, as a view that is good until the next call; null: they have not. */
+  readNow(length: number): Uint8Array | null {
+    return this.#chunk.length >= length ? this.#take(length) : null;
   }
 
   /** The next `length` bytes; a view where one chunk holds them, good until the next call. */
@@ -70,25 +75,29 @@ export class ByteReader {
   }
 }
 
-/** One writer at a time: replies of concurrent requests must not mix. */
+/** One writer at a time: replies of concurrent requests must not mix. What is sent in one go of the event loop goes out in one. */
 export class MessageWriter {
   readonly #duplex: Duplex;
+  #parts: Uint8Array[] = [];
+  #next: Promise<void> | null = null;
   #last: Promise<void> = Promise.resolve();
-  #failed: unknown;
 
   constructor(duplex: Duplex) {
     this.#duplex = duplex;
   }
 
+  /** Resolves when the medium is done with the parts; rejects for good when one write has failed. */
   send(parts: readonly Uint8Array[]): Promise<void> {
-    const turn = this.#last.then(async () => {
-      if (this.#failed !== undefined) throw this.#failed;
-      await this.#duplex.write(parts);
-    });
-    this.#last = turn.catch((error: unknown) => {
-      this.#failed ??= error;
-    });
-    return turn;
+    for (const part of parts) this.#parts.push(part);
+    return (this.#next ??= this.#last = this.#flush());
+  }
+
+  async #flush(): Promise<void> {
+    await this.#last;
+    const parts = this.#parts;
+    this.#parts = [];
+    this.#next = null;
+    await this.#duplex.write(parts);
   }
 }
 

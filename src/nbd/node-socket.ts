@@ -55,10 +55,10 @@ export class SocketDuplex implements Duplex {
     const socket = this.#socket;
     if (socket.destroyed || socket.writableEnded) return Promise.reject(new Error("The connection is closed"));
     socket.cork();
-    let more = true;
-    for (const part of parts) if (part.length > 0) more = socket.write(part);
+    for (const part of parts) if (part.length > 0) socket.write(part);
     socket.uncork();
-    return more ? DONE : drained(socket);
+    // Most of the time the system has taken all of it by now.
+    return socket.writableLength === 0 ? DONE : emptied(socket);
   }
 
   close(): void {
@@ -83,22 +83,16 @@ export function socketDuplex(socket: Socket): SocketDuplex {
 
 const DONE: Promise<void> = Promise.resolve();
 
-function drained(socket: Socket): Promise<void> {
+/** Until all that was written has left this process. */
+function emptied(socket: Socket): Promise<void> {
   return new Promise<void>((resolve, reject) => {
-    const settle = (): void => {
-      socket.off("drain", onDrain);
-      socket.off("close", onClose);
-    };
-    const onDrain = (): void => {
-      settle();
-      resolve();
-    };
-    const onClose = (): void => {
-      settle();
-      reject(new Error("The connection is closed"));
-    };
-    socket.once("drain", onDrain);
+    const onClose = (): void => reject(new Error("The connection is closed"));
     socket.once("close", onClose);
+    socket.write("", (error) => {
+      socket.off("close", onClose);
+      if (error) reject(error);
+      else resolve();
+    });
   });
 }
 

@@ -1,6 +1,7 @@
 /** An NBD server: exports by name, and connections handed to it by whoever listens (`node-listen.ts`, a MessagePort, …). */
 import { BlockError } from "../base/error.js";
 import type { Duplex } from "./duplex.js";
+import { WaitQueue } from "../block/op.js";
 import type { NbdExport } from "./export.js";
 import type { StartTls } from "./tls.js";
 import { ClientLeft, serverHandshake, type Agreement, type HandshakeHost } from "./handshake-server.js";
@@ -9,13 +10,13 @@ import { Transmission } from "./transmission-server.js";
 export interface NbdServerOptions {
   /** Time a client has for the negotiation, in ms; 10 s as QEMU. */
   handshakeTimeout?: number;
-  /** Connections at a time, those in negotiation not counted; 0: no limit. */
+  /** Clients of exports at a time, those in negotiation not counted; others wait for their turn. 0: no limit. */
   maxConnections?: number;
   /** Upgrades a connection to TLS; clients must use it then. */
   startTls?: StartTls;
   /** Told why a client did not get as far as an export: for a log. */
   onProblem?: (message: string) => void;
-  /** Negotiations at a time: half-open connections beyond that make the oldest one go. */
+  /** Connections at a time that wait or negotiate: half-open ones beyond that make the oldest one go. */
   maxHandshakes?: number;
 }
 
@@ -26,6 +27,8 @@ interface Session {
   duplex: Duplex;
   agreement: Agreement | null;
   transmission: Transmission | null;
+  /** It is to go: nothing more is done for it. */
+  ending: boolean;
   ended: Promise<void>;
 }
 
@@ -33,6 +36,8 @@ export class NbdServer {
   readonly #options: NbdServerOptions;
   readonly #exports = new Map<string, NbdExport>();
   readonly #sessions = new Set<Session>();
+  /** Who waits for a client to leave. */
+  readonly #turns = new WaitQueue();
   /** Called when the last client of the server has gone. */
   onIdle: (() => void) | null = null;
 
@@ -68,7 +73,8 @@ export class NbdServer {
   /** Serves one connection until it ends. Never throws: what goes wrong with one client is that client's end. */
   async accept(duplex: Duplex): Promise<void> {
     let settle = (): void => {};
-    const session: Session = { duplex, agreement: null, transmission: null, ended: new Promise((resolve) => (settle = resolve)) };
+    const ended = new Promise<void>((resolve) => (settle = resolve));
+    const session: Session = { duplex, agreement: null, transmission: null, ending: false, ended };
     this.#makeRoom();
     this.#sessions.add(session);
     try {
@@ -78,6 +84,7 @@ export class NbdServer {
     } finally {
       session.duplex.close();
       this.#sessions.delete(session);
+      this.#turns.wakeAll();
       settle();
       if (this.clients === 0 && session.transmission !== null) this.onIdle?.();
     }
@@ -86,10 +93,22 @@ export class NbdServer {
   /** Half-open connections may not lock others out. */
   #makeRoom(): void {
     const waiting = [...this.#sessions].filter((session) => session.agreement === null);
-    if (waiting.length >= (this.#options.maxHandshakes ?? MAX_HANDSHAKES)) waiting[0]!.duplex.close();
+    if (waiting.length >= (this.#options.maxHandshakes ?? MAX_HANDSHAKES)) {
+      waiting[0]!.ending = true;
+      waiting[0]!.duplex.close();
+      this.#turns.wakeAll();
+    }
+  }
+
+  /** Until fewer clients than allowed are served; false when the connection is not wanted any more. */
+  async #turn(session: Session): Promise<boolean> {
+    const limit = this.#options.maxConnections ?? 0;
+    while (limit > 0 && this.clients >= limit && !session.ending) await new Promise<void>((resolve) => this.#turns.add(resolve));
+    return !session.ending;
   }
 
   async #serve(session: Session): Promise<void> {
+    if (!(await this.#turn(session))) return;
     const timer = setTimeout(() => session.duplex.close(), this.#options.handshakeTimeout ?? HANDSHAKE_TIMEOUT);
     const { startTls } = this.#options;
     const host: HandshakeHost = {
@@ -107,14 +126,15 @@ export class NbdServer {
     } finally {
       clearTimeout(timer);
     }
-    const limit = this.#options.maxConnections ?? 0;
-    if (limit > 0 && this.clients >= limit) return;
     session.agreement = agreement;
+    if (!(await this.#turn(session))) return;
     session.transmission = new Transmission(agreement);
     await session.transmission.run();
   }
 
   async #end(session: Session): Promise<void> {
+    session.ending = true;
+    this.#turns.wakeAll();
     session.transmission?.stop();
     session.duplex.close();
     await session.ended;

@@ -1,7 +1,7 @@
 /** The server's side after the negotiation: requests in, replies out, many in flight. */
 import { BlockError } from "../base/error.js";
 import { encodeText, readU64BE, viewOf, writeU64BE } from "../base/bytes.js";
-import { runAsync, type Op } from "../block/op.js";
+import { nextTurn, runAsync, runQuickly, type Op } from "../block/op.js";
 import { blockStatus } from "../block/status.js";
 import {
   CHUNK_DONE,
@@ -16,19 +16,39 @@ import {
   REQUEST_MAGIC,
   SIMPLE_REPLY_MAGIC,
 } from "./constants.js";
+import { BufferPool } from "./buffer-pool.js";
 import { MessageWriter } from "./duplex.js";
 import { contextExtents } from "./export.js";
 import type { Agreement } from "./handshake-server.js";
 
 /** Requests of one connection that may be under way. */
 const MAX_IN_FLIGHT = 16;
-/** Payload bytes of one connection that may be held. */
-const MAX_HELD = 64 * 1024 * 1024;
+/** Bytes of requests of one connection that may be held. */
+const MAX_HELD = 8 * 1024 * 1024;
+/** Longer requests are done in pieces of this many bytes. */
+const PIECE = 2 * 1024 * 1024;
+/** Payload of a refused write that is read and thrown away; whoever promises more is not listened to any longer. */
+const MAX_DRAINED: number = 4 * MAX_PAYLOAD;
+/** Requests up to this many bytes are done on the spot where the data is in memory: waiting for a thread would cost more. */
+const QUICK = 64 * 1024;
+/** What was not quick after all, in ms, and how many requests go to the threads after one of that kind. */
+const SLOW_MS = 2;
+const SLOW_REQUESTS = 64;
+/** Reads of at least this many bytes leave out what reads as zeros, where the client understands that. */
+const SPARSE = 32 * 1024;
+/** Bytes that are served before other connections have their turn. */
+const TURN_BYTES = 4 * 1024 * 1024;
+/** Bytes of a range that is zeroed or given up before others have their turn. */
+const TURN_RANGE = 64 * 1024 * 1024;
+/** What a request costs that moves no bytes. */
+const REQUEST_COST = 16 * 1024;
 
 interface RequestHead {
   flags: number;
   command: number;
-  cookie: Uint8Array;
+  /** The client's name for the request, in halves. */
+  cookieHi: number;
+  cookieLo: number;
   offset: number;
   length: number;
 }
@@ -45,10 +65,15 @@ class RequestError extends Error {
 export class Transmission {
   readonly #with: Agreement;
   readonly #writer: MessageWriter;
+  readonly #pool = new BufferPool();
   #inFlight = 0;
   #held = 0;
   #wake: (() => void) | null = null;
   #stopping = false;
+  /** The connection is gone: what the client still wanted does not matter. */
+  #broken = false;
+  /** Requests to come that are not tried on the spot. */
+  #slow = 0;
 
   constructor(agreement: Agreement) {
     this.#with = agreement;
@@ -62,68 +87,101 @@ export class Transmission {
 
   /** Serves until the client disconnects or breaks the protocol. */
   async run(): Promise<void> {
+    let served = 0;
     try {
-      for (;;) {
+      while (!this.#broken) {
         const head = await this.#head();
         if (head === null || head.command === Command.disconnect) return;
-        const payload = head.command === Command.write ? await this.#payload(head) : null;
-        while (this.#inFlight >= MAX_IN_FLIGHT || this.#held > MAX_HELD)
-          await new Promise<void>((resolve) => (this.#wake = resolve));
-        const cost = head.command === Command.read || head.command === Command.write ? Math.min(head.length, MAX_PAYLOAD) : 0;
-        this.#inFlight++;
-        this.#held += cost;
-        void this.#serve(head, payload).finally(() => {
-          this.#inFlight--;
-          this.#held -= cost;
-          this.#wake?.();
-        });
+        const moves = head.command === Command.read || head.command === Command.write;
+        // Long ones have the connection for themselves.
+        if (moves && head.length > PIECE) {
+          await this.#room(0, 0);
+          await this.#serveLong(head);
+          served += head.length;
+        } else {
+          const cost = moves ? head.length : 0;
+          const payload = head.command === Command.write ? await this.#payload(head.length) : null;
+          if (this.#inFlight >= MAX_IN_FLIGHT || this.#held + cost > MAX_HELD)
+            await this.#room(MAX_IN_FLIGHT - 1, MAX_HELD - cost);
+          this.#inFlight++;
+          this.#held += cost;
+          void this.#serve(head, payload, cost);
+          served += cost + REQUEST_COST;
+        }
+        if (served >= TURN_BYTES) {
+          await nextTurn();
+          served = 0;
+        }
       }
     } finally {
-      while (this.#inFlight > 0) await new Promise<void>((resolve) => (this.#wake = resolve));
+      await this.#room(0, 0);
     }
+  }
+
+  /** Until at most so many requests are under way and hold so many bytes. */
+  async #room(requests: number, held: number): Promise<void> {
+    while (this.#inFlight > requests || this.#held > held) await new Promise<void>((resolve) => (this.#wake = resolve));
   }
 
   async #head(): Promise<RequestHead | null> {
     const { extended, reader } = this.#with;
-    const bytes = await reader.read(extended ? 32 : 28);
-    const view = viewOf(bytes);
+    const size = extended ? 32 : 28;
+    const view = viewOf(reader.readNow(size) ?? (await reader.read(size)));
     const magic = view.getUint32(0);
     if (magic !== (extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC)) return null;
     return {
       flags: view.getUint16(4),
       command: view.getUint16(6),
-      cookie: bytes.slice(8, 16),
+      cookieHi: view.getUint32(8),
+      cookieLo: view.getUint32(12),
       offset: readU64BE(view, 16),
       length: extended ? readU64BE(view, 24) : view.getUint32(24),
     };
   }
 
-  /** The bytes of a write; null when they are too many to hold (they are read and thrown away). */
-  async #payload(head: RequestHead): Promise<Uint8Array | null> {
-    if (head.length > MAX_PAYLOAD) {
-      if (!Number.isFinite(head.length) || head.length > 4 * MAX_PAYLOAD)
-        throw new Error("A write of that size is not waited for");
-      await this.#with.reader.skip(head.length);
-      return null;
-    }
-    const bytes = new Uint8Array(head.length);
+  async #payload(length: number): Promise<Uint8Array> {
+    const bytes = this.#pool.take(length);
     await this.#with.reader.readInto(bytes);
     return bytes;
   }
 
-  async #serve(head: RequestHead, payload: Uint8Array | null): Promise<void> {
+  async #serve(head: RequestHead, payload: Uint8Array | null, cost: number): Promise<void> {
+    await this.#answer(head, () => this.#perform(head, payload));
+    if (payload !== null) this.#pool.give(payload);
+    this.#inFlight--;
+    this.#held -= cost;
+    this.#wake?.();
+  }
+
+  /** Never throws: an error of the request is its answer, an error of the connection ends it. */
+  async #answer(head: RequestHead, work: () => Promise<void>): Promise<void> {
     try {
       try {
         if (this.#stopping) throw new RequestError(NbdError.ESHUTDOWN, "The server is shutting down");
         this.#check(head);
-        await this.#perform(head, payload);
+        await work();
       } catch (error) {
+        if (this.#broken) return;
         await this.#fail(head, error);
       }
     } catch {
-      // The connection is gone; the reader notices too.
+      // The reader notices too.
+      this.#broken = true;
       this.#with.duplex.close();
     }
+  }
+
+  /** Performs an operation of `bytes` bytes, on the spot if it is likely to be quick. */
+  #do<T>(op: Op<T>, bytes: number): T | Promise<T> {
+    if (bytes > QUICK) return runAsync(op);
+    if (this.#slow > 0) {
+      this.#slow--;
+      return runAsync(op);
+    }
+    const start = performance.now();
+    const result = runQuickly(op, QUICK);
+    if (performance.now() - start > SLOW_MS) this.#slow = SLOW_REQUESTS;
+    return result;
   }
 
   #check(head: RequestHead): void {
@@ -172,27 +230,25 @@ export class Transmission {
         await this.#read(head);
         return;
       case Command.write:
-        if (payload === null) throw new RequestError(NbdError.EINVAL, "too much payload");
-        await runAsync(backend.write(payload, offset, { fua }));
+        await this.#do(backend.write(payload!, offset, { fua }), length);
         break;
       case Command.flush:
         await runAsync(backend.flush());
         break;
       case Command.trim:
-        await runAsync(this.#trim(offset, length, fua));
+        await this.#inTurns(head, (at, part) => backend.discard(at, part));
+        if (fua) await runAsync(backend.flush());
         break;
       case Command.cache:
-        await runAsync(this.#cache(offset, length));
+        await this.#cache(head);
         break;
-      case Command.writeZeroes:
-        await runAsync(
-          backend.writeZeroes(offset, length, {
-            fua,
-            mayUnmap: (head.flags & CommandFlag.noHole) === 0,
-            noFallback: (head.flags & CommandFlag.fastZero) !== 0,
-          }),
-        );
+      case Command.writeZeroes: {
+        const mayUnmap = (head.flags & CommandFlag.noHole) === 0;
+        const noFallback = (head.flags & CommandFlag.fastZero) !== 0;
+        await this.#inTurns(head, (at, part) => backend.writeZeroes(at, part, { mayUnmap, noFallback }));
+        if (fua) await runAsync(backend.flush());
         break;
+      }
       case Command.blockStatus:
         await this.#status(head);
         return;
@@ -200,54 +256,133 @@ export class Transmission {
     await this.#done(head);
   }
 
-  *#trim(offset: number, length: number, fua: boolean): Op<void> {
-    const { backend } = this.#with.export;
-    yield* backend.discard(offset, length);
-    if (fua) yield* backend.flush();
+  /** Works through the range of a request in large pieces; other connections have their turn in between. */
+  async #inTurns({ offset, length }: RequestHead, work: (at: number, part: number) => Op<void>): Promise<void> {
+    for (let at = 0; at < length && !this.#broken; at += TURN_RANGE) {
+      if (at > 0) await nextTurn();
+      await runAsync(work(offset + at, Math.min(TURN_RANGE, length - at)));
+    }
   }
 
-  /** Reads through the range once, so that what is slow to get is near from now on. */
-  *#cache(offset: number, length: number): Op<void> {
-    const bytes = new Uint8Array(Math.min(length, 1024 * 1024));
-    for (let at = offset; at < offset + length; at += bytes.length) {
-      const part = Math.min(bytes.length, offset + length - at);
-      yield* this.#with.export.backend.read(bytes.subarray(0, part), at);
+  /** Reads through what is stored of a range once, so that what is slow to get is near from now on. */
+  async #cache({ offset, length }: RequestHead): Promise<void> {
+    const { backend } = this.#with.export;
+    const bytes = this.#pool.take(Math.min(length, PIECE));
+    for (let at = offset; at < offset + length && !this.#broken;) {
+      const left = offset + length - at;
+      const status = await runAsync(blockStatus(backend.node, at, left));
+      const run = Math.min(left, status.zero ? status.length : Math.min(status.length, bytes.length));
+      if (!status.zero) await runAsync(backend.read(bytes.subarray(0, run), at));
+      at += run;
+      await nextTurn();
     }
+    this.#pool.give(bytes);
   }
 
   // ---- replies ----------------------------------------------------------------------------------------------------
 
   async #read(head: RequestHead): Promise<void> {
-    const { structured, export: from } = this.#with;
-    if (!structured) {
-      const bytes = new Uint8Array(head.length);
-      await runAsync(from.backend.read(bytes, head.offset));
-      await this.#writer.send([this.#simple(head, 0), bytes]);
-      return;
+    const { offset, length } = head;
+    if (length === 0) await this.#done(head);
+    else if (!this.#with.structured) await this.#data(head, offset, length, () => [this.#simple(head, 0)]);
+    else await this.#chunks(head, offset, length, true);
+  }
+
+  /** Reads a range and sends it, after what `before` makes. */
+  async #data(head: RequestHead, at: number, length: number, before: () => Uint8Array[]): Promise<void> {
+    const bytes = this.#pool.take(length);
+    try {
+      const reading = this.#do(this.#with.export.backend.read(bytes, at), length);
+      if (reading instanceof Promise) await reading;
+      await this.#writer.send([...before(), bytes]);
+    } finally {
+      this.#pool.give(bytes);
     }
-    if (head.length === 0) {
-      await this.#done(head);
-      return;
-    }
-    const whole = (head.flags & CommandFlag.df) !== 0;
-    let at = head.offset;
-    const end = head.offset + head.length;
-    while (at < end) {
-      const status = whole ? { zero: false, length: end - at } : await runAsync(blockStatus(from.backend.node, at, end - at));
-      const length = Math.min(status.length, end - at);
-      const last = at + length === end;
-      const start = new Uint8Array(status.zero ? 12 : 8);
+  }
+
+  /** A range of a read as structured replies, holes left out. */
+  async #chunks(head: RequestHead, offset: number, length: number, isLast: boolean): Promise<void> {
+    const { backend } = this.#with.export;
+    const whole = (head.flags & CommandFlag.df) !== 0 || length < SPARSE;
+    const end = offset + length;
+    for (let at = offset; at < end;) {
+      const status = whole ? null : await this.#do(blockStatus(backend.node, at, end - at), 0);
+      const run = status === null ? end - at : Math.min(status.length, end - at);
+      const last = isLast && at + run === end;
+      const start = new Uint8Array(status?.zero === true ? 12 : 8);
       writeU64BE(viewOf(start), 0, at);
-      if (status.zero) {
-        viewOf(start).setUint32(8, length);
+      if (status?.zero === true) {
+        viewOf(start).setUint32(8, run);
         await this.#writer.send([this.#chunk(head, ChunkType.hole, 12, last), start]);
-      } else {
-        const bytes = new Uint8Array(length);
-        await runAsync(from.backend.read(bytes, at));
-        await this.#writer.send([this.#chunk(head, ChunkType.data, 8 + length, last), start, bytes]);
-      }
-      at += length;
+      } else await this.#data(head, at, run, () => [this.#chunk(head, ChunkType.data, 8 + run, last), start]);
+      at += run;
     }
+  }
+
+  // ---- long requests ----------------------------------------------------------------------------------------------
+
+  /** A request whose bytes are more than are held at a time: in pieces, one after the other. */
+  async #serveLong(head: RequestHead): Promise<void> {
+    if (head.command === Command.write) await this.#writeLong(head);
+    else await this.#answer(head, () => this.#readLong(head));
+  }
+
+  async #readLong(head: RequestHead): Promise<void> {
+    const { structured } = this.#with;
+    const { offset, length } = head;
+    if (structured && (head.flags & CommandFlag.df) !== 0)
+      throw new RequestError(NbdError.EOVERFLOW, `a read of more than ${PIECE} bytes is not answered in one piece`);
+    if ((head.flags & CommandFlag.fua) !== 0) await runAsync(this.#with.export.backend.flush());
+    for (let at = 0; at < length; at += PIECE) {
+      const part = Math.min(PIECE, length - at);
+      if (structured) await this.#chunks(head, offset + at, part, at + part === length);
+      else await this.#simplePiece(head, at, part);
+      await nextTurn();
+    }
+  }
+
+  /** A simple reply promises all bytes ahead: an error after the first piece can only end the connection. */
+  async #simplePiece(head: RequestHead, at: number, length: number): Promise<void> {
+    try {
+      await this.#data(head, head.offset + at, length, () => (at === 0 ? [this.#simple(head, 0)] : []));
+    } catch (error) {
+      if (at > 0) {
+        this.#broken = true;
+        this.#with.duplex.close();
+      }
+      throw error;
+    }
+  }
+
+  /** The bytes are read in any case, so that the next request is found behind them. */
+  async #writeLong(head: RequestHead): Promise<void> {
+    const { reader, export: to } = this.#with;
+    if (!(head.length <= MAX_DRAINED)) {
+      this.#broken = true;
+      return;
+    }
+    let failure: unknown = null;
+    try {
+      if (this.#stopping) throw new RequestError(NbdError.ESHUTDOWN, "The server is shutting down");
+      this.#check(head);
+    } catch (error) {
+      failure = error;
+    }
+    for (let at = 0; at < head.length; at += PIECE) {
+      const part = Math.min(PIECE, head.length - at);
+      if (failure !== null) {
+        await reader.skip(part);
+        continue;
+      }
+      const bytes = await this.#payload(part);
+      try {
+        await runAsync(to.backend.write(bytes, head.offset + at, { fua: (head.flags & CommandFlag.fua) !== 0 }));
+      } catch (error) {
+        failure = error;
+      }
+      this.#pool.give(bytes);
+    }
+    await this.#answer(head, () => (failure === null ? this.#done(head) : Promise.reject(failure as Error)));
   }
 
   async #status(head: RequestHead): Promise<void> {
@@ -297,9 +432,11 @@ export class Transmission {
 
   #simple(head: RequestHead, error: number): Uint8Array {
     const bytes = new Uint8Array(16);
-    viewOf(bytes).setUint32(0, SIMPLE_REPLY_MAGIC);
-    viewOf(bytes).setUint32(4, error);
-    bytes.set(head.cookie, 8);
+    const view = viewOf(bytes);
+    view.setUint32(0, SIMPLE_REPLY_MAGIC);
+    view.setUint32(4, error);
+    view.setUint32(8, head.cookieHi);
+    view.setUint32(12, head.cookieLo);
     return bytes;
   }
 
@@ -310,7 +447,8 @@ export class Transmission {
     view.setUint32(0, extended ? EXTENDED_CHUNK_MAGIC : CHUNK_MAGIC);
     view.setUint16(4, last ? CHUNK_DONE : 0);
     view.setUint16(6, type);
-    bytes.set(head.cookie, 8);
+    view.setUint32(8, head.cookieHi);
+    view.setUint32(12, head.cookieLo);
     if (extended) {
       writeU64BE(view, 16, head.offset);
       writeU64BE(view, 24, length);

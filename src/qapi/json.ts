@@ -20,6 +20,12 @@ export const JSON_MAX_BYTES: number = 64 * 1024 * 1024;
 /** Most tokens in one value. */
 export const JSON_MAX_TOKENS: number = 2 * 1024 * 1024;
 
+/** What one value may take; a reader of strangers' input sets them lower. */
+export interface JsonLimits {
+  bytes: number;
+  tokens: number;
+}
+
 export function isJsonObject(value: JsonValue | undefined): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
@@ -87,6 +93,8 @@ const isLower = (byte: number): boolean => byte >= 0x61 && byte <= 0x7a;
 const isBlank = (byte: number): boolean => byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d;
 const isStringByte = (byte: number): boolean => byte >= 0x20 && byte <= 0xfd;
 
+/** Bytes of a wrong token that a message repeats. */
+const MAX_SHOWN = 4096;
 const EMPTY = new Uint8Array(0);
 const latin1 = (bytes: Uint8Array): string => {
   let text = "";
@@ -104,6 +112,7 @@ const syntaxError = (what: string): BlockError => new BlockError("ERR_INVALID_AR
 export class JsonReader {
   readonly #onValue: (value: JsonValue) => void;
   readonly #onError: (error: BlockError) => void;
+  readonly #limits: JsonLimits;
   #state: State = State.Start;
   /** Pieces of the current token from earlier chunks. */
   #carry: Uint8Array[] = [];
@@ -113,9 +122,14 @@ export class JsonReader {
   #braces = 0;
   #brackets = 0;
 
-  constructor(onValue: (value: JsonValue) => void, onError: (error: BlockError) => void) {
+  constructor(
+    onValue: (value: JsonValue) => void,
+    onError: (error: BlockError) => void,
+    limits: JsonLimits = { bytes: JSON_MAX_BYTES, tokens: JSON_MAX_TOKENS },
+  ) {
     this.#onValue = onValue;
     this.#onError = onError;
+    this.#limits = limits;
   }
 
   feed(chunk: Uint8Array): void {
@@ -150,10 +164,11 @@ export class JsonReader {
           start = at;
           break;
       }
-      if (this.#carryLength + (at - start) > JSON_MAX_BYTES && this.#state !== State.Recovery) {
+      if (this.#carryLength + (at - start) > this.#limits.bytes && this.#state !== State.Recovery) {
         this.#drop();
         start = at;
-        this.#state = State.Start;
+        // What follows is most likely more of the same.
+        this.#state = State.Recovery;
         this.#report(new BlockError("ERR_TOO_LARGE", "JSON token size limit exceeded"));
       }
     }
@@ -299,9 +314,9 @@ export class JsonReader {
 
     if (this.#braces < 0 || this.#brackets < 0 || (this.#braces === 0 && this.#brackets === 0)) {
       this.#parse();
-    } else if (this.#size > JSON_MAX_BYTES) {
+    } else if (this.#size > this.#limits.bytes) {
       this.#report(new BlockError("ERR_TOO_LARGE", "JSON token size limit exceeded"));
-    } else if (this.#tokens.length > JSON_MAX_TOKENS) {
+    } else if (this.#tokens.length > this.#limits.tokens) {
       this.#report(new BlockError("ERR_TOO_LARGE", "JSON token count limit exceeded"));
     } else if (this.#braces + this.#brackets > JSON_MAX_NESTING) {
       this.#report(new BlockError("ERR_TOO_LARGE", "JSON nesting depth limit exceeded"));
@@ -310,7 +325,8 @@ export class JsonReader {
 
   #fail(bytes: Uint8Array): void {
     this.#state = State.Recovery;
-    this.#report(syntaxError(`stray '${utf8.decode(bytes)}'`));
+    const shown = bytes.length > MAX_SHOWN ? `${utf8.decode(bytes.subarray(0, MAX_SHOWN))}…` : utf8.decode(bytes);
+    this.#report(syntaxError(`stray '${shown}'`));
   }
 
   #report(error: BlockError): void {

@@ -1,13 +1,15 @@
 /**
  * A QMP monitor on any connection: greeting, negotiation, commands one after the other, events.
  *
- * Memory is bounded: a message may have 64 MiB and 1024 levels (qapi/json.ts), at most 8 requests wait while one runs (the
- * connection is not read meanwhile), and a client that does not take its output is disconnected when 64 MiB of it wait.
+ * Memory is bounded: a message may have 4 MiB, 64 Ki tokens and 1024 levels (qapi/json.ts), at most 8 requests wait while one
+ * runs (the connection is not read meanwhile), and a client that does not take its output gets no more answers; when events for
+ * it add up to 16 MiB it is disconnected.
  */
 import { BlockError } from "../base/error.js";
 import { encodeText } from "../base/bytes.js";
+import { nextTurn } from "../block/op.js";
 import type { Duplex } from "../nbd/duplex.js";
-import { JsonReader, type JsonValue } from "../qapi/json.js";
+import { JsonReader, type JsonLimits, type JsonValue } from "../qapi/json.js";
 import { writeJson, type JsonInput } from "../qapi/json-writer.js";
 import type { BlockCore } from "./block-core.js";
 import { capabilitiesArguments } from "./commands/qmp-capabilities.js";
@@ -20,7 +22,12 @@ export interface MonitorOptions {
 }
 
 const MAX_WAITING_REQUESTS = 8;
-const MAX_WAITING_OUTPUT: number = 64 * 1024 * 1024;
+/** Bytes that are taken apart at a time. */
+const FEED = 512;
+const MAX_WAITING_OUTPUT: number = 16 * 1024 * 1024;
+const LIMITS: JsonLimits = { bytes: 4 * 1024 * 1024, tokens: 64 * 1024 };
+/** Messages that are answered before other connections have their turn. */
+const TURN_MESSAGES = 32;
 
 type Incoming = { value: JsonValue } | { error: BlockError };
 
@@ -69,13 +76,18 @@ class Session {
     const reader = new JsonReader(
       (value) => void queue.push({ value }),
       (error) => void queue.push({ error }),
+      LIMITS,
     );
     const reading = (async (): Promise<void> => {
       try {
         for await (const chunk of this.#duplex.incoming) {
-          reader.feed(chunk);
-          wake();
-          while (queue.length > MAX_WAITING_REQUESTS && !this.#ended) await new Promise<void>((resolve) => (room = resolve));
+          // In small pieces: each may be many messages.
+          for (let at = 0; at < chunk.length; at += FEED) {
+            reader.feed(chunk.subarray(at, at + FEED));
+            wake();
+            while (queue.length > MAX_WAITING_REQUESTS && !this.#ended) await new Promise<void>((resolve) => (room = resolve));
+            if (this.#ended) return;
+          }
         }
         reader.end();
       } catch {
@@ -84,7 +96,8 @@ class Session {
       closed = true;
       wake();
     })();
-    for (;;) {
+    for (let answered = 1; ; answered++) {
+      if (answered % TURN_MESSAGES === 0) await nextTurn();
       const next = queue.shift();
       if (next === undefined) {
         if (closed || this.#ended) break;
