@@ -56,6 +56,14 @@ function unreadable(stored: StoredBitmap, offset: number): BlockError {
   );
 }
 
+/** Whether its table lies in the file. */
+export const isReachable = (image: Qcow2, stored: StoredBitmap): boolean => stored.tableOffset < image.file.size;
+
+/** Reads the table, and no bits. @throws BlockError ERR_CORRUPT when there are entries that cannot be */
+export function checkBitmapTable(image: Qcow2, stored: StoredBitmap): Op<void> {
+  return eachEntry(image, stored, () => {});
+}
+
 /** Marks in `into` what the image holds. */
 export function* loadBitmap(image: Qcow2, stored: StoredBitmap, into: DirtyBitmap): Op<void> {
   const size = image.clusterSize;
@@ -126,5 +134,5 @@ export function* freeBitmap(image: Qcow2, stored: StoredBitmap): Op<void> {
     freed.length = 0;
   }
   for (const host of freed) image.allocator.free(host, image.clusterSize, "other");
-  image.allocator.free(stored.tableOffset, stored.tableEntries * 8, "other");
+  if (isReachable(image, stored)) image.allocator.free(stored.tableOffset, stored.tableEntries * 8, "other");
 }

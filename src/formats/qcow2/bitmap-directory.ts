@@ -23,7 +23,9 @@ export interface StoredBitmap {
   name: string;
   /** As stored: a name need not be UTF-8. */
   nameBytes: Uint8Array;
+  /** Host offset; Infinity where it is none we can reach, `rawOffset` has it then. */
   tableOffset: number;
+  rawOffset?: Uint8Array;
   tableEntries: number;
   flags: number;
   granularityBits: number;
@@ -64,6 +66,7 @@ export function decodeDirectory(image: Qcow2, bytes: Uint8Array, count: number):
       flags: view.getUint32(at + 12),
       granularityBits: view.getUint8(at + 17),
     };
+    if (bitmap.tableOffset === Infinity) bitmap.rawOffset = bytes.slice(at, at + 8);
     if (view.getUint8(at + 16) !== TYPE_DIRTY_TRACKING || nameLength > MAX_NAME_BYTES || !isSound(image, bitmap)) {
       throw bad(`Bitmap '${bitmap.name}' doesn't satisfy the constraints`);
     }
@@ -75,9 +78,12 @@ export function decodeDirectory(image: Qcow2, bytes: Uint8Array, count: number):
 }
 
 function isSound(image: Qcow2, bitmap: StoredBitmap): boolean {
-  const { tableOffset, tableEntries, flags, granularityBits } = bitmap;
+  const { tableOffset, rawOffset, tableEntries, flags, granularityBits } = bitmap;
   if (tableEntries === 0 || tableEntries > MAX_TABLE_ENTRIES) return false;
-  if (tableOffset === 0 || tableOffset % image.clusterSize !== 0 || !Number.isFinite(tableOffset)) return false;
+  // Behind the end of any file a table may lie (the bitmap is of no use then), below 2^63.
+  if (tableOffset === 0 || (rawOffset !== undefined && rawOffset[0]! >= 0x80)) return false;
+  const aligned = rawOffset === undefined ? tableOffset : viewOf(rawOffset).getUint32(4);
+  if (aligned % image.clusterSize !== 0) return false;
   if (granularityBits < MIN_GRANULARITY_BITS || granularityBits > MAX_GRANULARITY_BITS) return false;
   if ((flags & ~KNOWN_FLAGS) !== 0) return false;
   const bytes = tableEntries * image.clusterSize;
@@ -91,7 +97,8 @@ export function encodeDirectory(bitmaps: readonly StoredBitmap[]): Uint8Array {
   const view = viewOf(bytes);
   let at = 0;
   for (const bitmap of bitmaps) {
-    writeU64BE(view, at, bitmap.tableOffset);
+    if (bitmap.rawOffset === undefined) writeU64BE(view, at, bitmap.tableOffset);
+    else bytes.set(bitmap.rawOffset, at);
     view.setUint32(at + 8, bitmap.tableEntries);
     view.setUint32(at + 12, bitmap.flags);
     view.setUint8(at + 16, TYPE_DIRTY_TRACKING);

@@ -16,7 +16,7 @@ import { readBytes, writeGrow } from "../../block/io.js";
 import { checkBitmap, findBitmap, NamedBitmap } from "../../block/named-bitmap.js";
 import type { Op } from "../../block/op.js";
 import type { BitmapInfo } from "../../block/types.js";
-import { freeBitmap, loadBitmap, place, storeBitmap, type Allocation } from "./bitmap-data.js";
+import { checkBitmapTable, freeBitmap, isReachable, loadBitmap, place, storeBitmap, type Allocation } from "./bitmap-data.js";
 import {
   BITMAP_AUTO,
   BITMAP_IN_USE,
@@ -56,7 +56,7 @@ export class PersistentBitmaps implements BitmapStore {
     this.#image = image;
   }
 
-  /** Reads the directory and puts the bitmaps on the node; their content is read when somebody asks for it. */
+  /** Reads the directory and the tables, and puts the bitmaps on the node; their content is read when somebody asks for it. */
   *open(): Op<void> {
     const image = this.#image;
     const { header, node } = image;
@@ -79,9 +79,12 @@ export class PersistentBitmaps implements BitmapStore {
         throw new BlockError("ERR_CORRUPT", `Could not read bitmap '${name}' from image: Invalid argument`);
       }
     }
+    for (const entry of stored)
+      if ((entry.flags & BITMAP_IN_USE) === 0 && isReachable(image, entry)) yield* checkBitmapTable(image, entry);
     this.#stored = stored;
     for (const entry of stored) {
-      const inconsistent = (entry.flags & BITMAP_IN_USE) !== 0;
+      // A table that the file does not reach to would read as "nothing has changed".
+      const inconsistent = (entry.flags & BITMAP_IN_USE) !== 0 || !isReachable(image, entry);
       const bitmap = new NamedBitmap(node, {
         name: entry.name,
         granularity: 2 ** entry.granularityBits,
@@ -201,7 +204,7 @@ export class PersistentBitmaps implements BitmapStore {
 
   // ---- storing ----------------------------------------------------------------------------------------------------
 
-  /** Stores what has changed; then the bitmaps on disk are in order. */
+  /** Stores all when one has changed; then the bitmaps on disk are in order. */
   *store(): Op<void> {
     const image = this.#image;
     const bitmaps = image.node.bitmaps.filter((bitmap) => bitmap.persistent && !bitmap.inconsistent && !bitmap.readOnly);
@@ -215,6 +218,8 @@ export class PersistentBitmaps implements BitmapStore {
       const index = byName(entries);
       const dropped: StoredBitmap[] = [];
       const saved: [NamedBitmap, number][] = [];
+      // As QEMU does it: where one has to be written all are.
+      const anew = bitmaps.some((bitmap) => bitmap.isChanged);
       for (const bitmap of bitmaps) {
         const { name, granularity } = bitmap;
         try {
@@ -222,7 +227,7 @@ export class PersistentBitmaps implements BitmapStore {
         } catch (error) {
           throw prefixError(`Bitmap '${name}' doesn't satisfy the constraints: `, error);
         }
-        if (bitmap.isChanged) yield* bitmap.load();
+        if (anew) yield* bitmap.load();
         let entry = index.get(name);
         const generation = bitmap.bits.generation;
         if (entry === undefined) {
@@ -236,10 +241,10 @@ export class PersistentBitmaps implements BitmapStore {
             granularityBits: log2(granularity),
           };
           entries.push(entry);
-        } else if (bitmap.isChanged) {
+        } else if (anew) {
           dropped.push({ ...entry });
         }
-        if (bitmap.isChanged) Object.assign(entry, yield* storeBitmap(image, bitmap.bits, made));
+        if (anew) Object.assign(entry, yield* storeBitmap(image, bitmap.bits, made));
         entry.flags = bitmap.enabled ? BITMAP_AUTO : 0;
         saved.push([bitmap, generation]);
       }

@@ -4,6 +4,7 @@ import { alignUp, divCeil, MiB } from "../../base/int.js";
 import { readBytes } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { Census } from "./census.js";
+import { hex64 } from "./check-state.js";
 import { Autoclear, OFFSET_HI, OFFSET_LO } from "./layout.js";
 
 const ENTRY = 24;
@@ -41,6 +42,8 @@ export function* bitmapReferences(census: Census): Op<void> {
   for (let at = 0; at < directory.length; found++) {
     if (at + ENTRY > directory.length) throw wrong();
     const tableOffset = readU64BE(view, at);
+    const offsetHi = view.getUint32(at);
+    const offsetLo = view.getUint32(at + 4);
     const tableEntries = view.getUint32(at + 8);
     const flags = view.getUint32(at + 12);
     const granularityBits = view.getUint8(at + 17);
@@ -52,7 +55,8 @@ export function* bitmapReferences(census: Census): Op<void> {
       tableEntries > 0 &&
       tableEntries <= MAX_TABLE_ENTRIES &&
       tableOffset > 0 &&
-      tableOffset % image.clusterSize === 0 &&
+      offsetLo % image.clusterSize === 0 &&
+      offsetHi < 0x80000000 &&
       granularityBits >= 9 &&
       granularityBits <= 31 &&
       (flags & ~KNOWN_FLAGS) === 0 &&
@@ -66,7 +70,8 @@ export function* bitmapReferences(census: Census): Op<void> {
     // A bitmap in use may have been left behind by a resize.
     const needed = divCeil(divCeil(image.size, 2 ** granularityBits), image.clusterSize * 8);
     if ((flags & IN_USE) === 0 && tableEntries < needed) throw wrong();
-    yield* tableReferences(census, tableOffset, tableEntries);
+    if (Number.isFinite(tableOffset)) yield* tableReferences(census, tableOffset, tableEntries);
+    else if (census.window.first) census.tellOutside(hex64(offsetHi, offsetLo), tableEntries * 8);
     at = alignUp(end, 8);
   }
   if (found !== count) throw wrong();

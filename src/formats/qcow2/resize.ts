@@ -136,6 +136,8 @@ export function* growL1(image: Qcow2, entries: number): Op<void> {
 /** Allocates all clusters of [old, size). */
 function* preallocate(image: Qcow2, old: number, size: number, mode: Preallocation): Op<void> {
   let end = 0;
+  // A new file whose metadata only is wanted ends with the disk, as QEMU's; all others with the last cluster.
+  const last = old === 0 && mode === "metadata" ? size : alignUp(size, image.clusterSize);
   if (image.hasDataFile) {
     yield* truncate(image.dataFile, size, { preallocation: mode === "metadata" ? "off" : mode });
   }
@@ -143,7 +145,7 @@ function* preallocate(image: Qcow2, old: number, size: number, mode: Preallocati
     const stop = Math.min(alignUp(size, image.clusterSize), alignDown(at, image.sliceCoverage) + image.sliceCoverage);
     const release = yield* image.lock.acquire();
     try {
-      end = Math.max(end, yield* preallocateSlice(image, at, stop, size, mode));
+      end = Math.max(end, yield* preallocateSlice(image, at, stop, last, mode));
     } finally {
       release();
     }
@@ -159,8 +161,8 @@ function* preallocate(image: Qcow2, old: number, size: number, mode: Preallocati
   if (tail > image.file.size) yield* truncate(image.file, tail, { preallocation: mode });
 }
 
-/** @returns where the data ends in the file */
-function* preallocateSlice(image: Qcow2, at: number, stop: number, diskSize: number, mode: Preallocation): Op<number> {
+/** @param last where the last cluster's data ends @returns where the data ends in the file */
+function* preallocateSlice(image: Qcow2, at: number, stop: number, last: number, mode: Preallocation): Op<number> {
   const size = image.clusterSize;
   let end = 0;
   let cluster = at;
@@ -177,8 +179,8 @@ function* preallocateSlice(image: Qcow2, at: number, stop: number, diskSize: num
     // What the file held there before must not appear: space inside the file is cleared.
     if (!image.hasDataFile && host < image.file.size)
       yield* zeroGrow(image.file, host, Math.min(count * size, image.file.size - host));
-    // No entry on disk points behind the end of the file. Where only metadata is wanted that end is the disk's.
-    const behind = host + (mode === "metadata" ? Math.min(count * size, diskSize - cluster) : count * size);
+    // No entry on disk points behind the end of the file.
+    const behind = host + Math.min(count * size, last - cluster);
     if (!image.hasDataFile && behind > image.file.size)
       yield* truncate(image.file, behind, { preallocation: mode === "metadata" ? "off" : mode });
     image.barrierNeeded = true;
