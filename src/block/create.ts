@@ -17,6 +17,14 @@ export interface CreateRequest {
   options: Readonly<Record<string, unknown>>;
   /** Write into this empty node instead of making `filename`. */
   file?: Node;
+  /** Empty nodes to use instead of making files of these names. */
+  files?: ReadonlyMap<string, Node>;
+  /** Empty nodes for the extents of the image, in order, instead of making files for them. */
+  extents?: readonly Node[];
+  /** The size where `size` is not exact, for messages. */
+  exactSize?: bigint;
+  /** Odd values are refused instead of being rounded up. */
+  strict?: boolean;
 }
 
 /** Creates an image; on failure the half-made file stays for the caller to remove. */
@@ -35,9 +43,12 @@ export function* createImage(environment: Environment, request: CreateRequest): 
     filename,
     size: request.size,
     options: request.options,
+    strict: request.strict ?? false,
+    ...(request.exactSize === undefined ? {} : { exactSize: request.exactSize }),
+    ...(request.extents === undefined ? {} : { extents: request.extents }),
     createSibling: (name) => context.createFile(directoryOf(filename) + name),
     *createFile(name) {
-      const other = yield* createFile(environment, name);
+      const other = request.files?.get(name)?.ref() ?? (yield* createFile(environment, name));
       made.push(other);
       return other;
     },

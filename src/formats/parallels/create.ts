@@ -20,7 +20,13 @@ export const createOptions: readonly CreateOption[] = [
 export function* create(context: CreateContext): Op<void> {
   const { file } = context;
   if (context.size < 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Image creation needs a size parameter");
-  const clusterBytes = alignUp(takeSize({ ...context.options }, "cluster_size") ?? MiB, SECTOR);
+  const wanted = takeSize({ ...context.options }, "cluster_size") ?? MiB;
+  if (context.strict === true) {
+    if (context.size % SECTOR !== 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Image size must be a multiple of 512 bytes");
+    if (wanted % SECTOR !== 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Cluster size must be a multiple of 512 bytes");
+    if (wanted === 0) throw new BlockError("ERR_TOO_LARGE", "Image size is too large for this cluster size");
+  }
+  const clusterBytes = alignUp(wanted, SECTOR);
   const size = alignUp(context.size, SECTOR);
   if (clusterBytes === 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Cluster size must not be zero");
   // QEMU would create larger clusters, and then refuse to open the image.

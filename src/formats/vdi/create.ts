@@ -18,35 +18,55 @@ export const createOptions: readonly CreateOption[] = [
   { name: "preallocation", type: "string", help: "Preallocation mode (allowed values: off, metadata)" },
 ];
 
-/** Writes header and block map into an empty file. `static=on` and `preallocation=metadata` are the same thing. */
-export function* create(context: CreateContext): Op<void> {
-  const { file } = context;
-  if (context.size < 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Image creation needs a size parameter");
-  const options = { ...context.options };
+/** A new image: where its parts are. */
+export interface NewImage {
+  isStatic: boolean;
+  /** Virtual size in bytes. */
+  size: number;
+  blocks: number;
+  mapBytes: number;
+  /** Byte offset of the first block. */
+  dataOffset: number;
+  /** @param allocated blocks the image has */
+  header(allocated: number): Uint8Array;
+}
+
+/** What `create` makes of its options (a bag that is emptied). `static=on` and `preallocation=metadata` are the same thing. */
+export function describe(options: Record<string, unknown>, virtualSize: number): NewImage {
   const preallocation = takeEnum(options, "preallocation", ["off", "metadata", "falloc", "full"]) ?? "off";
   if (preallocation !== "off" && preallocation !== "metadata") {
     throw new BlockError("ERR_INVALID_ARGUMENT", "Preallocation mode not supported for vdi");
   }
   const isStatic = (takeBool(options, "static") ?? false) || preallocation === "metadata";
-  const size = alignUp(context.size, SECTOR);
+  const size = alignUp(virtualSize, SECTOR);
   checkDiskSize(size);
   const blocks = divCeil(size, BLOCK_SIZE);
   const mapBytes = alignUp(blocks * 4, SECTOR);
   const dataOffset = HEADER_BYTES + mapBytes;
-  const header = buildHeader(
-    {
-      imageType: isStatic ? VDI_STATIC : VDI_DYNAMIC,
-      bmapOffset: HEADER_BYTES,
-      dataOffset,
-      diskSize: size,
-      blocksInImage: blocks,
-      blocksAllocated: isStatic ? blocks : 0,
-      isDifferencing: false,
-    },
-    swapUuid(randomUuid()),
-    swapUuid(randomUuid()),
-  );
-  yield* writeGrow(file, header, 0);
+  const header = (blocksAllocated: number): Uint8Array =>
+    buildHeader(
+      {
+        imageType: isStatic ? VDI_STATIC : VDI_DYNAMIC,
+        bmapOffset: HEADER_BYTES,
+        dataOffset,
+        diskSize: size,
+        blocksInImage: blocks,
+        blocksAllocated,
+        isDifferencing: false,
+      },
+      swapUuid(randomUuid()),
+      swapUuid(randomUuid()),
+    );
+  return { isStatic, size, blocks, mapBytes, dataOffset, header };
+}
+
+/** Writes header and block map into an empty file. */
+export function* create(context: CreateContext): Op<void> {
+  const { file } = context;
+  if (context.size < 0) throw new BlockError("ERR_INVALID_ARGUMENT", "Image creation needs a size parameter");
+  checkDiskSize(context.size, context.exactSize);
+  const { isStatic, blocks, mapBytes, dataOffset, header } = describe({ ...context.options }, context.size);
+  yield* writeGrow(file, header(isStatic ? blocks : 0), 0);
   for (let first = 0; first < mapBytes / 4; first += MAP_CHUNK) {
     yield* writeGrow(
       file,

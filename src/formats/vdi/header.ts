@@ -64,8 +64,8 @@ function sizeError(text: string): BlockError {
 }
 
 /** Refuses sizes no VDI image can have. */
-export function checkDiskSize(size: number): void {
-  if (size > MAX_SIZE) throw sizeError(hex(size));
+export function checkDiskSize(size: number, exact?: bigint): void {
+  if (size > MAX_SIZE) throw sizeError(`0x${(exact ?? size).toString(16)}`);
 }
 
 function unsupported(what: string, hint?: string): BlockError {

@@ -59,11 +59,40 @@ function autoBlockSize(size: number): number {
   return size > GiB ? 16 * MiB : 8 * MiB;
 }
 
-export function* create(context: CreateContext): Op<void> {
-  const { file } = context;
-  if (context.size < 0) throw invalid("Image creation needs a size parameter");
-  const size = alignUp(context.size, SECTOR);
-  const options = { ...context.options };
+/** What qemu-img would round, of options as they are given (a bag that is emptied). */
+function refuseOddSizes(options: Record<string, unknown>): void {
+  const logSize = takeSize(options, "log_size");
+  const blockSize = takeSize(options, "block_size");
+  if (logSize !== undefined && (logSize === 0 || logSize % MiB !== 0)) throw invalid("Log size must be a multiple of 1 MB");
+  if (blockSize === undefined) return;
+  if (blockSize === 0 || blockSize % MiB !== 0) throw invalid("Block size must be a multiple of 1 MB");
+  if (!isPowerOfTwo(blockSize)) throw invalid("Block size must be a power of two");
+  if (blockSize > MAX_BLOCK_SIZE) throw invalid(`Block size must not exceed ${MAX_BLOCK_SIZE}`);
+}
+
+/** Where the parts of a new image are, in bytes. */
+export interface NewImage {
+  /** Virtual size. */
+  size: number;
+  fixed: boolean;
+  /** Blocks without data are marked as zeros. */
+  zeroState: boolean;
+  blockSize: number;
+  blocks: number;
+  /** Payload blocks to one sector bitmap block. */
+  chunkRatio: number;
+  /** Of the table, those of sector bitmaps included. */
+  entries: number;
+  logSize: number;
+  batOffset: number;
+  batLength: number;
+  metadataOffset: number;
+  dataOffset: number;
+}
+
+/** What `create` makes of its options (a bag that is emptied). */
+export function describe(options: Record<string, unknown>, virtualSize: number): NewImage {
+  const size = alignUp(virtualSize, SECTOR);
   const fixed = (takeEnum(options, "subformat", ["dynamic", "fixed"]) ?? "dynamic") === "fixed";
   const zeroState = takeBool(options, "block_state_zero") ?? true;
   const logSize = alignUp(Math.max(takeSize(options, "log_size") ?? MiB, 1), MiB);
@@ -72,26 +101,56 @@ export function* create(context: CreateContext): Op<void> {
   if (logSize > 0xffffffff) throw invalid("Log size must be smaller than 4 GB");
   const blockSize = Math.min(wanted === 0 ? autoBlockSize(size) : alignUp(wanted, MiB), MAX_BLOCK_SIZE);
   if (!isPowerOfTwo(blockSize)) throw invalid("Block size must be a power of two");
-
   const blocks = divCeil(size, blockSize);
   const chunkRatio = (CHUNK_SECTORS * SECTOR) / blockSize;
   const entries = blocks === 0 ? 0 : blocks + Math.floor((blocks - 1) / chunkRatio);
   const batOffset = HEADER_SECTION_BYTES + logSize;
   const batLength = Math.max(MiB, alignUp(entries * 8, MiB));
   const metadataOffset = batOffset + batLength;
-  const dataOffset = batOffset + batLength + GAP;
+  const dataOffset = metadataOffset + GAP;
+  return {
+    size,
+    fixed,
+    zeroState,
+    blockSize,
+    blocks,
+    chunkRatio,
+    entries,
+    logSize,
+    batOffset,
+    batLength,
+    metadataOffset,
+    dataOffset,
+  };
+}
 
-  yield* writeGrow(file, fileIdentifier(), 0);
-  yield* writeHeaders(file, logSize);
-  const table = regionTable(batOffset, batLength, metadataOffset);
-  for (const offset of REGION_OFFSETS) yield* writeGrow(file, table, offset);
-  yield* truncate(file, dataOffset + (fixed ? blocks * blockSize : 0), { preallocation: "off" });
-  if (fixed || zeroState) {
+export function* create(context: CreateContext): Op<void> {
+  const { file } = context;
+  if (context.size < 0) throw invalid("Image creation needs a size parameter");
+  if (context.strict === true) refuseOddSizes({ ...context.options });
+  const image = describe({ ...context.options }, context.size);
+  const { fixed, blockSize, dataOffset } = image;
+  for (const [offset, bytes] of headerSection(image)) yield* writeGrow(file, bytes, offset);
+  yield* truncate(file, dataOffset + (fixed ? image.blocks * blockSize : 0), { preallocation: "off" });
+  if (fixed || image.zeroState) {
     const entryFor = (block: number): number =>
       fixed ? entryOf(BlockState.fullyPresent, dataOffset + block * blockSize) : entryOf(BlockState.zero, 0);
-    yield* writeTable(file, batOffset, entries, chunkRatio, entryFor);
+    yield* writeTable(file, image, entryFor);
   }
-  yield* writeGrow(file, metadata(size, blockSize, fixed), metadataOffset);
+  yield* writeGrow(file, metadata(image), image.metadataOffset);
+}
+
+/** File identifier, headers and region tables, with their byte offsets. */
+export function headerSection(image: NewImage): [number, Uint8Array][] {
+  const [first, second] = headers(image.logSize);
+  const table = regionTable(image.batOffset, image.batLength, image.metadataOffset);
+  return [
+    [0, fileIdentifier()],
+    [HEADER_OFFSETS[0], first],
+    [HEADER_OFFSETS[1], second],
+    [REGION_OFFSETS[0], table],
+    [REGION_OFFSETS[1], table],
+  ];
 }
 
 function fileIdentifier(): Uint8Array {
@@ -101,7 +160,7 @@ function fileIdentifier(): Uint8Array {
   return bytes;
 }
 
-function* writeHeaders(file: Node, logLength: number): Op<void> {
+function headers(logLength: number): [Uint8Array, Uint8Array] {
   const [random] = globalThis.crypto.getRandomValues(new Uint32Array(1));
   const header: HeaderFields = {
     sequence: random! >>> 1,
@@ -112,8 +171,7 @@ function* writeHeaders(file: Node, logLength: number): Op<void> {
     logLength,
     logOffset: HEADER_SECTION_BYTES,
   };
-  yield* writeGrow(file, encodeHeader(header), HEADER_OFFSETS[0]);
-  yield* writeGrow(file, encodeHeader({ ...header, sequence: header.sequence + 1 }), HEADER_OFFSETS[1]);
+  return [encodeHeader(header), encodeHeader({ ...header, sequence: header.sequence + 1 })];
 }
 
 function regionTable(batOffset: number, batLength: number, metadataOffset: number): Uint8Array {
@@ -133,30 +191,35 @@ function regionTable(batOffset: number, batLength: number, metadataOffset: numbe
   return bytes;
 }
 
-function* writeTable(
-  file: Node,
-  offset: number,
-  count: number,
-  chunkRatio: number,
-  entryFor: (block: number) => number,
-): Op<void> {
-  const bytes = new Uint8Array(Math.min(count, TABLE_CHUNK) * 8);
+function* writeTable(file: Node, image: NewImage, entryFor: (block: number) => number): Op<void> {
+  const bytes = new Uint8Array(Math.min(image.entries, TABLE_CHUNK) * 8);
   const view = viewOf(bytes);
-  let block = 0;
-  let inChunk = 0;
-  for (let first = 0; first < count; first += TABLE_CHUNK) {
-    const entries = Math.min(count - first, TABLE_CHUNK);
-    for (let i = 0; i < entries; i++) {
-      // Sector bitmaps are for images with parents.
-      const isBitmap = inChunk === chunkRatio;
-      encodeEntry(view, i * 8, isBitmap ? 0 : entryFor(block++));
-      inChunk = isBitmap ? 0 : inChunk + 1;
-    }
-    yield* writeGrow(file, bytes.subarray(0, entries * 8), offset + first * 8);
+  for (let first = 0; first < image.entries; first += TABLE_CHUNK) {
+    const count = Math.min(image.entries - first, TABLE_CHUNK);
+    putEntries(view, image, first, count, entryFor);
+    yield* writeGrow(file, bytes.subarray(0, count * 8), image.batOffset + first * 8);
   }
 }
 
-function metadata(size: number, blockSize: number, fixed: boolean): Uint8Array {
+/** Puts entries [first, first+count) of the table at the beginning of `view`; asks for those of the blocks in order. */
+export function putEntries(
+  view: DataView,
+  image: NewImage,
+  first: number,
+  count: number,
+  entryFor: (block: number) => number,
+): void {
+  const period = image.chunkRatio + 1;
+  for (let i = 0; i < count; i++) {
+    const entry = first + i;
+    // Sector bitmaps are for images with parents.
+    const isBitmap = entry % period === image.chunkRatio;
+    encodeEntry(view, i * 8, isBitmap ? 0 : entryFor(entry - Math.floor(entry / period)));
+  }
+}
+
+/** The metadata table and its items. */
+export function metadata({ size, blockSize, fixed }: NewImage): Uint8Array {
   const page83 = randomGuid();
   const REQUIRED = 4;
   const VIRTUAL_DISK = 2;

@@ -54,10 +54,19 @@ const TABLE_SECTORS: number = (TABLE_ENTRIES * 4) / SECTOR;
 
 const invalid = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
 
-export function* create(context: CreateContext): Op<void> {
-  if (context.size < 0) throw invalid("Image creation needs a size parameter");
-  const size = alignUp(context.size, SECTOR);
-  const options = { ...context.options };
+/** The options of a new image, checked. */
+export interface Settings {
+  subformat: (typeof SUBFORMATS)[number];
+  adapterType: (typeof ADAPTERS)[number];
+  hardwareVersion: string;
+  toolsVersion: string;
+  zeroedGrain: boolean;
+  /** "" for none. */
+  backingFile: string;
+}
+
+/** @param options a bag that is emptied */
+export function readSettings(options: Record<string, unknown>): Settings {
   const backingFormat = takeString(options, "backing_fmt");
   if (backingFormat !== undefined && backingFormat !== "vmdk") throw invalid("backing_file must be a vmdk image");
   const subformat = takeChoice(options, "subformat", SUBFORMATS) ?? "monolithicSparse";
@@ -78,6 +87,14 @@ export function* create(context: CreateContext): Op<void> {
     // They become part of quoted lines.
     if (/["\r\n\0]/.test(value)) throw invalid(`Parameter '${name}' cannot hold quotes or line ends in a VMDK`);
   }
+  return { subformat, adapterType, hardwareVersion, toolsVersion, zeroedGrain, backingFile };
+}
+
+export function* create(context: CreateContext): Op<void> {
+  if (context.size < 0) throw invalid("Image creation needs a size parameter");
+  const size = alignUp(context.size, SECTOR);
+  const settings = readSettings({ ...context.options });
+  const { subformat, adapterType, hardwareVersion, toolsVersion, zeroedGrain, backingFile } = settings;
   const flat = subformat.endsWith("Flat");
   const split = subformat.startsWith("twoGb");
   if (flat && backingFile !== "") throw new BlockError("ERR_UNSUPPORTED", "Flat image can't have backing file");
@@ -99,12 +116,19 @@ export function* create(context: CreateContext): Op<void> {
     const filename = split
       ? `${prefix}-${flat ? "f" : "s"}${String(index).padStart(3, "0")}${suffix}`
       : `${prefix}-flat${suffix}`;
-    const file = yield* context.createSibling(filename);
+    const { extents: given } = context;
+    const file = given === undefined ? yield* context.createSibling(filename) : yield* takeExtent(given, index - 1);
     if (flat) yield* truncate(file, bytes, { preallocation: "off" });
     else yield* makeSparse(file, bytes, style);
-    extents.push({ sectors: bytes / SECTOR, type: flat ? "FLAT" : "SPARSE", filename });
+    extents.push({
+      sectors: bytes / SECTOR,
+      type: flat ? "FLAT" : "SPARSE",
+      filename: given === undefined ? filename : baseName(file.filename),
+    });
     made += bytes;
   }
+  if ((context.extents?.length ?? 0) > (flat || split ? extents.length : 0))
+    throw invalid("List of extents contains unused extents");
   const text = encodeText(
     formatDescriptor({
       cid: newCid(),
@@ -122,6 +146,14 @@ export function* create(context: CreateContext): Op<void> {
   if (embedded && text.length > EMBEDDED_DESCRIPTOR_BYTES)
     throw invalid(`The descriptor has ${text.length} bytes, more than there is room for`);
   yield* writeGrow(context.file, text, embedded ? EMBEDDED_DESCRIPTOR_OFFSET : 0);
+}
+
+/** A node that the caller has for an extent, empty. */
+function* takeExtent(given: readonly Node[], index: number): Op<Node> {
+  const node = given[index];
+  if (node === undefined) throw invalid(`Extent [${index}] not specified`);
+  yield* truncate(node, 0, { preallocation: "off" });
+  return node;
 }
 
 function* readParentCid(context: CreateContext, backingFile: string): Op<number> {
