@@ -36,6 +36,8 @@ export const MAX_EXTRA = 1024;
 export const NEEDED_EXTRA = 16;
 /** Extra data we write: VM state size, disk size, instruction count. */
 const EXTRA = 24;
+/** Less than 2^53 by more than the entries of any table can claim to be long. */
+const MAX_FILE_OFFSET = 2 ** 52;
 /** Bytes read at once, at least. */
 const PIECE = 64 * 1024;
 
@@ -59,6 +61,9 @@ export function* readSnapshotTable(
 ): Op<{ snapshots: Snapshot[]; bytes: number }> {
   const { snapshotCount: count, snapshotsOffset: start, size } = header;
   if (count > MAX_SNAPSHOTS) throw new BlockError("ERR_TOO_LARGE", "Snapshot table too large", { offset: 60 });
+  // All of the largest table must be within reach.
+  if (count > 0 && !(start < MAX_FILE_OFFSET))
+    throw new BlockError("ERR_CORRUPT", "Snapshot table offset invalid", { offset: 64 });
   const piece = new Piece(file);
   const snapshots: Snapshot[] = [];
   let end = start;
