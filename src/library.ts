@@ -127,8 +127,8 @@ export interface Library<Source> {
   /** Copies the content of an image into a new one. */
   convert(source: Image | Source, target: Source, options?: ConvertTo<Source>): Promise<void>;
   /**
-   * The content of an image as a new one in one pass: raw, or qcow2 without compression, backing file and encryption. Its length is
-   * known beforehand (a Content-Length). An image that was passed open must not be written meanwhile.
+   * The content of an image as a new one in one pass: raw, qcow2 (without compression, backing file and encryption), vpc, vdi, vhdx, or
+   * a streamOptimized vmdk. Its length is known beforehand (a Content-Length). An image that was passed open must not be written meanwhile.
    */
   convertToStream(source: Image | Source, options?: StreamTo<Source>): Promise<ImageStream>;
   planConvert(

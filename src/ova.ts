@@ -7,6 +7,7 @@ import { Codecs } from "./codec/codec.js";
 import { readOva, type OvaContents } from "./formats/ova/read.js";
 import { writeOva as writeArchive, type OvaOptions, type OvaResult, type OvaSink } from "./formats/ova/write.js";
 import { newCid } from "./formats/vmdk/descriptor.js";
+import { nodeSource } from "./formats/shared/stream.js";
 import { writeStreamOptimized } from "./formats/vmdk/stream.js";
 import type { ImageReader } from "./image/reader.js";
 import { throwIfAborted, type OperationOptions } from "./image/signal.js";
@@ -76,7 +77,7 @@ export function writeOva(image: ImageReader, target: Storage, options: WriteOvaO
         node.size,
         (append) =>
           writeStreamOptimized(
-            node,
+            { size: node.size, source: nodeSource(node), codecs: node.environment.codecs },
             {
               *append(bytes) {
                 throwIfAborted(options.signal);

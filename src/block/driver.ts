@@ -67,6 +67,7 @@ export interface Driver {
 }
 
 export interface StreamContext {
+  readonly environment: Environment;
   /** Creation options. */
   readonly options: Readonly<Record<string, unknown>>;
   /** Virtual size in bytes, a multiple of 512. */
@@ -87,6 +88,7 @@ export interface StreamPlan {
 }
 
 export interface MeasureContext {
+  readonly environment: Environment;
   readonly options: Readonly<Record<string, unknown>>;
   /** Virtual size in bytes. */
   readonly size: number;

@@ -36,7 +36,7 @@ export function* measureImage(environment: Environment, request: MeasureRequest)
   }
   const source = request.source ?? null;
   const size = source !== null ? imageSize(source) : (request.size ?? (options["size"] as number | undefined) ?? 0);
-  const result = yield* driver.measure({ options, size, source });
+  const result = yield* driver.measure({ environment, options, size, source });
   if (!Number.isSafeInteger(result.fullyAllocated) && result.fullyAllocated !== size)
     throw new BlockError("ERR_TOO_LARGE", "The image size is too large", { errno: "EFBIG" });
   if (

@@ -31,6 +31,7 @@ export function* planStream(environment: Environment, sources: readonly Node[], 
   const { size: _size, ...options } = readCreateOptions(createOptionTable(driver, null), given);
   const all = new ConcatenatedSource(sources, { overBacking: false, targetBackingSize: Infinity, onBadSector: null });
   const plan = yield* driver.planStream({
+    environment,
     options,
     size,
     source: {

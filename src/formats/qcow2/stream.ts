@@ -5,19 +5,14 @@
  */
 import { BlockError } from "../../base/error.js";
 import { viewOf, writeU64BE } from "../../base/bytes.js";
-import { divCeil, MiB } from "../../base/int.js";
+import { divCeil } from "../../base/int.js";
 import type { StreamContext, StreamPlan, StreamSource } from "../../block/driver.js";
-import { parallel, type Op } from "../../block/op.js";
+import type { Op } from "../../block/op.js";
+import { findRuns, partsOf, sendParts, type Runs } from "../shared/stream.js";
 import { minimalHeader, readSettings, writeFirstRefcounts, type CreateSettings } from "./create.js";
 import { encodeHeader } from "./header.js";
 import { COPIED_HI, MAX_L1_BYTES, MAX_REFTABLE_BYTES } from "./layout.js";
 import { refcountMetadata } from "./measure.js";
-
-/** Runs of clusters that are kept at most: 256 MiB. */
-const MAX_RUNS = 16 * MiB;
-const MAX_STATUS = 1024 * MiB;
-/** Bytes of one read; two are in memory, one on its way in and one on its way out. */
-const CHUNK = 1 * MiB;
 
 export function* planQcow2Stream(context: StreamContext): Op<StreamPlan> {
   const settings = readSettings(context.options);
@@ -40,59 +35,6 @@ function refuse(settings: CreateSettings): void {
   if (settings.dataFile !== null) throw no("an external data file");
   if (settings.encryption !== null) throw no("encryption");
   if (settings.preallocation !== "off") throw no("preallocation");
-}
-
-/** Runs of clusters with data: first cluster and number, alternating, ascending, with gaps between them. */
-class Runs {
-  #items: Float64Array<ArrayBuffer> = new Float64Array(256);
-  count = 0;
-  clusters = 0;
-
-  first(run: number): number {
-    return this.#items[run * 2]!;
-  }
-  length(run: number): number {
-    return this.#items[run * 2 + 1]!;
-  }
-
-  /** `first` is not below the end of the last run by more than its last cluster. */
-  add(first: number, end: number): void {
-    if (this.count > 0) {
-      const last = this.count * 2 - 2;
-      const lastEnd = this.#items[last]! + this.#items[last + 1]!;
-      if (first <= lastEnd) {
-        if (end > lastEnd) {
-          this.#items[last + 1]! += end - lastEnd;
-          this.clusters += end - lastEnd;
-        }
-        return;
-      }
-    }
-    if (this.count === MAX_RUNS)
-      throw new BlockError(
-        "ERR_TOO_LARGE",
-        "The source is too fragmented to be written to a stream (try using a larger cluster size)",
-      );
-    if (this.count * 2 === this.#items.length) {
-      const larger = new Float64Array(this.#items.length * 2);
-      larger.set(this.#items);
-      this.#items = larger;
-    }
-    this.#items[this.count * 2] = first;
-    this.#items[this.count * 2 + 1] = end - first;
-    this.count++;
-    this.clusters += end - first;
-  }
-}
-
-function* findRuns(source: StreamSource, size: number, clusterSize: number): Op<Runs> {
-  const runs = new Runs();
-  for (let at = 0; at < size;) {
-    const { length, data } = yield* source.status(at, Math.min(MAX_STATUS, size - at));
-    if (data) runs.add(Math.floor(at / clusterSize), Math.ceil((at + length) / clusterSize));
-    at += length;
-  }
-  return runs;
 }
 
 class Qcow2Stream implements StreamPlan {
@@ -124,7 +66,7 @@ class Qcow2Stream implements StreamPlan {
       }
     }
     this.#l1Clusters = divCeil(this.#l1Entries * 8, clusterSize);
-    const counted = 1 + this.#l1Clusters + this.#l1Indexes.length + runs.clusters;
+    const counted = 1 + this.#l1Clusters + this.#l1Indexes.length + runs.blocks;
     const refcounts = refcountMetadata(counted, clusterSize, settings.refcountOrder) / clusterSize;
     const total = counted + refcounts;
     this.#blocks = divCeil(total, (clusterSize * 8) / 2 ** settings.refcountOrder);
@@ -144,7 +86,7 @@ class Qcow2Stream implements StreamPlan {
     yield* this.#writeRefcounts(to);
     yield* to(this.#l1Table());
     yield* this.#writeL2(to);
-    yield* this.#writeData(to);
+    yield* sendParts(partsOf(this.#runs, this.#clusterSize), this.#source, this.#size, to);
   }
 
   #header(): Uint8Array {
@@ -218,32 +160,6 @@ class Qcow2Stream implements StreamPlan {
       }
       yield* to(table);
     }
-  }
-
-  /** The next piece is read while one is written. */
-  *#writeData(to: (bytes: Uint8Array) => Op<void>): Op<void> {
-    const chunk = Math.max(CHUNK, this.#clusterSize);
-    const buffers = [new Uint8Array(chunk), new Uint8Array(chunk)] as const;
-    let waiting: Uint8Array | null = null;
-    let turn = 0;
-    for (let run = 0; run < this.#runs.count; run++) {
-      const end = (this.#runs.first(run) + this.#runs.length(run)) * this.#clusterSize;
-      for (let at = this.#runs.first(run) * this.#clusterSize; at < end; at += chunk) {
-        const bytes = buffers[turn & 1]!.subarray(0, Math.min(chunk, end - at));
-        turn++;
-        const reading = this.#read(bytes, at);
-        yield* waiting === null ? reading : parallel([to(waiting), reading]);
-        waiting = bytes;
-      }
-    }
-    if (waiting !== null) yield* to(waiting);
-  }
-
-  /** Behind the end of the disk its last cluster holds zeros. */
-  *#read(bytes: Uint8Array, at: number): Op<void> {
-    const inside = Math.min(bytes.length, this.#size - at);
-    yield* this.#source.read(bytes.subarray(0, inside), at);
-    bytes.fill(0, inside);
   }
 }
 

@@ -5,7 +5,9 @@ import type { Driver } from "../../block/driver.js";
 import { readBytes } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import { isParentGiven, refuseParent } from "../shared/parent.js";
+import { measureStream } from "../shared/stream.js";
 import { create, createOptions } from "./create.js";
+import { planVdiStream } from "./stream.js";
 import { HEADER_BYTES, isVdi, parseHeader } from "./header.js";
 import { VdiImage } from "./image.js";
 
@@ -19,6 +21,8 @@ export const vdi: Driver = {
   hasParents: true,
   probe: (head) => (isVdi(head) ? 100 : 0),
   createOptions,
+  measure: (context) => measureStream(context, planVdiStream),
+  planStream: planVdiStream,
   create,
   *open(context: OpenContext): Op<VdiImage> {
     yield* context.openChild("file", "image");

@@ -41,6 +41,8 @@ export const createOptions: readonly CreateOption[] = [
     type: "bool",
     help: "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when using 'qemu-img convert' with subformat=dynamic.",
   },
+  { name: "backing_file", type: "string", help: "Parent of a differencing image, itself a VHDX" },
+  { name: "backing_fmt", type: "string", help: "Must be 'vhdx' when present" },
 ];
 
 const SECTOR = 512;
@@ -218,8 +220,8 @@ export function putEntries(
   }
 }
 
-/** The metadata table and its items. */
-export function metadata({ size, blockSize, fixed }: NewImage): Uint8Array {
+/** The metadata table and its items; those of a differencing disk have a parent locator. */
+export function metadata({ size, blockSize, fixed }: NewImage, locator: Uint8Array | null = null): Uint8Array {
   const page83 = randomGuid();
   const REQUIRED = 4;
   const VIRTUAL_DISK = 2;
@@ -228,14 +230,18 @@ export function metadata({ size, blockSize, fixed }: NewImage): Uint8Array {
       Guid.fileParameters,
       8,
       REQUIRED,
-      (view, at) => (view.setUint32(at, blockSize, true), view.setUint32(at + 4, fixed ? 1 : 0, true)),
+      (view, at) => (
+        view.setUint32(at, blockSize, true),
+        view.setUint32(at + 4, (fixed ? 1 : 0) | (locator === null ? 0 : 2), true)
+      ),
     ],
     [Guid.virtualSize, 8, REQUIRED | VIRTUAL_DISK, (view, at) => writeU64LE(view, at, size)],
     [Guid.page83, 16, REQUIRED | VIRTUAL_DISK, (_view, at) => bytes.set(page83, at)],
     [Guid.logicalSector, 4, REQUIRED | VIRTUAL_DISK, (view, at) => view.setUint32(at, SECTOR, true)],
     [Guid.physicalSector, 4, REQUIRED | VIRTUAL_DISK, (view, at) => view.setUint32(at, SECTOR, true)],
   ];
-  const bytes = new Uint8Array(METADATA_TABLE_BYTES + 64);
+  if (locator !== null) items.push([Guid.parentLocator, locator.length, REQUIRED, (_view, at) => bytes.set(locator, at)]);
+  const bytes = new Uint8Array(METADATA_TABLE_BYTES + 64 + (locator?.length ?? 0));
   const view = viewOf(bytes);
   for (let i = 0; i < 8; i++) bytes[i] = "metadata".charCodeAt(i);
   view.setUint16(10, items.length, true);

@@ -5,12 +5,12 @@
 import { encodeText, viewOf, writeU64LE } from "../../base/bytes.js";
 import { BlockError } from "../../base/error.js";
 import { alignUp, divCeil } from "../../base/int.js";
-import { read } from "../../block/io.js";
-import type { Node } from "../../block/node.js";
-import { parallel, type Op } from "../../block/op.js";
-import { blockStatus } from "../../block/status.js";
-import type { Compressor } from "../../codec/codec.js";
-import { packGrain } from "./compressed.js";
+import type { Measure, MeasureContext, StreamContext, StreamPlan, StreamSource } from "../../block/driver.js";
+import { done, parallel, type Op } from "../../block/op.js";
+import type { Codecs, Compressor } from "../../codec/codec.js";
+import { nodeSource } from "../shared/stream.js";
+import { GRAIN_MARKER_BYTES, packGrain } from "./compressed.js";
+import { readSettings } from "./create.js";
 import { formatDescriptor, newCid, NO_CID } from "./descriptor.js";
 import { EMBEDDED_DESCRIPTOR_BYTES, EMBEDDED_DESCRIPTOR_OFFSET, Flag, MAX_FILE_SECTORS, Marker, SECTOR } from "./layout.js";
 import { encodeSparseHeader } from "./sparse-header.js";
@@ -35,11 +35,21 @@ export interface StreamOptions {
   adapterType?: "ide" | "buslogic" | "lsilogic" | "legacyESX";
   /** Default "4". */
   hardwareVersion?: string;
+  /** Default VMware's "2147483647", as qemu-img. */
+  toolsVersion?: string;
   /** Content ID; random when absent. Two passes over one source need the same. */
   cid?: number;
   /** zlib's 0 (stored) to 9. */
   level?: number;
   onProgress?: (done: number, total: number) => void;
+}
+
+/** What is to be written. */
+export interface StreamContent {
+  /** Virtual size in bytes. */
+  readonly size: number;
+  readonly source: StreamSource;
+  readonly codecs: Codecs;
 }
 
 export interface StreamResult {
@@ -49,15 +59,71 @@ export interface StreamResult {
   populated: number;
 }
 
-export function* writeStreamOptimized(source: Node, sink: ByteSink, options: StreamOptions): Op<StreamResult> {
+export function* writeStreamOptimized(content: StreamContent, sink: ByteSink, options: StreamOptions): Op<StreamResult> {
   if (!/^[^"\r\n\0]{1,255}$/.test(options.filename))
     throw new BlockError("ERR_INVALID_ARGUMENT", `'${options.filename}' cannot be the name of a VMDK`);
-  const writer = new StreamWriter(source, sink, options);
+  const writer = new StreamWriter(content, sink, options);
   return yield* writer.run();
 }
 
+/** A stream tells its own name in the descriptor; nobody reads it there. */
+const STREAM_NAME = "stream.vmdk";
+
+/** The grains are compressed twice: now, to learn how long the image is, and when it is written. */
+export function* planVmdkStream(context: StreamContext): Op<StreamPlan> {
+  const content = { ...context, codecs: context.environment.codecs };
+  const options = streamOptions(context.options);
+  const { bytes } = yield* writeStreamOptimized(content, { append: () => done(undefined) }, options);
+  return {
+    length: bytes,
+    *write(to) {
+      const written = yield* writeStreamOptimized(content, { append: to }, options);
+      if (written.bytes !== bytes) throw new BlockError("ERR_CHANGED", "The source was changed while it was written to a stream");
+    },
+  };
+}
+
+function streamOptions(given: Readonly<Record<string, unknown>>): StreamOptions {
+  const no = (what: string): BlockError =>
+    new BlockError("ERR_UNSUPPORTED", `A VMDK ${what} cannot be written to a stream`, {
+      errno: "ENOTSUP",
+      hint: "Use subformat=streamOptimized.",
+    });
+  const options = { ...given };
+  const settings = readSettings(options);
+  if (settings.subformat !== "streamOptimized") throw no(`of the subformat ${settings.subformat}`);
+  if (settings.backingFile !== "") throw no("with a backing file");
+  return {
+    filename: STREAM_NAME,
+    adapterType: settings.adapterType,
+    hardwareVersion: settings.hardwareVersion,
+    toolsVersion: settings.toolsVersion,
+    cid: newCid(),
+  };
+}
+
+/** streamOptimized only: what the other subformats take is for `create` to say. `fullyAllocated` is for bytes that do not shrink. */
+export function* measureVmdk(context: MeasureContext): Op<Measure> {
+  const { environment, options, size, source } = context;
+  const nothing: StreamSource = { status: (_offset, length) => done({ length, data: false }), read: () => done(undefined) };
+  const { length } = yield* planVmdkStream({
+    environment,
+    options,
+    size,
+    source: source === null ? nothing : nodeSource(source),
+  });
+  const grains = divCeil(alignUp(size, SECTOR), GRAIN_BYTES);
+  const tables = divCeil(grains, TABLE_ENTRIES);
+  // Stored blocks of deflate: five bytes to 16 KiB, at the worst, and zlib's six.
+  const grain = alignUp(GRAIN_MARKER_BYTES + GRAIN_BYTES + (GRAIN_BYTES / 16384 + 1) * 5 + 6, SECTOR);
+  const directory = alignUp(tables * 4, SECTOR);
+  const rest = OVERHEAD_SECTORS + tables * (1 + (TABLE_ENTRIES * 4) / SECTOR) + 1 + 1 + 1 + 1;
+  return { required: length, fullyAllocated: rest * SECTOR + directory + grains * grain };
+}
+
 class StreamWriter {
-  readonly #source: Node;
+  readonly #source: StreamSource;
+  readonly #size: number;
   readonly #sink: ByteSink;
   readonly #options: StreamOptions;
   readonly #compressor: Compressor;
@@ -68,16 +134,17 @@ class StreamWriter {
   #sector = 0;
   #populated = 0;
 
-  constructor(source: Node, sink: ByteSink, options: StreamOptions) {
-    this.#source = source;
+  constructor(content: StreamContent, sink: ByteSink, options: StreamOptions) {
+    this.#source = content.source;
+    this.#size = content.size;
     this.#sink = sink;
     this.#options = options;
-    this.#capacity = alignUp(source.size, SECTOR) / SECTOR;
+    this.#capacity = alignUp(content.size, SECTOR) / SECTOR;
     if (this.#capacity > MAX_FILE_SECTORS)
       throw new BlockError("ERR_TOO_LARGE", "The image is too large for a streamOptimized VMDK");
     this.#directory = new Uint32Array(divCeil(divCeil(this.#capacity, GRAIN_SECTORS), TABLE_ENTRIES));
     const level = options.level === undefined ? {} : { level: options.level };
-    this.#compressor = source.environment.codecs.compressor("zlib", { windowBits: 15, ...level });
+    this.#compressor = content.codecs.compressor("zlib", { windowBits: 15, ...level });
   }
 
   *run(): Op<StreamResult> {
@@ -129,7 +196,7 @@ class StreamWriter {
       extents: [{ sectors: this.#capacity, type: "SPARSE", filename: this.#options.filename }],
       hardwareVersion: this.#options.hardwareVersion ?? "4",
       adapterType: this.#options.adapterType ?? "ide",
-      toolsVersion: "2147483647",
+      toolsVersion: this.#options.toolsVersion ?? "2147483647",
       size: this.#capacity * SECTOR,
     });
     bytes.set(encodeText(text), EMBEDDED_DESCRIPTOR_OFFSET);
@@ -137,15 +204,16 @@ class StreamWriter {
   }
 
   *#grains(): Op<void> {
-    const { size } = this.#source;
+    const size = this.#size;
     let batch: number[] = [];
     let next = 0;
     for (let at = 0; at < size;) {
-      const status = yield* blockStatus(this.#source, at, size - at);
-      const end = status.start + status.length;
+      const status = yield* this.#source.status(at, size - at);
+      const start = at;
+      const end = start + status.length;
       at = end;
-      if (status.zero) continue;
-      const first = Math.max(next, Math.floor(status.start / GRAIN_BYTES));
+      if (!status.data) continue;
+      const first = Math.max(next, Math.floor(start / GRAIN_BYTES));
       for (let grain = first; grain * GRAIN_BYTES < end; grain++) {
         batch.push(grain);
         next = grain + 1;
@@ -170,7 +238,7 @@ class StreamWriter {
       this.#tableIndex = index;
       this.#table[grain % TABLE_ENTRIES] = this.#sector;
       yield* this.#append(bytes);
-      this.#populated += Math.min(GRAIN_BYTES, this.#source.size - grain * GRAIN_BYTES);
+      this.#populated += Math.min(GRAIN_BYTES, this.#size - grain * GRAIN_BYTES);
     }
   }
 
@@ -178,7 +246,7 @@ class StreamWriter {
   *#pack(grain: number): Op<Uint8Array | null> {
     const bytes = new Uint8Array(GRAIN_BYTES);
     const start = grain * GRAIN_BYTES;
-    yield* read(this.#source, bytes.subarray(0, Math.min(GRAIN_BYTES, this.#source.size - start)), start);
+    yield* this.#source.read(bytes.subarray(0, Math.min(GRAIN_BYTES, this.#size - start)), start);
     if (new Int32Array(bytes.buffer).every((word) => word === 0)) return null;
     return yield* packGrain(this.#compressor, bytes, grain * GRAIN_SECTORS);
   }

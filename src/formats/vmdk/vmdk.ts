@@ -7,6 +7,7 @@ import { create, createOptions } from "./create.js";
 import type { VmdkImage } from "./image.js";
 import { COWD_MAGIC, HOSTED_MAGIC } from "./layout.js";
 import { openImage } from "./open.js";
+import { measureVmdk, planVmdkStream } from "./stream.js";
 
 /** Sure where a magic number or the first lines of a descriptor are seen. */
 function probe(head: Uint8Array): number {
@@ -45,6 +46,8 @@ export const vmdk: Driver = {
   },
   probe,
   createOptions,
+  measure: measureVmdk,
+  planStream: planVmdkStream,
   create,
   *open(context: OpenContext): Op<VmdkImage> {
     return yield* openImage(context, yield* context.openChild("file", "image"));

@@ -14,7 +14,7 @@ import { buildFooter, FOOTER_BYTES, VHD_DIFFERENCING, VHD_DYNAMIC, VHD_FIXED, vh
 import { shapeFor } from "./geometry.js";
 import type { Vhd, VhdIdentity } from "./identity.js";
 
-const BLOCK_SIZE: number = 2 * MiB;
+export const BLOCK_SIZE: number = 2 * MiB;
 const NOTHING = new Uint8Array(0);
 
 export const createOptions: readonly CreateOption[] = [
@@ -46,27 +46,44 @@ export function* create(context: CreateContext): Op<void> {
     yield* createDifferencing(context, backingFile);
     return;
   }
-  const type = (takeEnum(options, "subformat", ["dynamic", "fixed"]) ?? "dynamic") === "fixed" ? VHD_FIXED : VHD_DYNAMIC;
+  const image = describe(options, context.size, context.environment.now());
+  if (image.fixed) yield* createFixed(context, image.footer, image.size);
+  else yield* createDynamic(context.file, image.footer, image.header);
+}
+
+/** A new image without a parent. */
+export interface NewImage {
+  fixed: boolean;
+  /** Virtual size in bytes: as much as was asked for, or the next the geometry can say. */
+  size: number;
+  footer: Uint8Array;
+  /** Of dynamic images. */
+  header: Uint8Array;
+  entries: number;
+}
+
+/** What `create` makes of its options (a bag that is emptied); a source of `size` bytes is to fit in. @param now milliseconds since 1970 */
+export function describe(options: Record<string, unknown>, size: number, now: number): NewImage {
+  const fixed = (takeEnum(options, "subformat", ["dynamic", "fixed"]) ?? "dynamic") === "fixed";
   const force = takeBool(options, "force_size") ?? false;
   const align = takeSize(options, "align_size") ?? 512;
   if (align % 512 !== 0 || align === 0) throw new BlockError("ERR_INVALID_ARGUMENT", "align_size must be a multiple of 512");
   if (align > 512 && !force)
     throw new BlockError("ERR_INVALID_ARGUMENT", "align_size needs force_size=on: otherwise the geometry decides the size");
-  const { geometry, totalSectors } = shapeFor(alignUp(context.size, align), force);
-  const size = totalSectors * 512;
+  const { geometry, totalSectors } = shapeFor(alignUp(size, align), force);
   const footer = buildFooter({
-    type,
+    type: fixed ? VHD_FIXED : VHD_DYNAMIC,
     creatorApp: force ? "qem2" : "qemu",
-    size,
+    size: totalSectors * 512,
     geometry,
     uuid: randomUuid(),
-    now: context.environment.now(),
+    now,
   });
-  if (type === VHD_FIXED) yield* createFixed(context, footer, size);
-  else yield* createDynamic(context.file, footer, buildDynamicHeader(TABLE_OFFSET, entriesFor(totalSectors), BLOCK_SIZE));
+  const entries = entriesFor(totalSectors);
+  return { fixed, size: totalSectors * 512, footer, header: buildDynamicHeader(TABLE_OFFSET, entries, BLOCK_SIZE), entries };
 }
 
-const TABLE_OFFSET = FOOTER_BYTES + DYNAMIC_HEADER_BYTES;
+export const TABLE_OFFSET: number = FOOTER_BYTES + DYNAMIC_HEADER_BYTES;
 const entriesFor = (totalSectors: number): number => divCeil(totalSectors, BLOCK_SIZE / 512);
 
 function* createFixed(context: CreateContext, footer: Uint8Array, size: number): Op<void> {

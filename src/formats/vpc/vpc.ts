@@ -7,6 +7,7 @@ import { readBytes } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import { takeString } from "../../block/take.js";
 import { isParentGiven, refuseParent } from "../shared/parent.js";
+import { measureStream } from "../shared/stream.js";
 import { BlockTable } from "../shared/block-table.js";
 import { create, createOptions } from "./create.js";
 import { DifferencingImage } from "./differencing-image.js";
@@ -18,6 +19,7 @@ import { hasCookie, SECTOR, VHD_DIFFERENCING } from "./footer.js";
 import { goesByGeometry, isMaxGeometry, isSizeCalc, MAX_SECTORS, sectorsOf } from "./geometry.js";
 import type { VhdIdentity } from "./identity.js";
 import { openParent, parentNames } from "./parent.js";
+import { planVpcStream } from "./stream.js";
 
 interface Survey {
   /** First byte behind all blocks and the table. */
@@ -98,6 +100,8 @@ export const vpc: Driver = {
   strongOptions: ["force_size_calc"],
   probe: (head) => (hasCookie(head) ? 100 : 0),
   createOptions,
+  measure: (context) => measureStream(context, planVpcStream),
+  planStream: planVpcStream,
   create,
   *open(context: OpenContext): Op<MappedImpl> {
     yield* context.openChild("file", "image");

@@ -6,6 +6,7 @@ import { flush, read, write, writeZeroes } from "../../../../src/block/io.js";
 import type { Node } from "../../../../src/block/node.js";
 import { blockStatus } from "../../../../src/block/status.js";
 import { parseDescriptor } from "../../../../src/formats/vmdk/descriptor.js";
+import { nodeSource } from "../../../../src/formats/shared/stream.js";
 import { writeStreamOptimized } from "../../../../src/formats/vmdk/stream.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
 import { vmdk } from "../../../../src/formats/vmdk/vmdk.js";
@@ -210,7 +211,7 @@ test("streams: front to back, footer at the end; read back; whole grains only", 
       const parts: Uint8Array[] = [];
       const result = await here.run(
         writeStreamOptimized(
-          source,
+          { size: source.size, source: nodeSource(source), codecs: source.environment.codecs },
           {
             // eslint-disable-next-line require-yield
             *append(bytes) {
