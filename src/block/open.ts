@@ -11,6 +11,7 @@ import { read } from "./io.js";
 import { Node, type Child } from "./node.js";
 import { imageName, resolveIn } from "./node-filename.js";
 import type { Op } from "./op.js";
+import { checkNode } from "./permissions.js";
 import { take, takeBool, takeChoice, takeString } from "./take.js";
 
 /** Bytes that probing looks at. */
@@ -48,6 +49,9 @@ function findDriver(environment: Environment, name: string): Driver {
   return driver;
 }
 
+/** Options that every driver has: a node keeps those it was given, so that it can be opened again as it is. */
+const KEPT: readonly string[] = ["read-only", "auto-read-only", "force-share", "discard", "cache"];
+
 /** @param protocol the node is to be the file below a format: nothing is probed on the way down through filters */
 function* openSpec(
   environment: Environment,
@@ -56,6 +60,19 @@ function* openSpec(
   flags: OpenFlags,
   chain: Chain,
   protocol = false,
+): Op<Node> {
+  const node = yield* openAny(environment, filename, given, flags, chain, protocol);
+  for (const name of KEPT) if (given[name] !== undefined) node.options[name] = given[name];
+  return node;
+}
+
+function* openAny(
+  environment: Environment,
+  filename: string | undefined,
+  given: BlockdevOptions,
+  flags: OpenFlags,
+  chain: Chain,
+  protocol: boolean,
 ): Op<Node> {
   if (chain.length >= MAX_CHAIN_DEPTH) {
     throw new BlockError("ERR_TOO_LARGE", `The chain of images is deeper than ${MAX_CHAIN_DEPTH} layers`, { errno: "EINVAL" });
@@ -174,7 +191,9 @@ function* openChildSpec(environment: Environment, given: unknown, flags: OpenFla
     const filename = take(options, "filename");
     if (typeof filename !== "string")
       throw new BlockError("ERR_INVALID_ARGUMENT", "The 'file' block driver requires a file name");
-    Object.assign(options, { ...filenameToOptions(filename, environment.drivers), ...options });
+    // A name given as an option is a name: there is no protocol in it.
+    const below = protocolOf(filename) === null ? filenameToOptions(filename, environment.drivers) : { driver: "file", filename };
+    Object.assign(options, { ...below, ...options });
   }
   // A name beside a filter is that of what is filtered.
   const driver = typeof options["driver"] === "string" ? environment.drivers.get(options["driver"]) : undefined;
@@ -229,6 +248,8 @@ function* construct(
         role,
         yield* openChildSpec(environment, given, childFlags, chain, extra.format ?? (role === "filtered" && !protocol)),
       );
+      // Nodes that others use already: they must be able to live with us before anything is read or written.
+      if (typeof given === "string") checkNode(child.node);
       if (flags.autoReadOnly === true && child.node.readOnly) flags.write = false;
       return child;
     },
@@ -246,7 +267,7 @@ function* construct(
     const canHaveBacking = driver.supportsBacking === true || driver.hasParents === true;
     if (canHaveBacking && !flags.noBacking) yield* openBacking(node, hasBacking, backing, chain);
     else if (hasBacking && backing !== null && !canHaveBacking) {
-      throw new BlockError("ERR_INVALID_ARGUMENT", `Driver '${driver.name}' does not support backing files`);
+      throw new BlockError("ERR_INVALID_ARGUMENT", "Driver doesn't support backing files");
     }
     return node;
   } catch (error) {
@@ -270,6 +291,11 @@ export function refuseLeftovers(driver: Driver, rest: BlockdevOptions): void {
 
 // ---- backing chains and references --------------------------------------------------------------------------------
 
+/** Opens the backing file that an image names and that was left out when it was opened (`noBacking`). */
+export function openOwnBacking(node: Node): Op<void> {
+  return openBacking(node, false, undefined, []);
+}
+
 function* openBacking(node: Node, given: boolean, backing: unknown, chain: Chain): Op<void> {
   if (given && (backing === null || backing === "")) return;
   // The driver knew better how to find it (VHD parents).
@@ -282,7 +308,7 @@ function* openBacking(node: Node, given: boolean, backing: unknown, chain: Chain
     given &&
     (typeof backing === "string" ||
       backing instanceof Node ||
-      (typeof backing === "object" && isComplete(backing as BlockdevOptions)))
+      (typeof backing === "object" && (link === null || isComplete(backing as BlockdevOptions))))
   ) {
     // What the caller names explicitly needs no gate.
     try {

@@ -137,9 +137,7 @@ export function backupDriver(options: BackupOptions): BackupDriver {
           const bytes = yield* copyOut(piece.offset, piece.length);
           running.progress.current += bytes;
         },
-        failed(piece, outcome) {
-          if (outcome === "skip") todo.clear(piece.offset, piece.length);
-        },
+        insists: true,
       });
       // What guest writes are pushing out of their way at this moment belongs to the copy too.
       while (copying.length > 0) yield new WaitRequest(copied);

@@ -40,6 +40,7 @@ export function activeCommitDriver(top: Node, base: Node, policies: ErrorPolicie
       if (base.size < top.size) yield* drained(base, () => truncate(base, top.size, { preallocation: "off" }));
       yield* mirror.run(job);
     },
+    prepare: (job) => mirror.prepare!(job),
     *clean(job): Op<void> {
       yield* mirror.clean!(job);
       if (wasReadOnly && !replaced) yield* drained(base, () => setWritable(base, false));

@@ -58,16 +58,25 @@ export interface CopyLoop<P extends Piece> {
   policies: ErrorPolicies;
   /** Pieces copied at a time. */
   batch: number;
-  /** The next piece, or null when there is none at present. Pieces of one batch do not overlap. */
-  next(): Op<P | null>;
+  /**
+   * The next piece, or null when there is none at present. Pieces of one batch do not overlap. `idle`: all pieces so far are over.
+   */
+  next(idle: boolean): Op<P | null>;
   copy(piece: P): Op<void>;
+  /** The piece is over, copied or skipped, and so are all before it: for progress that tells how far a job has come. */
+  passed?(piece: P): void;
   /** Takes a piece back that overlaps one of the batch under way (it was written to meanwhile). */
   putBack?(piece: P): void;
   /** A piece failed and is to be copied again later, or was skipped by an "ignore" policy. */
   failed?(piece: P, outcome: "again" | "skip"): void;
+  /** An "ignore" policy has the piece copied again until that works: without it the result would be wrong. */
+  readonly insists?: boolean;
   /** Bytes that count for the speed limit. */
   cost?(piece: P): number;
 }
+
+/** Before something is tried again that has just failed. */
+const RETRY_MS = 100;
 
 /**
  * Copies piece after piece until `next` has no more: a batch at a time, with a pause point and the speed limit between
@@ -75,12 +84,14 @@ export interface CopyLoop<P extends Piece> {
  */
 export function* copyLoop<P extends Piece>(job: Job, loop: CopyLoop<P>): Op<void> {
   let retry: P[] = [];
+  /** Pieces under way or over, in order, from the first that is not over. */
+  const order: { piece: P; over: boolean }[] = [];
   for (;;) {
     yield* job.pausePoint();
     const pieces = retry;
     retry = [];
     while (pieces.length < loop.batch) {
-      const piece = yield* loop.next();
+      const piece = yield* loop.next(order.length === 0);
       if (piece === null) break;
       if (pieces.some((other) => other.offset < piece.offset + piece.length && piece.offset < other.offset + other.length)) {
         // Copied twice at a time, the older copy could land last.
@@ -88,6 +99,7 @@ export function* copyLoop<P extends Piece>(job: Job, loop: CopyLoop<P>): Op<void
         break;
       }
       pieces.push(piece);
+      order.push({ piece, over: false });
       // A limited job goes piece by piece, so that a small limit is kept over short times too.
       if (job.speed > 0) break;
     }
@@ -102,11 +114,26 @@ export function* copyLoop<P extends Piece>(job: Job, loop: CopyLoop<P>): Op<void
         }
       }),
     );
+    const failed = new Set(errors.map(({ piece }) => piece));
+    for (const each of order) each.over ||= pieces.includes(each.piece) && !failed.has(each.piece);
+    const tell = (): void => {
+      while (order[0]?.over === true) {
+        const { piece } = order.shift()!;
+        loop.passed?.(piece);
+      }
+    };
+    tell();
     for (const { piece, error } of errors) {
-      const outcome = handleError(job, loop.policies, error);
+      let outcome = handleError(job, loop.policies, error);
+      if (outcome === "skip" && loop.insists === true) {
+        outcome = "again";
+        yield* job.sleep(RETRY_MS);
+      }
       loop.failed?.(piece, outcome);
       if (outcome === "again") retry.push(piece);
+      else order.find((each) => each.piece === piece)!.over = true;
     }
+    tell();
     let bytes = 0;
     for (const piece of pieces) bytes += loop.cost?.(piece) ?? piece.length;
     yield* job.throttle(bytes);

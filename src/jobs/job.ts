@@ -342,24 +342,26 @@ export class Job {
   }
 
   *#pendUntilFinalized(): Op<void> {
-    try {
-      if (this.driver.prepare !== undefined) yield* this.driver.prepare(this);
-    } catch (error) {
-      this.error = error instanceof BlockError ? error : new BlockError("ERR_IO", (error as Error).message, { cause: error });
-      this.transaction?.fail(this);
-      this.transition("aborting");
-      return;
-    }
     this.transition("pending");
     if (this.#needsFinalize) {
       this.events.pending(this);
       while (!this.#done && !this.#forced) yield new WaitRequest(this.#wake);
       if (!this.#done) {
-        this.error = new BlockError("ERR_ABORTED", "Operation canceled", { errno: "ECANCELED" });
-        this.transaction?.fail(this);
-        this.transition("aborting");
+        this.#abort(new BlockError("ERR_ABORTED", "Operation canceled", { errno: "ECANCELED" }));
+        return;
       }
     }
+    try {
+      if (this.driver.prepare !== undefined) yield* this.driver.prepare(this);
+    } catch (error) {
+      this.#abort(error instanceof BlockError ? error : new BlockError("ERR_IO", (error as Error).message, { cause: error }));
+    }
+  }
+
+  #abort(error: BlockError): void {
+    this.error = error;
+    this.transaction?.fail(this);
+    this.transition("aborting");
   }
 
   get #needsFinalize(): boolean {

@@ -114,9 +114,22 @@ class Mirror implements MirrorDriver, BlockingMirror {
   *#finish(job: Job, target: Node): Op<boolean> {
     yield* this.#copyDirty(job);
     yield* side("write", flush(target));
-    const done = this.dirty.count === 0;
-    if (done && this.#replace && !job.isCancelled) yield* this.#turnOver();
-    return done;
+    return this.dirty.count === 0;
+  }
+
+  /** The last step, when nothing else can fail: what guests wrote since, and the target takes over. */
+  *prepare(job: Job): Op<void> {
+    const { source, target, policies } = this.#options;
+    if (!this.#replace || job.isCancelled) return;
+    // There is nobody to resume the job any more.
+    const final: ErrorPolicies = { ...policies, read: "report", write: "report" };
+    // oxlint-disable-next-line typescript/no-this-alias
+    const mirror = this;
+    yield* drained(source, function* () {
+      yield* mirror.#copyDirty(job, final);
+      yield* side("write", flush(target));
+      yield* mirror.#turnOver();
+    });
   }
 
   complete(): void {
@@ -198,14 +211,14 @@ class Mirror implements MirrorDriver, BlockingMirror {
   }
 
   /** Copies until nothing is dirty. */
-  *#copyDirty(job: Job): Op<void> {
+  *#copyDirty(job: Job, policies: ErrorPolicies = this.#options.policies): Op<void> {
     const { dirty } = this;
     const chunk = this.#chunk;
     // oxlint-disable-next-line typescript/no-this-alias
     const mirror = this;
     this.#report();
     yield* copyLoop<MirrorPiece>(job, {
-      policies: this.#options.policies,
+      policies,
       batch: Math.max(1, Math.min(16, Math.floor(this.#options.bufferSize / chunk))),
       *next() {
         if (mirror.#failure !== null) throw mirror.#failure;

@@ -1,14 +1,14 @@
 /** stream: copies what shows through from the backing chain into the top image, then drops the copied layers from the chain. */
-import { BlockError } from "../base/error.js";
+import { BlockError, toBlockError } from "../base/error.js";
 import { alignDown, KiB } from "../base/int.js";
-import { drained, skipFilters } from "../block/graph.js";
+import { below, drained, skipFilters } from "../block/graph.js";
 import { readPadded, writeLeased } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import { setWritable } from "../block/reopen.js";
 import { blockStatus, layerStatus } from "../block/status.js";
 import type { Job, JobDriver } from "./job.js";
-import { copyLoop, side, type ErrorPolicies, type Piece } from "./job-io.js";
+import { copyLoop, side, SideError, type ErrorPolicies, type Piece } from "./job-io.js";
 
 const CHUNK = 512 * KiB;
 
@@ -23,7 +23,10 @@ export interface StreamOptions {
 }
 
 export function streamDriver(options: StreamOptions): JobDriver {
-  const { top, base } = options;
+  const { top } = options;
+  const lowest = aboveBase(top, options.base);
+  /** What stays below: another job may put something else there meanwhile. */
+  const currentBase = (): Node | null => (options.base === null ? null : below(lowest));
   const impl = top.impl;
   if (impl.shape !== "mapped" || impl.prepareWrite === undefined || impl.changeBackingFile === undefined) {
     throw new BlockError("ERR_UNSUPPORTED", `Format driver '${top.driver.name}' cannot stream into an image`, {
@@ -34,42 +37,47 @@ export function streamDriver(options: StreamOptions): JobDriver {
     type: "stream",
     *run(job: Job): Op<void> {
       job.progress = { current: 0, total: top.size };
-      if (skipFilters(top).backing === null || skipFilters(top).backing === base) {
+      if (top.backing === null || top.backing === options.base) {
         job.progress = { current: 0, total: 0 };
         return;
       }
       let cursor = 0;
-      let current = 0;
-      const pieces: Piece[] = [];
-      yield* copyLoop(job, {
-        policies: options.policies,
+      let ignored: BlockError | null = null;
+      const { policies } = options;
+      yield* copyLoop<Piece>(job, {
+        policies,
         batch: 4,
-        *next() {
-          if (pieces.length > 0) return pieces.shift()!;
+        *next(idle) {
           while (cursor < top.size) {
             const offset = cursor;
             const limit = Math.min(alignDown(offset, CHUNK) + CHUNK, top.size) - offset;
+            const base = currentBase();
             const status = yield* side("read", blockStatus(top, offset, limit, { base, wantZero: false }));
             cursor = offset + status.length;
             // In the top image already, or nowhere above the base: nothing to copy.
             if (status.depth > 0 && (status.allocated || (base === null && !status.zero)))
               return { offset, length: status.length };
-            job.progress.current = current += status.length;
+            if (idle) job.progress.current = cursor;
             yield* job.pausePoint();
           }
           return null;
         },
         *copy(piece) {
-          yield* populate(top, piece.offset, piece.length);
-          job.progress.current = current += piece.length;
+          try {
+            yield* populate(top, piece.offset, piece.length);
+          } catch (error) {
+            if (error instanceof SideError && policies.read === "ignore") ignored ??= toBlockError(error.inner);
+            throw error;
+          }
         },
-        failed(piece, outcome) {
-          if (outcome === "skip") job.progress.current = current += piece.length;
-        },
+        passed: (piece) => void (job.progress.current = piece.offset + piece.length),
       });
+      job.progress.current = top.size;
+      // What could not be copied is still in the layers below: they stay.
+      if (ignored !== null) throw ignored;
     },
     *prepare(): Op<void> {
-      yield* drained(top, () => dropLayers(options));
+      yield* drained(top, () => dropLayers(options, currentBase()));
     },
   };
 }
@@ -96,12 +104,19 @@ export function* populate(top: Node, offset: number, length: number): Op<void> {
   }
 }
 
-function* dropLayers(options: StreamOptions): Op<void> {
-  const { top, base } = options;
+/** The lowest layer that is copied. */
+function aboveBase(top: Node, base: Node | null): Node {
+  let at = top;
+  for (let next = below(at); next !== null && next !== base; next = below(at)) at = next;
+  return at;
+}
+
+function* dropLayers(options: StreamOptions, base: Node | null): Op<void> {
+  const { top } = options;
   const impl = top.impl;
   const edge = top.children.find((child) => child.role === "backing");
   if (edge === undefined || edge.node === base || impl.shape !== "mapped") return;
-  const filename = options.backingFile ?? (base === null ? null : base.filename);
+  const filename = options.backingFile ?? (base === null ? null : skipFilters(base).filename);
   const format = base === null ? null : (options.backingFormat ?? skipFilters(base).driver.name);
   const wasReadOnly = top.readOnly;
   if (wasReadOnly) yield* setWritable(top, true);

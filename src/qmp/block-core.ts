@@ -47,8 +47,8 @@ export interface BlockCoreOptions {
   console?: (text: string, stream: "stdout" | "stderr") => void;
   /** An empty file for the writes of a drive with `snapshot=on`, that nobody keeps; without it there are none. */
   temporaryFile?: () => Storage;
-  /** Called by the command `quit`. */
-  onQuit?: () => void;
+  /** Called by the command `quit`, which is answered when what this returns has ended. */
+  onQuit?: () => void | Promise<void>;
   /** Whether guests run at first; "prelaunch": not before `cont`. Default "running". */
   runState?: "running" | "prelaunch";
   /** Time of throttling and of statistics; the system's by default. */
@@ -71,7 +71,7 @@ export class BlockCore {
   readonly jobs: JobList;
   readonly exports: ExportList;
   readonly objects: ObjectList;
-  readonly onQuit: () => void;
+  readonly onQuit: () => void | Promise<void>;
   readonly temporaryFile: NonNullable<BlockCoreOptions["temporaryFile"]> | null;
   readonly console: NonNullable<BlockCoreOptions["console"]> | null;
   readonly readFile: NonNullable<BlockCoreOptions["readFile"]> | null;

@@ -1,5 +1,6 @@
 /** New images that a command makes on its way: overlays of snapshots, targets of mirrors and backups. */
 import type { BlockdevOptions, OpenFlags } from "../block/context.js";
+import { truncate } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import { openNode } from "../block/open.js";
 import type { Op } from "../block/op.js";
@@ -27,7 +28,13 @@ export interface TargetRequest {
 export function* openTarget(core: BlockCore, request: TargetRequest): Op<Node> {
   const { filename, format, backing } = request;
   if (request.nodeName !== undefined) core.nodes.checkNames({ "node-name": request.nodeName }, (name) => core.devices.has(name));
-  if (request.mode === "absolute-paths") {
+  const protocol = format === null ? undefined : core.environment.drivers.get(format)?.createFile;
+  if (request.mode === "absolute-paths" && protocol !== undefined) {
+    // A plain file, without a format in it.
+    const file = yield* protocol(core.environment, filename);
+    yield* truncate(file, request.size, { preallocation: "off" });
+    yield* file.unref();
+  } else if (request.mode === "absolute-paths") {
     yield* createImage(core.environment, {
       filename,
       format: format ?? "raw",
@@ -46,6 +53,7 @@ export function* openTarget(core: BlockCore, request: TargetRequest): Op<Node> {
     flags: {
       ...READ_WRITE,
       unmap: true,
+      direct: request.flags.direct,
       noFlush: request.flags.noFlush,
       writethrough: request.flags.writethrough,
       noBacking: !request.openBacking,

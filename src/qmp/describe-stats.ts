@@ -1,6 +1,6 @@
 /** Statistics as query-blockstats shows them. */
 import { Accounting } from "../block/accounting.js";
-import { below } from "../block/graph.js";
+import { below, skipImplicit } from "../block/graph.js";
 import type { Node } from "../block/node.js";
 import type { BlockCore } from "./block-core.js";
 import type { Device } from "./device.js";
@@ -68,7 +68,8 @@ function histogram(accounting: Accounting, kind: "read" | "write" | "flush", nam
 
 function nodeStatsWith(core: BlockCore, node: Node, accounting: Accounting, withBacking: boolean): Json {
   const file = node.child("file");
-  const backing = withBacking ? below(node) : null;
+  const next = withBacking ? below(node) : null;
+  const backing = next === null ? null : skipImplicit(next);
   const modern = core.profile === "qemu-7.2";
   return {
     ...(modern ? { "node-name": node.nodeName } : {}),

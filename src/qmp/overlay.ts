@@ -4,15 +4,17 @@ import { drained, replaceNode } from "../block/graph.js";
 import { flush } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
+import { cumulativePermissions, Permission } from "../block/permissions.js";
 import { setWritable } from "../block/reopen.js";
 import type { BlockCore } from "./block-core.js";
 import type { Prepared } from "./action.js";
 
-export function checkOverlay(core: BlockCore, overlay: Node): void {
+export function checkOverlay(overlay: Node): void {
   if (overlay.users.size > 0) throw new BlockError("ERR_BUSY", "The overlay is already in use");
-  core.checkFree(overlay);
   if (overlay.backing !== null) throw new BlockError("ERR_INVALID_ARGUMENT", "The overlay already has a backing image");
-  if (overlay.parents.length > 0) throw new BlockError("ERR_BUSY", "The overlay is already in use");
+  // One that nobody reads yet may be the target of a mirror.
+  if ((cumulativePermissions(overlay).needed & Permission.consistentRead) !== 0)
+    throw new BlockError("ERR_BUSY", "The overlay is already in use");
   if (overlay.driver.supportsBacking !== true)
     throw new BlockError("ERR_UNSUPPORTED", "The overlay does not support backing images");
 }

@@ -44,6 +44,10 @@ export class ThrottleGroupList {
     before?.leave();
     return found;
   }
+  /** Lets everything go at once: the graph is about to close. */
+  release(): void {
+    for (const group of this.#groups.values()) group.limits = noLimits();
+  }
   leave(backend: Backend): void {
     backend.throttle?.leave();
     backend.throttle = null;

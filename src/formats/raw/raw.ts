@@ -2,6 +2,7 @@
 import { BlockError, errnoError } from "../../base/error.js";
 import { alignUp } from "../../base/int.js";
 import type { CreateContext, OpenContext } from "../../block/context.js";
+import { debugEvent } from "../../block/debug.js";
 import type {
   BlockDriverInfo,
   Driver,
@@ -47,11 +48,13 @@ class Raw implements InterceptImpl {
   }
 
   read(into: Uint8Array, offset: number): Op<void> {
-    return readPadded(this.#file, into, this.#offset + offset);
+    const plain = readPadded(this.#file, into, this.#offset + offset);
+    return this.#file.impl.debug === undefined ? plain : after(debugEvent(this.#file, "read_aio"), plain);
   }
 
   *write(from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
     if (this.#node.probed && offset < PROBED_HEAD) yield* this.#refuseForeignHeader(from, offset);
+    yield* debugEvent(this.#file, "write_aio");
     yield* write(this.#file, from, this.#offset + offset, flags);
   }
 
@@ -99,6 +102,11 @@ class Raw implements InterceptImpl {
 
   // eslint-disable-next-line require-yield
   *close(): Op<void> {}
+}
+
+function* after(first: Op<void>, then: Op<void>): Op<void> {
+  yield* first;
+  yield* then;
 }
 
 export const raw: Driver = {

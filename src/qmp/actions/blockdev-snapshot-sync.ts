@@ -56,7 +56,7 @@ export const blockdevSnapshotSync: Action = action({
       }
     };
     try {
-      checkOverlay(core, overlay);
+      checkOverlay(overlay);
       const inner = yield* appendOverlay(core, old, overlay);
       return {
         *commit() {

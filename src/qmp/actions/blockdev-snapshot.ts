@@ -9,7 +9,7 @@ export const blockdevSnapshot: Action = action({
   *prepare(core, { node, overlay }) {
     const old = core.any(node);
     const top = core.any(overlay);
-    checkOverlay(core, top);
+    checkOverlay(top);
     return yield* appendOverlay(core, old, top);
   },
 });

@@ -76,23 +76,20 @@ export const blockCommit: Command = command({
     const backingFile = args["backing-file"];
     if (skipFilters(top) === skipFilters(active)) {
       if (backingFile !== undefined) throw fail("'backing-file' specified, but 'top' is the active layer");
-      const mirror = activeCommitDriver(active, base, policies);
+      const mirror = activeCommitDriver(top, base, policies);
       driver = mirror;
-      filter = { driver: "mirror_top", above: active, nodeName, serve: (child) => mirror.serve(child) };
+      filter = { driver: "mirror_top", above: top, nodeName, serve: (child) => mirror.serve(child) };
     } else {
-      let overlay: Node = active;
-      while (skipFilters(overlay).backing !== null && skipFilters(overlay).backing !== top && below(overlay) !== top)
-        overlay = below(overlay)!;
-      core.checkFree(overlay);
-      touched.unshift(overlay);
-      driver = commitDriver({
-        overlay: skipFilters(overlay),
+      // The active layer is not touched, but jobs on it could take away what is.
+      touched.unshift(active);
+      const commit = commitDriver({
         top,
         base,
         ...(backingFile === undefined ? {} : { backingFile }),
         policies,
       });
-      filter = { driver: "commit_top", above: top, nodeName };
+      driver = commit;
+      filter = { driver: "commit_top", above: top, nodeName, serve: (child) => commit.serve(child) };
     }
     const id = core.jobs.idFor(args["job-id"], core.deviceOf(active)?.name ?? "");
     core.jobs.start(

@@ -59,6 +59,11 @@ export const blockStream: Command = command({
     const touched: Node[] = [];
     for (let at: Node | null = top; at !== null && at !== base; at = below(at)) touched.push(at);
     for (const node of touched) core.checkFree(node);
+    for (const node of touched.slice(1)) {
+      // Other jobs take these out when they end.
+      if (node.driver.name === "commit_top" || node.driver.name === "mirror_top")
+        throw fail(`Cannot freeze 'backing' link to '${node.nodeName}'`);
+    }
     if (base === null && args["backing-file"] !== undefined) throw fail("backing file specified, but streaming the entire chain");
     const id = core.jobs.idFor(args["job-id"], core.deviceOf(top)?.name ?? "");
     let driver;
@@ -74,6 +79,8 @@ export const blockStream: Command = command({
     }
     const inner = driver;
     const image = skipFilters(top);
+    if (image.readOnly && staysReadOnly(image))
+      throw new BlockError("ERR_READ_ONLY", "Block node is read-only", { errno: "EACCES" });
     let wasReadOnly = false;
     const options: NewJob = {
       id,
@@ -99,6 +106,12 @@ export const blockStream: Command = command({
     core.jobs.start(yield* core.jobs.createWithFilter(filter, options, "Could not create node: "));
   },
 });
+
+/** The user has said so, of the image or of its file; what is read-only as a backing file only can be written for a while. */
+function staysReadOnly(node: Node): boolean {
+  if (node.options["read-only"] === true) return true;
+  return node.children.some((child) => child.role !== "backing" && staysReadOnly(child.node));
+}
 
 /** The spelling of the first proposal. */
 export const blockStreamOld: Command = {

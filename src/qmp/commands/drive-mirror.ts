@@ -1,6 +1,7 @@
 /** Mirrors a node into a file, made for it. */
 import { BlockError } from "../../base/error.js";
 import { skipFilters } from "../../block/graph.js";
+import { openOwnBacking } from "../../block/open.js";
 import { startsZeroed } from "../../image/convert.js";
 import { bool, optional, str, struct } from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
@@ -59,8 +60,11 @@ export const driveMirror: Command = command({
           target,
           unmap: args.unmap ?? true,
           targetIsZero: mode === "absolute-paths" && startsZeroed(target),
-          // eslint-disable-next-line require-yield
           *beforeReplace() {
+            if (mode === "existing") {
+              if (target.driver.supportsBacking === true) yield* openOwnBacking(target);
+              return;
+            }
             // The new image names the same backing file that the source has.
             if (sync !== "full" && backing !== null && target.driver.supportsBacking === true && target.backing === null)
               target.attach("backing", "backing", backing.ref());

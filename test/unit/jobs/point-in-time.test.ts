@@ -4,8 +4,9 @@ import * as assert from "uvu/assert";
 import { equalBytes } from "../../../src/base/bytes.js";
 import { Backend } from "../../../src/block/backend.js";
 import { readBytes, write } from "../../../src/block/io.js";
-import type { Node } from "../../../src/block/node.js";
+import type { Child, Node } from "../../../src/block/node.js";
 import type { Op } from "../../../src/block/op.js";
+import type { PassThrough } from "../../../src/block/pass-through.js";
 import { qcow2 } from "../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../src/formats/raw/raw.js";
 import { layerStatus } from "../../../src/block/status.js";
@@ -247,8 +248,10 @@ rounds("stream leaves the content alone and drops the layers", async ({ world, c
 
 rounds("commit of a middle layer leaves the content alone and drops it", async ({ world, chance, top, middle, base, model }) => {
   const device = new Backend("disk", top);
-  const job = newJob(commitDriver({ overlay: top, top: middle, base, policies }), []);
-  const filter = await world.run(insertJobFilter({ driver: "commit_top", above: middle }));
+  const driver = commitDriver({ top: middle, base, policies });
+  const job = newJob(driver, []);
+  const serve = (child: Child): PassThrough => driver.serve(child);
+  const filter = await world.run(insertJobFilter({ driver: "commit_top", above: middle, serve }));
   await finishAll(world, [runFiltered(job, filter), guest(device, chance, model, 10)]);
   assert.is(job.error, null);
   assert.is(top.backing, base);
