@@ -593,6 +593,7 @@ for (const [label, create] of [
   ["64k", { cluster_size: 65536 }],
   ["4k", { cluster_size: 4096 }],
   ["version 2", { cluster_size: 4096, compat: "0.10" }],
+  ["clusters of 2 KiB", { cluster_size: 2048 }],
 ] as const) {
   scenario(
     `another backing file name, ${label}`,

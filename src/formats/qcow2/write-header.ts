@@ -5,10 +5,11 @@
  * Mostly only fields in the first sector change, and one write of it does. When more changes (another backing file name), the new name
  * first goes to a place that nothing uses, then a first sector that is complete with it comes into force; behind its back the other
  * sectors get their final content, and the final first sector follows. That takes a cluster with room for it: in images with clusters
- * of 512 bytes the header is one sector anyway; between (1 and 2 KiB) long names are written as they are.
+ * of 512 bytes the header is one sector anyway, and where two long names have no room beside each other (from about 390 bytes on with
+ * clusters of 1 KiB, from about 900 on with 2 KiB) the new one is written as it is.
  */
 import { allocate } from "../../base/allocate.js";
-import { readU64BE, viewOf } from "../../base/bytes.js";
+import { encodeText, readU64BE, viewOf } from "../../base/bytes.js";
 import { alignUp } from "../../base/int.js";
 import { readBytes, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
@@ -58,12 +59,11 @@ interface Transition {
 function transition(header: Header, used: number, old: Uint8Array): Transition | null {
   const clusterSize = old.length;
   if (viewOf(old).getUint32(0) !== MAGIC) return null;
-  const room = 1024;
   const taken = Math.max(alignUp(used, SECTOR), usedBy(old));
   const nameAt = alignUp(taken, SECTOR);
-  if (nameAt + room > clusterSize) return null;
-  const all = encodeHeader(header, { backingAt: nameAt });
   const backing = header.backingFile !== null && header.backingFile !== "";
+  if (nameAt + encodeText(header.backingFile ?? "").length > clusterSize) return null;
+  const all = encodeHeader(header, { backingAt: nameAt });
   const end = backing ? Number(viewOf(all).getUint32(12)) : all.length;
   // The name was pushed further by extensions, or they do not fit into the first sector.
   if (backing && end !== nameAt) return null;
