@@ -52,8 +52,9 @@ export function edgePermissions(edge: Child): Permissions {
   const { parent, role } = edge;
   const above = cumulativePermissions(parent);
   const own = defaultPermissions(edge, above);
-  const { impl } = parent;
-  if (impl.childPermissions === undefined || role === "backing") return own;
+  // One that is being opened has nothing to say yet.
+  const impl = parent.isOpen ? parent.impl : null;
+  if (impl?.childPermissions === undefined || role === "backing") return own;
   return impl.childPermissions(own, above);
 }
 
@@ -116,7 +117,7 @@ export function checkPermissions(top: Node): void {
   visit(top);
 }
 
-function checkNode(node: Node): void {
+export function checkNode(node: Node): void {
   const all = uses(node);
   for (const a of all) {
     for (const b of all) {

@@ -269,7 +269,11 @@ export class BlockCore {
     // A guest must be the only one who changes its disk; others may read along.
     backend.permissions = {
       needed: Permission.consistentRead | (device.root.readOnly ? 0 : Permission.write),
-      shared: Permission.consistentRead | Permission.writeUnchanged | (shareRw ? Permission.write | Permission.resize : 0),
+      shared:
+        Permission.consistentRead |
+        Permission.writeUnchanged |
+        (shareRw ? Permission.write : 0) |
+        (frontEnd.removable ? 0 : Permission.resize),
     };
     try {
       if (backend.root !== null) checkPermissions(backend.root);

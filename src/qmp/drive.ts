@@ -6,6 +6,7 @@ import { READ_WRITE } from "../block/flags.js";
 import type { Node } from "../block/node.js";
 import { openNode } from "../block/open.js";
 import type { Op } from "../block/op.js";
+import { setWritable } from "../block/reopen.js";
 import { storageNode } from "../block/storage-node.js";
 import { take, takeBool, takeString } from "../block/take.js";
 import { takeLimits, THROTTLED, type ThrottleLimits } from "../block/throttle.js";
@@ -65,7 +66,7 @@ function takePolicy(bag: Bag, name: "rerror" | "werror"): ErrorPolicy | undefine
   throw fail(`'${value}' invalid ${isRead ? "read" : "write"} error action`);
 }
 
-/** Limits under `throttling.`; null when none are given. */
+/** Limits under `throttling.`; null when none are given (a group alone counts for nothing, as in QEMU). */
 function takeThrottling(bag: Bag): { limits: ThrottleLimits; group: string | undefined } | null {
   const inner: Bag = {};
   for (const name of Object.keys(bag)) if (name.startsWith("throttling.")) inner[name.slice(11)] = take(bag, name);
@@ -73,7 +74,7 @@ function takeThrottling(bag: Bag): { limits: ThrottleLimits; group: string | und
   const limits = takeLimits(inner);
   for (const name of Object.keys(inner)) throw fail(`Block format 'raw' does not support the option 'throttling.${name}'`);
   const some = THROTTLED.some((what) => limits.buckets[what].average > 0);
-  return some || group !== undefined ? { limits, group } : null;
+  return some ? { limits, group } : null;
 }
 
 function takeIntervals(bag: Bag): number[] {
@@ -151,7 +152,11 @@ function* openMedium(core: BlockCore, bag: Bag, readOnly: boolean): Op<Node | nu
     throw fail("aio=native was specified, but it requires cache.direct=on, which was not specified.");
   const copyOnRead = takeBool(bag, "copy-on-read") ?? false;
   const snapshot = takeBool(bag, "snapshot") ?? false;
-  if ((file === undefined || file === "") && Object.keys(bag).every((name) => NOT_OF_A_MEDIUM.has(name.split(".")[0]!)))
+  if (
+    (file === undefined || file === "") &&
+    driver === undefined &&
+    Object.keys(bag).every((name) => NOT_OF_A_MEDIUM.has(name.split(".")[0]!))
+  )
     return null;
   const nodeName = bag["node-name"];
   if (nodeName !== undefined) core.nodes.checkNames({ "node-name": nodeName }, (name) => core.devices.has(name));
@@ -162,7 +167,7 @@ function* openMedium(core: BlockCore, bag: Bag, readOnly: boolean): Op<Node | nu
     options,
     flags: { ...READ_WRITE, ...cache, ...(snapshot ? { write: false } : {}) },
   });
-  if (snapshot) return yield* overlayOf(core, node);
+  if (snapshot) return yield* overlayOf(core, node, readOnly);
   if (!copyOnRead || readOnly) return node;
   try {
     return yield* openNode(core.environment, { options: { driver: "copy-on-read", file: node }, flags: node.flags });
@@ -172,12 +177,21 @@ function* openMedium(core: BlockCore, bag: Bag, readOnly: boolean): Op<Node | nu
 }
 
 /** A place for writes that ends with the drive (`snapshot=on`); takes over the reference. */
-function* overlayOf(core: BlockCore, node: Node): Op<Node> {
+function* overlayOf(core: BlockCore, node: Node, readOnly: boolean): Op<Node> {
   if (core.temporaryFile === null) {
     yield* node.unref();
     throw new BlockError("ERR_UNSUPPORTED", "There is no place for temporary snapshots here");
   }
-  return yield* temporaryOverlay(core.environment, node, yield* storageNode(core.environment, core.temporaryFile()));
+  let file: Node;
+  try {
+    file = yield* storageNode(core.environment, core.temporaryFile());
+  } catch (error) {
+    yield* node.unref();
+    throw error;
+  }
+  const overlay = yield* temporaryOverlay(core.environment, node, file);
+  if (readOnly) yield* setWritable(overlay, false);
+  return overlay;
 }
 
 const NOT_OF_A_MEDIUM: ReadonlySet<string> = new Set([

@@ -40,6 +40,7 @@ export function* removeMedium(core: BlockCore, which: Which): Op<void> {
   const node = device.backend.root;
   if (node === null) return;
   core.checkFree(node);
+  yield* core.exports.mediumGone(device.backend);
   device.rememberMedium();
   device.backend.quiesce();
   try {

@@ -30,12 +30,17 @@ export class QmpClient {
     });
   }
 
-  /** Starts `command` in `cwd` with a QMP socket there. */
-  static async start(command: readonly string[], cwd: string, more: readonly string[] = []): Promise<QmpClient> {
+  /** Starts `command` in `cwd` with a QMP socket there; `monitor`: the option that puts a monitor on the chardev "qmp". */
+  static async start(
+    command: readonly string[],
+    cwd: string,
+    more: readonly string[] = [],
+    monitor: readonly string[] = ["--monitor", "chardev=qmp"],
+  ): Promise<QmpClient> {
     const path = join(cwd, "qmp.sock");
     const process = spawn(
       command[0]!,
-      [...command.slice(1), "--chardev", `socket,id=qmp,path=${path},server=on,wait=off`, "--monitor", "chardev=qmp", ...more],
+      [...command.slice(1), "--chardev", `socket,id=qmp,path=${path},server=on,wait=off`, ...monitor, ...more],
       {
         cwd,
         stdio: ["ignore", "ignore", "pipe"],

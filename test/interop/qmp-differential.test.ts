@@ -1,13 +1,13 @@
 /** The same QMP scenarios against QEMU's storage daemon and ours: replies, events, images. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { build } from "esbuild";
+import { join } from "node:path";
 import { suite, test } from "uvu";
 import * as assert from "uvu/assert";
 import { skip } from "../support/skip.js";
 import { tempPath } from "../support/temp.js";
 import { QmpClient, type Json } from "./qmp-client.js";
+import { bundleProgram, difference, mask, type Transcript } from "./qmp-compare.js";
 import { scenarios, type Scenario } from "./qmp-scenarios.js";
 
 const hasQemu = spawnSync("qemu-storage-daemon", ["--version"]).status === 0;
@@ -20,30 +20,8 @@ const KNOWN: readonly [name: string | RegExp, why: string][] = [
   ],
 ];
 
-interface Transcript {
-  replies: unknown[];
-  events: unknown[];
-}
-
 const base = tempPath("qmp");
 const template = join(base, "template");
-
-async function ourDaemon(): Promise<string[]> {
-  const outfile = resolve("build/one", `qmp-daemon-${process.pid}.mjs`);
-  await build({
-    entryPoints: ["src/cli/daemon-main.ts"],
-    outfile,
-    bundle: true,
-    platform: "node",
-    format: "esm",
-    target: "node20",
-    packages: "external",
-    loader: { ".wasm": "binary" },
-    logLevel: "warning",
-  });
-  process.on("exit", () => rmSync(outfile, { force: true }));
-  return [process.execPath, outfile];
-}
 
 function makeTemplate(): void {
   mkdirSync(template, { recursive: true });
@@ -107,36 +85,6 @@ async function play(client: QmpClient, scenario: Scenario): Promise<Transcript> 
   };
 }
 
-/** What may differ: times, generated names, bytes on disk, the way a number of bytes was reached. */
-function mask(value: unknown, scenario: Scenario): unknown {
-  const masked = JSON.parse(
-    JSON.stringify(value, (key, inner: unknown) => {
-      if (
-        key === "timestamp" ||
-        key === "actual-size" ||
-        key.startsWith("date-") ||
-        key.startsWith("vm-clock") ||
-        key === "icount"
-      )
-        return undefined;
-      if (key.endsWith("_ns") || key === "current-progress" || key === "busy") return undefined;
-      // How far a file reaches is the allocator's business.
-      if (typeof inner === "object" && inner !== null && (inner as Json)["format"] === "file")
-        delete (inner as Json)["virtual-size"];
-      if (scenario.progressDiffers === true && (key === "len" || key === "offset" || key === "total-progress")) return undefined;
-      return typeof inner === "string" ? inner.replace(/#block\d+/g, "#block") : inner;
-    }),
-  ) as unknown;
-  if (!Array.isArray(masked)) return masked;
-  // QEMU pauses a job for a moment whenever the graph below it changes: not to be relied on.
-  return (masked as Json[]).filter((event, i, list) => {
-    const status = (at: number): unknown => ((list[at]?.["data"] ?? {}) as Json)["status"];
-    const pause = (at: number): boolean =>
-      (status(at) === "paused" && status(at + 1) === "running") || (status(at) === "standby" && status(at + 1) === "ready");
-    return event["event"] !== "JOB_STATUS_CHANGE" || !(pause(i) || pause(i - 1));
-  });
-}
-
 function compareImages(scenario: Scenario, theirs: string, ours: string): string | null {
   for (const name of scenario.images ?? []) {
     const [a, b] = [join(theirs, name), join(ours, name)];
@@ -169,7 +117,7 @@ for (let first = 0; first < list.length; first += BATCH) {
     if (!hasQemu) return skip("qemu-storage-daemon is not installed");
     if (daemon === null) {
       makeTemplate();
-      daemon = ourDaemon();
+      daemon = bundleProgram("src/cli/daemon-main.ts");
     }
     const folders = ["theirs", "ours"].map((name) => join(base, `${name}-${first}`));
     for (const folder of folders) mkdirSync(folder);
@@ -191,11 +139,9 @@ for (let first = 0; first < list.length; first += BATCH) {
           clients[0] = await QmpClient.start(["qemu-storage-daemon"], theirs);
           continue;
         }
-        const text = (value: unknown): string => JSON.stringify(value, sortKeys, 1);
-        let problem: string | null = null;
-        if (text(expected.replies) !== text(actual.replies)) problem = difference("replies", expected.replies, actual.replies);
-        else if (text(expected.events) !== text(actual.events)) problem = difference("events", expected.events, actual.events);
-        else problem = compareImages(scenario, theirs, ours);
+        let problem =
+          difference("replies", expected.replies, actual.replies) ?? difference("events", expected.events, actual.events);
+        problem ??= compareImages(scenario, theirs, ours);
         if (problem !== null) {
           problems.push(`${scenario.name}: ${problem}`);
           console.log(problems.at(-1));
@@ -209,20 +155,3 @@ for (let first = 0; first < list.length; first += BATCH) {
   });
 }
 differential.run();
-
-function sortKeys(_key: string, value: unknown): unknown {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-function difference(what: string, expected: unknown[], actual: unknown[]): string {
-  const length = Math.max(expected.length, actual.length);
-  for (let i = 0; i < length; i++) {
-    const [a, b] = [JSON.stringify(expected[i], sortKeys), JSON.stringify(actual[i], sortKeys)];
-    if (a === b) continue;
-    let at = 0;
-    while (a?.[at] !== undefined && a[at] === b?.[at]) at++;
-    return `${what}[${i}]\n    QEMU: ${(a ?? "nothing").slice(Math.max(0, at - 120), at + 200)}\n    ours: ${(b ?? "nothing").slice(Math.max(0, at - 120), at + 200)}`;
-  }
-  return `${what} differ`;
-}

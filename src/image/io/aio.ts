@@ -83,7 +83,9 @@ export const aioFlushCommand: Command = {
   max: 0,
   summary: "completes all outstanding aio requests",
   async run(session) {
+    const ticket = session.accounting?.start("flush", 0);
     await session.drain();
+    ticket?.done();
     return "done";
   },
 };
