@@ -22,6 +22,7 @@ export const EXEMPT: Readonly<Record<string, string>> = {
   "create -f vdi -o preallocation=full b2.vdi 10M": "QEMU hands preallocation to the file, where it does nothing",
   "create -f vdi -o help": "preallocation is an option here",
   "create -f vpc -o help": "align_size and backing_file are options here",
+  "create -f vhdx -o help": "backing_file is an option here",
   "create -f file -o help": "files have no options here",
   "create -f nbd x 1M": "a server's export is not created",
   "check -r all a.vdi": "QEMU cannot repair it",

@@ -57,7 +57,8 @@ class BitmapMiss implements Miss {
 class BlockPlan implements WritePlan {
   length = 0;
   readonly pieces: WritePiece[] = [];
-  readonly blocks: { index: number; offset: number }[] = [];
+  /** Entries to be set: places of new blocks, and of partly present ones that become whole. */
+  readonly blocks: { index: number; offset: number; isNew: boolean }[] = [];
 }
 
 export class VhdxImage implements MappedImpl {
@@ -104,6 +105,10 @@ export class VhdxImage implements MappedImpl {
     return this.#pending.overlay ?? this.#node.file;
   }
 
+  /** Bytes. */
+  get logicalSector(): number {
+    return this.#metadata.logicalSector;
+  }
   /** What a child's parent locator names this image by. */
   get dataWriteGuid(): string {
     return guidToText(this.#headers.fields.dataWriteGuid);
@@ -255,22 +260,26 @@ export class VhdxImage implements MappedImpl {
     const plan = new BlockPlan();
     plan.length = Math.min(offset + length, last * blockSize) - offset;
     const places: number[] = [];
+    const states: number[] = [];
     let missing = 0;
     for (let block = first; block < last; block++) {
       const entry = yield* this.#bat.get(this.#indexOf(block));
       const place = this.#placeOf(block, entry);
       places.push(place);
+      states.push(stateOf(entry));
       if (place < 0) missing++;
     }
-    const fresh = missing === 0 ? [] : yield* this.#allocate(missing);
+    const made = missing === 0 ? [] : yield* this.#allocate(missing);
     let used = 0;
     for (let block = first; block < last; block++) {
-      let place = places[block - first]!;
-      if (place < 0) {
-        place = fresh[used++]!;
-        plan.blocks.push({ index: this.#indexOf(block), offset: place });
-      }
-      this.#addPiece(plan, block, place, offset);
+      const known = places[block - first]!;
+      const state = states[block - first]!;
+      const place = known >= 0 ? known : made[used++]!;
+      if (state !== BlockState.fullyPresent) plan.blocks.push({ index: this.#indexOf(block), offset: place, isNew: known < 0 });
+      // What the parent shows through must be in the block before that is the image's own.
+      const isFilled =
+        state === BlockState.partiallyPresent || (state === BlockState.notPresent && this.#metadata.parent !== null);
+      this.#addPiece(plan, block, place, offset, isFilled);
     }
     return plan;
   }
@@ -281,7 +290,9 @@ export class VhdxImage implements MappedImpl {
     if (state <= BlockState.unmapped || state === BlockState.unmappedDraft) return -1;
     const place = offsetOf(entry);
     // A damaged entry must not make a write destroy the header or stretch the file.
-    if (state === BlockState.fullyPresent && place >= HEADER_SECTION_BYTES && place < this.#node.file.size) return place;
+    const isPresent =
+      state === BlockState.fullyPresent || (state === BlockState.partiallyPresent && this.#metadata.parent !== null);
+    if (isPresent && place >= HEADER_SECTION_BYTES && place < this.#node.file.size) return place;
     throw new BlockError(
       "ERR_CORRUPT",
       `VHDX: the table entry of block ${block} (state ${state}, offset ${place}) is not valid`,
@@ -289,16 +300,22 @@ export class VhdxImage implements MappedImpl {
     );
   }
 
-  /** New blocks read as zeros as they are: only the guest's bytes need writing. */
-  #addPiece(plan: BlockPlan, block: number, place: number, offset: number): void {
-    const base = block * this.#metadata.blockSize;
-    const start = Math.max(base, offset);
-    const end = Math.min(base + this.#metadata.blockSize, offset + plan.length);
+  /** @param fresh the whole block is written; others read as zeros as they are, and only the guest's bytes need writing */
+  #addPiece(plan: BlockPlan, block: number, place: number, offset: number, fresh: boolean): void {
+    const { blockSize } = this.#metadata;
+    const base = block * blockSize;
+    const start = fresh ? base : Math.max(base, offset);
+    const end = fresh ? Math.min(base + blockSize, this.size) : Math.min(base + blockSize, offset + plan.length);
     const host = place + (start - base);
     const previous = plan.pieces[plan.pieces.length - 1];
-    if (previous !== undefined && previous.start + previous.length === start && previous.host + previous.length === host)
+    if (
+      previous !== undefined &&
+      previous.fresh === fresh &&
+      previous.start + previous.length === start &&
+      previous.host + previous.length === host
+    )
       previous.length += end - start;
-    else plan.pieces.push({ start, length: end - start, file: this.#node.file, host, fresh: false });
+    else plan.pieces.push({ start, length: end - start, file: this.#node.file, host, fresh });
   }
 
   /** Places of `count` new blocks, all zeros. */
@@ -338,12 +355,13 @@ export class VhdxImage implements MappedImpl {
 
   // eslint-disable-next-line require-yield
   *abortWrite(plan: WritePlan): Op<void> {
-    this.#free.push(...(plan as BlockPlan).blocks.map(({ offset }) => offset));
+    this.#free.push(...(plan as BlockPlan).blocks.flatMap(({ offset, isNew }) => (isNew ? [offset] : [])));
   }
 
   // ---- zeros and discard ----
 
   *writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
+    if (this.#metadata.parent !== null) throw new BlockError("ERR_UNSUPPORTED", "Zeros over a parent must be written");
     yield* this.#begin();
     yield* this.#eachPresent(offset, length, (host, bytes) => writeZeroes(this.#node.file, host, bytes, flags));
   }
@@ -360,8 +378,9 @@ export class VhdxImage implements MappedImpl {
     for (let block = Math.floor(offset / blockSize); block * blockSize < end; block++) {
       const index = this.#indexOf(block);
       if (index >= this.#bat.storedCount) return;
-      const place = this.#placeOf(block, yield* this.#bat.get(index));
-      if (place < 0) continue;
+      const entry = yield* this.#bat.get(index);
+      const place = this.#placeOf(block, entry);
+      if (place < 0 || stateOf(entry) !== BlockState.fullyPresent) continue;
       const from = Math.max(offset, block * blockSize);
       const host = place + (from - block * blockSize);
       const inside = Math.min(Math.min(end, (block + 1) * blockSize) - from, this.#node.file.size - host);

@@ -5,7 +5,7 @@ import type { OpenContext } from "../../block/context.js";
 import { readBytes } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
-import { refuseParent } from "../shared/parent.js";
+import { isParentGiven, refuseParent } from "../shared/parent.js";
 import { Bat } from "./bat.js";
 import { Headers } from "./headers.js";
 import { VhdxImage, type PendingLog } from "./image.js";
@@ -50,8 +50,10 @@ export function* openImage(context: OpenContext): Op<VhdxImage> {
   }
   const bat = new Bat({ file, ...regions.bat, count, budget: environment.memoryBudget });
   const survey = yield* surveyBlocks(bat, metadata, map);
-  const refuse = (): void => refuseWrite(metadata, bat, logLength);
-  if (flags.write) refuse();
+  const refuse = (isParentToCome = false): void => {
+    if (!isParentToCome) refuseAlone(node, metadata);
+    refuseSmall(bat, logLength);
+  };
   const { parent } = metadata;
   if (parent === null) refuseParent(node);
   let name = parent?.names[0];
@@ -61,6 +63,8 @@ export function* openImage(context: OpenContext): Op<VhdxImage> {
     );
   // Stated by the caller, the parent is opened like any backing file.
   else if (parent !== null && !flags.noBacking && !("backing" in node.options)) name = yield* openParent(context, parent);
+  // A parent that the caller states is only opened when this is done.
+  if (flags.write) refuse(isParentGiven(node));
   return new VhdxImage({
     node,
     headers,
@@ -69,7 +73,7 @@ export function* openImage(context: OpenContext): Op<VhdxImage> {
     survey,
     pending,
     replayed,
-    refuseWrite: refuse,
+    refuseWrite: () => refuse(),
     backingFile: name === undefined ? null : { filename: name, format: "vhdx" },
   });
 }
@@ -90,15 +94,21 @@ function tableEntries({ virtualSize, blockSize, chunkRatio, parent }: Metadata):
   return blocks === 0 ? 0 : blocks + Math.floor((blocks - 1) / chunkRatio);
 }
 
-function refuseWrite(metadata: Metadata, bat: Bat, logLength: number): void {
-  if (metadata.parent !== null)
-    throw new BlockError("ERR_READ_ONLY", "Differencing VHDX images can only be opened read-only", { errno: "ENOTSUP" });
-  if (!bat.isWritable || logLength < MIN_LOG_BYTES) {
-    throw new BlockError(
-      "ERR_CORRUPT",
-      "The log or the block allocation table of the VHDX is too small to be written; it can only be opened read-only",
-    );
-  }
+/** Without its parent the sectors that are not here cannot be told from zeros. */
+function refuseAlone(node: Node, metadata: Metadata): void {
+  if (metadata.parent === null || node.backing !== null || node.flags.noBacking) return;
+  throw new BlockError("ERR_READ_ONLY", "A differencing VHDX image without its parent can only be opened read-only", {
+    errno: "ENOTSUP",
+    node: node.nodeName,
+  });
+}
+
+function refuseSmall(bat: Bat, logLength: number): void {
+  if (bat.isWritable && logLength >= MIN_LOG_BYTES) return;
+  throw new BlockError(
+    "ERR_CORRUPT",
+    "The log or the block allocation table of the VHDX is too small to be written; it can only be opened read-only",
+  );
 }
 
 /** Attaches the parent as the backing child, through the gate; returns the name it was found under. */

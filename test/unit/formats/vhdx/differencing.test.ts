@@ -148,11 +148,54 @@ test("a parent that is another disk is refused; a missing one is named; the gate
   await here.close(alone);
 });
 
-test("differencing images are not written", async () => {
+test("a block that is written becomes the image's own as a whole, whatever it was; the parent stays as it is", async () => {
   const here = world();
   const guid = await makeParent(here);
   await makeChild(here, { parent_linkage: guid, relative_path: "parent.vhdx" });
+  const before = here.bytes("parent.vhdx");
+  const want = expected();
+  for (const [offset, length] of [
+    [MiB / 2 + 100, 1000], // from the parent
+    [MiB + 512, 512], // zeros
+    [2 * MiB + 5, 5], // here
+    [3 * MiB + 700, 2000], // partly here
+  ] as const) {
+    const node = await here.open("vhdx", "child.vhdx", { write: true });
+    await here.run(write(node, new Uint8Array(length).fill(0x77), offset));
+    want.fill(0x77, offset, offset + length);
+    const seen = new Uint8Array(SIZE);
+    await here.run(read(node, seen, 0));
+    assert.is(Buffer.compare(seen, want), 0, `after the write at ${offset}`);
+    await here.close(node);
+    const again = await here.open("vhdx", "child.vhdx", {});
+    await here.run(read(again, seen, 0));
+    assert.is(Buffer.compare(seen, want), 0, `reopened after the write at ${offset}`);
+    await here.close(again);
+  }
+  assert.equal(here.bytes("parent.vhdx"), before);
+});
+
+test("without its parent it cannot be written", async () => {
+  const here = world();
+  const guid = await makeParent(here);
+  await makeChild(here, { parent_linkage: guid });
   assert.match(await failure(here.open("vhdx", "child.vhdx", { write: true })), /only be opened read-only/);
+});
+
+test("one is made over a parent; sizes and formats that do not fit are refused", async () => {
+  const here = world();
+  await makeParent(here);
+  await here.create("vhdx", "new.vhdx", SIZE, { backing_file: "parent.vhdx" });
+  const node = await here.open("vhdx", "new.vhdx", {});
+  const seen = new Uint8Array(SIZE);
+  await here.run(read(node, seen, 0));
+  assert.is(Buffer.compare(seen, new Uint8Array(SIZE).fill(0x11)), 0);
+  assert.equal(node.impl.shape === "mapped" ? node.impl.backingFile : null, { filename: "parent.vhdx", format: "vhdx" });
+  await here.close(node);
+  const make = (size: number, options: Record<string, unknown>) => failure(here.create("vhdx", "x.vhdx", size, options));
+  assert.match(await make(SIZE + MiB, { backing_file: "parent.vhdx" }), /must have the size of its parent/);
+  assert.match(await make(SIZE, { backing_file: "parent.vhdx", backing_fmt: "raw" }), /must be a VHDX/);
+  assert.match(await make(SIZE, { backing_file: "parent.vhdx", subformat: "fixed" }), /cannot be fixed/);
 });
 
 test("a damaged locator or bitmap is an error, not a guess", async () => {
