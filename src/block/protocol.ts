@@ -76,9 +76,14 @@ export function protocolDriver(definition: ProtocolDefinition): Driver {
     runtimeOptions: ["filename", "locking", "aio", "x-check-cache-dropped", "drop-cache"],
     *open(context: OpenContext): Op<StorageImpl> {
       const filename = takeString(context.options, "filename");
-      if (filename === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", `The '${name}' block driver requires a file name`);
+      if (filename === undefined || filename === "")
+        throw new BlockError("ERR_INVALID_ARGUMENT", `The '${name}' block driver requires a file name`);
       const locking = takeEnum(context.options, "locking", ["auto", "on", "off"]) ?? "auto";
-      takeEnum(context.options, "aio", ["threads", "native", "io_uring"]);
+      if (takeEnum(context.options, "aio", ["threads", "native", "io_uring"]) === "native" && !context.flags.direct)
+        throw new BlockError(
+          "ERR_INVALID_ARGUMENT",
+          "aio=native was specified, but it requires cache.direct=on, which was not specified.",
+        );
       context.node.givenName = filename;
       const options: StorageOpenOptions = {
         readOnly: !context.flags.write,

@@ -54,12 +54,16 @@ export function mergeLimits(limits: ThrottleLimits, bag: Readonly<Record<string,
   return takeSome({ ...bag }, merged);
 }
 
+const outOfRange = (): BlockError =>
+  new BlockError("ERR_INVALID_ARGUMENT", `bps/iops/max values must be within [0, ${MAX_RATE}]`);
+
 function takeSome(bag: Record<string, unknown>, limits: ThrottleLimits): ThrottleLimits {
   const number = (name: string): number | undefined => {
     for (const spelled of [name, `x-${name}`]) {
       const value = bag[spelled];
       if ((typeof value === "number" || typeof value === "bigint") && value < 0)
         throw new BlockError("ERR_INVALID_ARGUMENT", "Property values cannot be negative");
+      if (typeof value === "string" && /^(?:-|\d{16,}$)/.test(value)) throw outOfRange();
       const taken = takeSize(bag, spelled);
       if (taken !== undefined) return taken;
     }
@@ -105,7 +109,7 @@ export function checkLimits({ buckets, iopsSize }: ThrottleLimits): void {
   }
   for (const what of THROTTLED) {
     const { average, max, length } = buckets[what];
-    if (average > MAX_RATE || max > MAX_RATE) throw bad(`bps/iops/max values must be within [0, ${MAX_RATE}]`);
+    if (average > MAX_RATE || max > MAX_RATE) throw outOfRange();
     if (length < 1) throw bad("the burst length cannot be 0");
     if (length > 1 && max === 0) throw bad("burst length set without burst rate");
     if (max > 0 && length > MAX_RATE / max) throw bad("burst length too high for this burst rate");

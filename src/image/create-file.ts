@@ -1,6 +1,6 @@
 /** Making the file of an image, and removing it again when the image could not be made. */
 import type { Environment } from "../block/context.js";
-import { createImage as createInto } from "../block/create.js";
+import { createFile, createImage as createInto } from "../block/create.js";
 import type { Driver } from "../block/driver.js";
 import type { Op } from "../block/op.js";
 import { alignUp } from "../base/int.js";
@@ -15,19 +15,26 @@ export function* createFileWithImage(
   size: number,
   options: Readonly<Record<string, unknown>>,
 ): Op<void> {
-  try {
-    yield* createInto(environment, { driver, filename, size: alignUp(size, SECTOR), options });
-  } catch (error) {
-    // A raw file is what it is; what was to become a format is of no use to anybody.
-    if (driver.name !== "raw" && !(error as Error).message.startsWith("Could not create '")) {
-      try {
-        yield* protocolForCreate(environment, filename).deleteFile?.(filename) ?? nothing();
-      } catch {
-        // the first failure is what the user needs to see
-      }
+  // What cannot be made is not ours to remove: somebody may be using it.
+  const file = yield* createFile(environment, filename);
+  let failure: { error: unknown } | null = null;
+  for (const step of [createInto(environment, { driver, filename, size: alignUp(size, SECTOR), options, file }), file.unref()]) {
+    try {
+      yield* step;
+    } catch (error) {
+      failure ??= { error };
     }
-    throw error;
   }
+  if (failure === null) return;
+  // A raw file is what it is; what was to become a format is of no use to anybody.
+  if (driver.name !== "raw") {
+    try {
+      yield* protocolForCreate(environment, filename).deleteFile?.(filename) ?? nothing();
+    } catch {
+      // the first failure is what the user needs to see
+    }
+  }
+  throw failure.error;
 }
 
 // eslint-disable-next-line require-yield

@@ -25,6 +25,7 @@ import { blockSetWriteThreshold } from "./commands/block-set-write-threshold.js"
 import { blockdevReopen } from "./commands/blockdev-reopen.js";
 import { addFd, closefd, getfd, queryFdsets, removeFd } from "./commands/fdset.js";
 import { xBlockdevAmend } from "./commands/x-blockdev-amend.js";
+import { xBlockdevSetIothread } from "./commands/x-blockdev-set-iothread.js";
 import { xBlockdevChange } from "./commands/x-blockdev-change.js";
 import { xDebugBlockDirtyBitmapSha256, xDebugQueryBlockGraph } from "./commands/x-debug.js";
 import { blockSetIoThrottle } from "./commands/block-set-io-throttle.js";
@@ -118,6 +119,7 @@ export const COMMANDS: readonly Command[] = [
   blockPasswd,
   blockdevReopen,
   xBlockdevChange,
+  xBlockdevSetIothread,
   xBlockdevAmend,
   xDebugQueryBlockGraph,
   xDebugBlockDirtyBitmapSha256,

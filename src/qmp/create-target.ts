@@ -41,6 +41,7 @@ export function* openTarget(core: BlockCore, request: TargetRequest): Op<Node> {
       size: request.size,
       ...(backing === null ? {} : { backingFile: backing.filename, backingFormat: backing.driver.name }),
       unsafe: true,
+      onFormatting: (line) => core.console?.(`${line}\n`, "stdout"),
     });
   }
   const options: BlockdevOptions = {

@@ -26,6 +26,8 @@ export interface ExportRequest {
   writable: boolean;
   bitmaps: readonly string[];
   allocationDepth: boolean;
+  /** The drive by whose name it was asked for: the export goes when its medium does. */
+  drive?: Backend;
 }
 
 export interface Export {
@@ -35,6 +37,7 @@ export interface Export {
   shuttingDown: boolean;
   readonly backend: Backend;
   readonly bitmaps: readonly NamedBitmap[];
+  readonly drive: Backend | null;
 }
 
 export class ExportList {
@@ -107,7 +110,7 @@ export class ExportList {
     const bits = new Map<string, DirtyBitmap>();
     for (const bitmap of named) {
       checkBitmap(bitmap, { allowReadOnly: true });
-      if (!request.writable && node.readOnly && bitmap.enabled) {
+      if (!request.writable && !node.readOnly && bitmap.enabled) {
         throw new BlockError("ERR_INVALID_ARGUMENT", `Enabled bitmap '${bitmap.name}' incompatible with readonly export`);
       }
       bits.set(bitmap.name, yield* bitmap.load());
@@ -136,6 +139,7 @@ export class ExportList {
       shuttingDown: false,
       backend,
       bitmaps: named,
+      drive: request.drive ?? null,
     });
   }
 
@@ -150,6 +154,11 @@ export class ExportList {
     const server = this.#server;
     if (server !== null) yield* foreign("Ending an export", null, () => server.nbd.remove(found.name, hard));
     yield* this.#drop(found);
+  }
+
+  /** The medium of a drive is taken out. */
+  *mediumGone(drive: Backend): Op<void> {
+    for (const each of this.all()) if (each.drive === drive) yield* this.remove(each.id, true);
   }
 
   *#drop(each: Export): Op<void> {

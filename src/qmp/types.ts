@@ -164,6 +164,8 @@ export interface Commands72 {
   "x-blockdev-amend": { arguments: XBlockdevAmendArg; returns: Nothing };
   /** Adds the node `node` to the children of a quorum, or takes the one called `child` off. */
   "x-blockdev-change": { arguments: XBlockdevChangeArg; returns: Nothing };
+  /** Moves a node to an I/O thread, or back. All nodes run in one thread here: checked, without other effect. */
+  "x-blockdev-set-iothread": { arguments: XBlockdevSetIothreadArg; returns: Nothing };
   /** A hash of the bits of a dirty bitmap, in whole 64-bit words. */
   "x-debug-block-dirty-bitmap-sha256": { arguments: BlockDirtyBitmap; returns: BlockDirtyBitmapSha256 };
   /** Devices, nodes and what stands on what, with the permissions of each edge. */
@@ -1834,6 +1836,8 @@ export interface StatusInfo {
   status: RunState;
 }
 
+export type StrOrNull = string | null;
+
 export interface ThrottleGroupProperties {
   limits?: ThrottleLimits | undefined;
   "x-iops-total"?: number | undefined;
@@ -1960,6 +1964,12 @@ export interface XBlockdevChangeArg {
   parent: string;
   child?: string | undefined;
   node?: string | undefined;
+}
+
+export interface XBlockdevSetIothreadArg {
+  "node-name": string;
+  iothread: StrOrNull;
+  force?: boolean | undefined;
 }
 
 export interface XDbgBlockGraph {

@@ -39,6 +39,15 @@ export function scenarios(): Scenario[] {
   const add = (name: string, steps: Step[], images?: readonly string[], more: Partial<Scenario> = {}): void =>
     void all.push({ name, steps, ...(images === undefined ? {} : { images }), ...more });
   errors(add);
+  const move = (name: string, iothread: string | null): Json => run("x-blockdev-set-iothread", { "node-name": name, iothread });
+  add("nodes in I/O threads", [
+    run("object-add", { "qom-type": "iothread", id: "t" }),
+    node("t0", "t.qcow2"),
+    move("t0", "t"),
+    move("t0", null),
+    move("t0", "nosuch"),
+    move("nosuch", "t"),
+  ]);
   const CHAIN = ["a.qcow2", "b.qcow2", "c.qcow2"];
 
   // stream

@@ -8,9 +8,9 @@ import { BlockCore } from "../../qmp/block-core.js";
 import type { Profile } from "../../qmp/command.js";
 import { addDrive } from "../../qmp/drive.js";
 import { serveMonitor } from "../../qmp/server.js";
-import { memoryStorage } from "../../node.js";
 import { detach, mustDetach, sayReady } from "../detach.js";
 import { cliEnvironment } from "../environment.js";
+import { temporaryFile } from "../temporary-file.js";
 import { getopt, UsageError, type GetoptItem } from "../options.js";
 import type { Output } from "../output.js";
 import { makeChardev, type Chardev } from "./chardev.js";
@@ -63,6 +63,8 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
   if (profile !== "qemu-2.2" && profile !== "qemu-7.2") throw new UsageError(`Unknown profile '${String(profile)}'`);
   let end = (): void => {};
   const ended = new Promise<void>((resolve) => (end = resolve));
+  let close = (): void => {};
+  const closed = new Promise<void>((resolve) => (close = resolve));
   signal.addEventListener("abort", () => end(), { once: true });
   const core = new BlockCore({
     environment: cliEnvironment({ objects: [], warn: (message) => output.warning(message) }),
@@ -70,9 +72,12 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
     listen: listenOnSockets,
     readFile: (path) => readFileSync(path),
     makeObject: makePlatformObject,
-    temporaryFile: () => memoryStorage(0, { name: "temporary snapshot" }),
+    temporaryFile,
     console: (text, stream) => void process[stream].write(text),
-    onQuit: () => void setTimeout(end, 0),
+    onQuit: () => {
+      end();
+      return closed;
+    },
   });
   const chardevs = new Map<string, Chardev>();
   const pidfile = lastValue(items, "pidfile");
@@ -90,7 +95,9 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
     await ended;
     return 0;
   } finally {
-    await core.close();
+    await core.close().finally(close);
+    // The answer to `quit` goes out before the monitors end.
+    await new Promise((resolve) => setImmediate(resolve));
     for (const chardev of chardevs.values()) await chardev.close();
     if (pidfile !== undefined) removeQuietly(pidfile);
     // Answers on their way get there; a client that does not read them is not waited for.

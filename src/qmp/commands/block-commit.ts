@@ -4,7 +4,7 @@ import { below, skipFilters } from "../../block/graph.js";
 import type { Node } from "../../block/node.js";
 import { findBackingImage, findLayer } from "../../image/backing.js";
 import { commitDriver } from "../../jobs/commit.js";
-import { activeCommitDriver } from "../../jobs/commit-active.js";
+import { activeCommitDriver, activeCommitGranularity } from "../../jobs/commit-active.js";
 import type { JobFilterOptions } from "../../jobs/filter.js";
 import type { JobDriver } from "../../jobs/job.js";
 import { bool, int64, optional, str, struct, toSafeNumber } from "../../qapi/schema.js";
@@ -70,13 +70,19 @@ export const blockCommit: Command = command({
     for (const node of touched) core.checkFree(node);
     if (top === base) throw fail("cannot commit an image into itself");
     const policies = core.jobs.policies(args["on-error"], args["on-error"]);
+    const id = core.jobs.idFor(args["job-id"], core.deviceOf(active)?.name ?? "");
     const nodeName = args["filter-node-name"];
     let driver: JobDriver;
     let filter: JobFilterOptions;
     const backingFile = args["backing-file"];
     if (skipFilters(top) === skipFilters(active)) {
       if (backingFile !== undefined) throw fail("'backing-file' specified, but 'top' is the active layer");
-      const mirror = activeCommitDriver(top, base, policies);
+      const journal = yield* core.jobs.openJournal(id, {
+        type: "commit",
+        size: top.size,
+        granularity: activeCommitGranularity(base),
+      });
+      const mirror = activeCommitDriver(top, base, policies, journal ?? undefined);
       driver = mirror;
       filter = { driver: "mirror_top", above: top, nodeName, serve: (child) => mirror.serve(child) };
     } else {
@@ -91,7 +97,6 @@ export const blockCommit: Command = command({
       driver = commit;
       filter = { driver: "commit_top", above: top, nodeName, serve: (child) => commit.serve(child) };
     }
-    const id = core.jobs.idFor(args["job-id"], core.deviceOf(active)?.name ?? "");
     core.jobs.start(
       yield* core.jobs.createWithFilter(filter, {
         id,

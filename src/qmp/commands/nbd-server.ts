@@ -52,6 +52,7 @@ export const nbdServerAdd: Command = command({
   *run(core, args) {
     const node = core.any(args.device);
     const name = args.name ?? args.device;
+    const drive = core.devices.get(args.device)?.backend;
     yield* core.exports.add({
       id: name,
       nodeName: node.nodeName,
@@ -61,6 +62,7 @@ export const nbdServerAdd: Command = command({
       writable: (args.writable ?? false) && !node.readOnly,
       bitmaps: args.bitmap === undefined ? [] : [args.bitmap],
       allocationDepth: false,
+      ...(drive === undefined ? {} : { drive }),
     });
   },
 });

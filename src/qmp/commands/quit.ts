@@ -11,9 +11,10 @@ export const quit: Command = command({
   *run(core) {
     // What ends says so in events before the answer comes.
     yield* foreign("Ending jobs and exports", null, async () => {
+      const ended = core.onQuit();
+      if (ended !== undefined) return await ended;
       await core.jobs.stopAll();
       await core.exports.stopAll();
     });
-    core.onQuit();
   },
 });

@@ -33,12 +33,15 @@ export const DEVICE_TYPES: Readonly<Record<string, DeviceType>> = {
   "isa-fdc": { bus: "ISA" },
   lsi53c895a: { bus: "PCI", alias: "lsi", offers: "SCSI" },
   megasas: { bus: "PCI", offers: "SCSI" },
+  "nec-usb-xhci": { bus: "PCI" },
   nvme: { bus: "PCI", disk: { ...disk, ioStatus: false } },
+  "pci-bridge": { bus: "PCI" },
   "scsi-cd": { bus: "SCSI", disk: cdrom },
   "scsi-hd": { bus: "SCSI", disk },
   "sd-card": { bus: "sd-bus", disk: { ...disk, needsMedium: false, removable: true, ioStatus: false } },
   "usb-storage": { bus: "usb-bus", disk },
   "virtio-blk-pci": { bus: "PCI", alias: "virtio-blk", disk: virtioDisk },
+  "virtio-rng-pci": { bus: "PCI", alias: "virtio-rng" },
   "virtio-scsi-pci": { bus: "PCI", alias: "virtio-scsi", offers: "SCSI" },
 };
 

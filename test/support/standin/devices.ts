@@ -59,6 +59,16 @@ export class GuestDevices {
     const type = findDeviceType(types[place.interface] ?? "");
     if (type?.disk === undefined)
       throw fail(`machine type does not support if=${place.interface},bus=${place.bus},unit=${place.unit}`);
+    if (place.interface === "pflash" && place.unit < 2) {
+      this.#core.attachDevice(device, {
+        id: null,
+        qdev: `/machine/system.flash${place.unit}`,
+        removable: false,
+        tray: false,
+        ioStatus: false,
+      });
+      return;
+    }
     const path =
       place.interface === "virtio"
         ? `/machine/peripheral-anon/device[${this.#anonymous++}]`
@@ -78,6 +88,9 @@ export class GuestDevices {
       const { root } = device.backend;
       if (root !== null) this.#checkThread(type, root, iothread, options);
       this.#check(kind, device);
+      const writeCache = options["write-cache"];
+      if (root !== null && (writeCache === "on" || writeCache === "off"))
+        root.flags = { ...root.flags, writethrough: writeCache === "off" };
       this.#core.attachDevice(device, frontEnd(kind, id, path), options["share-rw"] === "on" || options["share-rw"] === true);
       return device;
     } catch (error) {

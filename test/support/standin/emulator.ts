@@ -1,14 +1,14 @@
 /** From the emulator's command line to a BlockCore with monitors: what a test of QEMU starts, without a guest. */
 import { readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { ManualClock } from "../../../src/base/clock.js";
-import { toBlockError } from "../../../src/base/error.js";
+import { BlockError, toBlockError } from "../../../src/base/error.js";
 import { runAsync } from "../../../src/block/op.js";
 import { makeChardev, type Chardev } from "../../../src/cli/daemon/chardev.js";
 import { addObject, runKeyval } from "../../../src/cli/daemon/setup.js";
 import { cliEnvironment } from "../../../src/cli/environment.js";
 import type { Output } from "../../../src/cli/output.js";
+import { temporaryFile } from "../../../src/cli/temporary-file.js";
 import { makePlatformObject } from "../../../src/nbd/node-objects.js";
-import { memoryStorage } from "../../../src/node.js";
 import { listenOnSockets } from "../../../src/node-listen.js";
 import type { JsonObject } from "../../../src/qapi/json.js";
 import { optsToObject, parseJsonOrKeyval, parseOpts } from "../../../src/qapi/options.js";
@@ -18,12 +18,17 @@ import { addDrive } from "../../../src/qmp/drive.js";
 import { HmpMonitor } from "../../../src/qmp/hmp/monitor.js";
 import { serveMonitor } from "../../../src/qmp/server.js";
 import type { Given } from "./command-line.js";
+import { emulatorDrivers } from "./drivers.js";
 import { GuestDevices } from "./devices.js";
 import { answerProbe } from "./probes.js";
 import { connectQtest } from "./qtest.js";
 
 /** A failure of one option: the option stands before the message. */
-class OptionError extends Error {}
+class OptionError extends BlockError {
+  constructor(message: string, hint?: string) {
+    super("ERR_INVALID_ARGUMENT", message, hint === undefined ? {} : { hint });
+  }
+}
 
 interface Monitor {
   readonly chardev: Chardev;
@@ -53,6 +58,8 @@ export class Emulator {
   readonly #boardDrives: { device: Device; option: string; isDefault: boolean }[] = [];
   #ending = false;
   #end: () => void = () => {};
+  #close: () => void = () => {};
+  readonly #closed: Promise<void> = new Promise((resolve) => (this.#close = resolve));
   readonly #ended: Promise<void> = new Promise((resolve) => (this.#end = resolve));
 
   constructor(given: readonly Given[], output: Output) {
@@ -61,18 +68,22 @@ export class Emulator {
     const isQtest =
       this.#all("accel").some((value) => value.startsWith("qtest")) ||
       this.#all("machine").some((value) => /accel=qtest/.test(value));
+    const environment = cliEnvironment({
+      objects: [],
+      warn: (message) => output.warning(message),
+      debugMessage: (message) => void process.stdout.write(`${message}\n`),
+    });
     this.#core = new BlockCore({
-      environment: cliEnvironment({
-        objects: [],
-        warn: (message) => output.warning(message),
-        debugMessage: (message) => void process.stdout.write(`${message}\n`),
-      }),
+      environment: { ...environment, drivers: emulatorDrivers(environment.drivers) },
       listen: listenOnSockets,
       readFile: (path) => readFileSync(path),
       makeObject: makePlatformObject,
-      temporaryFile: () => memoryStorage(0, { name: "temporary snapshot" }),
+      temporaryFile,
       console: (text, stream) => void process[stream].write(text),
-      onQuit: () => this.shutDown("host-qmp-quit"),
+      onQuit: () => {
+        this.shutDown("host-qmp-quit");
+        return this.#closed;
+      },
       ...(this.#has("S") ? { runState: "prelaunch" as const } : {}),
       ...(isQtest ? { clock: this.#clock } : {}),
     });
@@ -90,7 +101,7 @@ export class Emulator {
     if (this.#ending) return;
     this.#ending = true;
     this.#core.emit("SHUTDOWN", { guest: false, reason });
-    setTimeout(this.#end, 0);
+    this.#end();
   }
 
   async run(): Promise<number> {
@@ -111,6 +122,9 @@ export class Emulator {
       return 1;
     } finally {
       await this.#core.close().catch((error: unknown) => this.#output.failure(error));
+      this.#close();
+      // The answer to `quit` goes out before the monitors end.
+      await new Promise((resolve) => setImmediate(resolve));
       for (const chardev of this.#chardevs.values()) await chardev.close();
       if (pidfile !== undefined) unlinkSync(pidfile);
     }
@@ -145,7 +159,7 @@ export class Emulator {
     } catch (error) {
       const { message, hint } = toBlockError(error);
       const text = value === "" ? name : `-${name} ${value}`;
-      throw Object.assign(new OptionError(`${text}: ${message}`), { hint });
+      throw new OptionError(`${text}: ${message}`, hint);
     }
   }
 

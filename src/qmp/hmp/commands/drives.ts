@@ -72,6 +72,11 @@ export const driveAdd: HmpCommand = {
       return;
     }
     if (options["if"] !== "none") throw new BlockError("ERR_UNSUPPORTED", "Can't hot-add drive to type 0");
+    const { id } = options;
+    if (typeof id === "string" && core.devices.has(id)) {
+      out.print(`Duplicate ID '${id}' for drive\n`);
+      return;
+    }
     yield* addDrive(core, options);
     out.print("OK\n");
   },

@@ -1,6 +1,8 @@
 /** The program and its machine. */
 import type { JsonObject } from "../../../qapi/json.js";
 import { parseKeyval } from "../../../qapi/options.js";
+import { rootPath } from "../../../qapi/schema.js";
+import { objectAdd as addCommand } from "../../commands/object-add.js";
 import { text, word, type HmpCommand } from "../command.js";
 
 export const quit: HmpCommand = {
@@ -42,7 +44,8 @@ export const objectAdd: HmpCommand = {
   usage: "[qom-type=]type,id=str[,prop=value][,...]",
   summary: "create QOM object",
   *run(core, _out, args) {
-    yield* core.perform("object-add", parseKeyval(text(args, "object"), "qom-type"));
+    const given = parseKeyval(text(args, "object"), "qom-type");
+    yield* core.perform("object-add", addCommand.arguments!.validate(given, rootPath("keyval")) as JsonObject);
   },
 };
 

@@ -113,9 +113,9 @@ export const loadvm: HmpCommand = {
   usage: "tag",
   summary: "go back to a snapshot of all writable disks",
   *run(core, _out, args) {
-    const all = snapshotDisks(core);
     const name = text(args, "name");
     yield* stopped(core, "restore-vm", function* () {
+      const all = snapshotDisks(core);
       if (!inAll(all, name)) throw new BlockError("ERR_NOT_FOUND", `Snapshot '${name}' does not exist in one or more devices`);
       for (const { node, name: where, verbs } of all) {
         const snapshot = verbs.list().find((each) => each.name === name)!;

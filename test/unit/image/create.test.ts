@@ -1,0 +1,49 @@
+/** Creating images over files of the host. */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { openNode } from "../../../src/block/open.js";
+import { runSync } from "../../../src/block/op.js";
+import { createImage } from "../../../src/image/create.js";
+import { allowAll, nodeEnvironment } from "../../../src/node-environment.js";
+import { skip } from "../../support/skip.js";
+
+test("an image that somebody else is using stays when creating over it fails", () => {
+  const environment = nodeEnvironment({ gate: allowAll, faces: "sync" });
+  const dir = mkdtempSync(join(tmpdir(), "blockcore-create-"));
+  try {
+    const filename = join(dir, "a.qcow2");
+    runSync(createImage(environment, { filename, format: "qcow2", size: 1 << 20 }));
+    const before = readFileSync(filename);
+    const user = runSync(openNode(environment, { filename, flags: { write: true } }));
+    let failure: Error | null = null;
+    try {
+      runSync(createImage(environment, { filename, format: "qcow2", size: 1 << 21 }));
+    } catch (error) {
+      failure = error as Error;
+    }
+    runSync(user.unref());
+    if (failure === null) return skip("files are not locked on this platform");
+    assert.match(failure.message, "lock");
+    assert.equal(readFileSync(filename), before);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test("a file that did not become an image does not stay", () => {
+  const environment = nodeEnvironment({ gate: allowAll, faces: "sync" });
+  const dir = mkdtempSync(join(tmpdir(), "blockcore-create-"));
+  try {
+    const filename = join(dir, "a.qcow2");
+    const options = [{ name: "cluster_size", value: "1000" }];
+    assert.throws(() => runSync(createImage(environment, { filename, format: "qcow2", size: 1 << 20, options })), "Cluster size");
+    assert.throws(() => readFileSync(filename), "ENOENT");
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test.run();
