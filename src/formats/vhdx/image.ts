@@ -1,8 +1,10 @@
 /** An open VHDX: mapping, writing, zeroing; the block allocation table is changed through the log. */
 import { BlockError } from "../../base/error.js";
-import { alignUp } from "../../base/int.js";
+import { viewOf } from "../../base/bytes.js";
+import { alignDown, alignUp } from "../../base/int.js";
 import type { BackingLink, BlockDriverInfo, MappedImpl, Miss, WriteFlags, WritePiece, WritePlan } from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
+import { skipFilters } from "../../block/graph.js";
 import { discard, flush, readBytes, truncate, writeZeroes } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { Mutex, type Op } from "../../block/op.js";
@@ -10,8 +12,8 @@ import type { CheckOptions, ImageCheck } from "../../block/types.js";
 import { guidToText, randomGuid } from "../../codec/guid.js";
 import { type Bat, entryOf, offsetOf, stateOf } from "./bat.js";
 import type { Headers } from "./headers.js";
-import { BlockState, HEADER_SECTION_BYTES, MiB } from "./layout.js";
-import { LogWriter } from "./log-writer.js";
+import { BlockState, HEADER_SECTION_BYTES, LOG_SECTOR, MiB } from "./layout.js";
+import { LogWriter, type LoggedSector } from "./log-writer.js";
 import type { Metadata } from "./metadata.js";
 import type { Survey } from "./survey.js";
 import { checkBlocks } from "./survey.js";
@@ -82,6 +84,8 @@ export class VhdxImage implements MappedImpl {
   /** Blocks that were handed out and never linked: they may hold anything. */
   readonly #free: number[] = [];
   #begun = false;
+  /** All data write GUIDs it has had since it was opened. */
+  readonly #guids = new Set<string>();
   readonly #beginning = new Mutex();
   readonly #allocating = new Mutex();
   readonly #flushing = new Mutex();
@@ -98,6 +102,7 @@ export class VhdxImage implements MappedImpl {
     this.size = options.metadata.virtualSize;
     this.allocationUnit = options.metadata.blockSize;
     this.backingFile = options.backingFile;
+    this.#guids.add(this.dataWriteGuid);
     this.#end = alignUp(Math.max(options.survey.end, options.node.file.size), MiB);
   }
 
@@ -245,6 +250,7 @@ export class VhdxImage implements MappedImpl {
     try {
       if (this.#begun) return;
       yield* this.#headers.update({ fileWriteGuid: randomGuid(), dataWriteGuid: randomGuid() });
+      this.#guids.add(this.dataWriteGuid);
       this.#begun = true;
     } finally {
       unlock();
@@ -388,6 +394,25 @@ export class VhdxImage implements MappedImpl {
     }
   }
 
+  /** A commit changes the parent's data write GUID; the image names the new one from then on, if it named the parent's before. */
+  *followBacking(): Op<void> {
+    const { backing } = this.#node;
+    const parent = backing === null ? null : skipFilters(backing).impl;
+    const locator = this.#metadata.parent;
+    if (!(parent instanceof VhdxImage) || locator === null || locator.linkageOffset < 0) return;
+    const guid = parent.dataWriteGuid;
+    if (locator.linkages.includes(guid) || !locator.linkages.some((known) => parent.#guids.has(known))) return;
+    yield* this.#begin();
+    const unlock = yield* this.#flushing.acquire();
+    try {
+      yield* this.#log.write(yield* changedText(this.#node.file, locator.linkageOffset, `{${guid}}`));
+      yield* flush(this.#node.file);
+      locator.linkages[0] = guid;
+    } finally {
+      unlock();
+    }
+  }
+
   // ---- durability ----
 
   *flush(): Op<void> {
@@ -441,4 +466,15 @@ export class VhdxImage implements MappedImpl {
     result.corruptions = yield* checkBlocks(this.#bat, this.#metadata, this.#file.size, options.report);
     return result;
   }
+}
+
+/** The sectors of the file with a UTF-16 text put over what is there, for the log. */
+function* changedText(file: Node, offset: number, text: string): Op<LoggedSector[]> {
+  const start = alignDown(offset, LOG_SECTOR);
+  const bytes = yield* readBytes(file, start, alignUp(offset + 2 * text.length, LOG_SECTOR) - start);
+  for (let i = 0; i < text.length; i++) viewOf(bytes).setUint16(offset - start + 2 * i, text.charCodeAt(i), true);
+  const sectors: LoggedSector[] = [];
+  for (let at = 0; at < bytes.length; at += LOG_SECTOR)
+    sectors.push({ offset: start + at, bytes: bytes.subarray(at, at + LOG_SECTOR) });
+  return sectors;
 }

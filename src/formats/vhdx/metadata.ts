@@ -98,7 +98,9 @@ export function* readMetadata(file: Node, region: Region): Op<Metadata> {
     if (locator === undefined) throw new BlockError("ERR_CORRUPT", "The differencing VHDX has no parent locator");
     if (locator.length > MAX_LOCATOR_BYTES)
       throw new BlockError("ERR_TOO_LARGE", `The parent locator of the VHDX has ${locator.length} bytes`);
-    parent = parseParentLocator(yield* readBytes(file, region.offset + locator.offset, locator.length));
+    const start = region.offset + locator.offset;
+    parent = parseParentLocator(yield* readBytes(file, start, locator.length));
+    if (parent.linkageOffset >= 0) parent.linkageOffset += start;
   }
   return {
     blockSize,

@@ -4,6 +4,8 @@ import { BlockError } from "../../base/error.js";
 import { isAbsolutePath, protocolOf } from "../../block/filename.js";
 import { Guid } from "./layout.js";
 
+/** A GUID in braces, in UTF-16. */
+const LINKAGE_BYTES = 76;
 /** Pairs a locator may have; the format knows five keys. */
 const MAX_PAIRS = 1024;
 let utf16: TextDecoder | null = null;
@@ -11,6 +13,8 @@ let utf16: TextDecoder | null = null;
 export interface ParentLocator {
   /** Data write GUIDs the parent may have, as lower-case text without braces. */
   linkages: string[];
+  /** Byte offset of the first of them in the item (later: in the file), as UTF-16 text in braces; -1 where it has another form. */
+  linkageOffset: number;
   /** File names, best first. */
   names: string[];
 }
@@ -25,6 +29,7 @@ export function parseParentLocator(bytes: Uint8Array): ParentLocator {
   const count = view.getUint16(18, true);
   if (count > MAX_PAIRS || 20 + count * 12 > bytes.length) throw broken(`it has ${count} entries`);
   const values = new Map<string, string>();
+  let linkageOffset = -1;
   for (let i = 0; i < count; i++) {
     const at = 20 + i * 12;
     const text = (offset: number, length: number): string => {
@@ -32,6 +37,8 @@ export function parseParentLocator(bytes: Uint8Array): ParentLocator {
       return (utf16 ??= new TextDecoder("utf-16le")).decode(bytes.subarray(offset, offset + length)).replace(/\0+$/, "");
     };
     const key = text(view.getUint32(at, true), view.getUint16(at + 8, true));
+    if (key === "parent_linkage" && linkageOffset < 0 && view.getUint16(at + 10, true) === LINKAGE_BYTES)
+      linkageOffset = view.getUint32(at + 4, true);
     if (!values.has(key)) values.set(key, text(view.getUint32(at + 4, true), view.getUint16(at + 10, true)));
   }
   const linkages: string[] = [];
@@ -46,7 +53,7 @@ export function parseParentLocator(bytes: Uint8Array): ParentLocator {
     const name = plainPath(value);
     if (!names.includes(name)) names.push(name);
   }
-  return { linkages, names };
+  return { linkages, linkageOffset, names };
 }
 
 /** A Windows path as the platforms we run on understand it; never a protocol name or `json:` description. */

@@ -8,6 +8,7 @@ import { done } from "../../../../src/block/op.js";
 import { guidFromText, guidToText } from "../../../../src/codec/guid.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
 import { vhdx } from "../../../../src/formats/vhdx/vhdx.js";
+import { commitImage } from "../../../../src/image/commit.js";
 import { memoryStorage } from "../../../../src/storage/memory.js";
 import { makeWorld, type World } from "../../../support/world.js";
 
@@ -173,6 +174,30 @@ test("a block that is written becomes the image's own as a whole, whatever it wa
     await here.close(again);
   }
   assert.equal(here.bytes("parent.vhdx"), before);
+});
+
+test("after a commit the image goes on naming its parent, whose data write GUID has changed", async () => {
+  const here = world();
+  await makeParent(here);
+  await here.create("vhdx", "new.vhdx", SIZE, { backing_file: "parent.vhdx" });
+  for (const fill of [0x55, 0x66]) {
+    const node = await here.open("vhdx", "new.vhdx", { write: true });
+    await here.run(write(node, new Uint8Array(512).fill(fill), MiB));
+    await here.run(commitImage(node));
+    await here.close(node);
+    for (const name of ["parent.vhdx", "new.vhdx"]) {
+      const again = await here.open("vhdx", name, {});
+      const seen = new Uint8Array(1024);
+      await here.run(read(again, seen, MiB));
+      assert.equal(seen, new Uint8Array(1024).fill(fill, 0, 512).fill(0x11, 512), name);
+      await here.close(again);
+    }
+  }
+  // One that somebody else changed stays another one.
+  const other = await here.open("vhdx", "parent.vhdx");
+  await here.run(write(other, new Uint8Array(512).fill(1), 0));
+  await here.close(other);
+  assert.match(await failure(here.open("vhdx", "new.vhdx", {})), /not the parent this image was made from/);
 });
 
 test("without its parent it cannot be written", async () => {
