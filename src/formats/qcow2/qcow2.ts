@@ -240,7 +240,7 @@ export function imageOf(impl: unknown): Qcow2 {
 }
 
 function* openQcow2(context: OpenContext): Op<MappedImpl> {
-  const { node, flags } = context;
+  const { flags } = context;
   const header = yield* readHeader(context);
   refuseWhatCannotBeServed(header, context);
   checkTables(header, flags.check);
