@@ -56,10 +56,14 @@ class Preallocate extends PassThrough {
   override *truncate(size: number, options: TruncateOptions): Op<void> {
     const done = yield* this.#growing.acquire();
     try {
-      // Inside of what is preallocated there are zeros on the medium already.
-      if (this.#end !== null && size >= this.#end && size <= this.below.size && options.exact !== true) {
-        this.#end = size;
-        return;
+      if (this.#end !== null && size > this.#end) {
+        // What is to be allocated is there already: it is the user's from now on.
+        if (options.preallocation === "falloc" && size <= this.below.size) {
+          this.#end = size;
+          return;
+        }
+        // Our own must go: the user wants a hole, or real data, and a file cannot shrink to a size with preallocation.
+        yield* this.#cut();
       }
       yield* truncate(this.below, size, options);
       this.#end = null;

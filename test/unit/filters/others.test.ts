@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { allFilters } from "../../../src/all-filters.js";
 import type { BlockdevOptions } from "../../../src/block/context.js";
-import { discard, flush, read, truncate, write, writeZeroes } from "../../../src/block/io.js";
+import { discard, flush, read, truncate, write, writeGrow, writeZeroes } from "../../../src/block/io.js";
 import type { Node } from "../../../src/block/node.js";
 import { openNode } from "../../../src/block/open.js";
 import { blockStatus } from "../../../src/block/status.js";
@@ -97,7 +97,25 @@ test("preallocate: the file grows ahead and is cut in the end", async () => {
   await on.close(again);
 });
 
-test("preallocate: a truncate inside of what is preallocated only moves the end", async () => {
+test("preallocate: a truncate inside of what is preallocated leaves as much on the medium as was asked for", async () => {
+  const on = newWorld();
+  for (const [preallocation, length] of [
+    ["off", 4096],
+    ["falloc", MB],
+  ] as const) {
+    disk(on, "disk", 0);
+    const node = await open(on, "preallocate", { "prealloc-size": MB / 2, "prealloc-align": MB, file: file("disk") });
+    await on.run(writeGrow(node, new Uint8Array(512), 0));
+    assert.is(on.bytes("disk").length, MB);
+    await on.run(truncate(node, 4096, { preallocation }));
+    assert.is(on.bytes("disk").length, length, preallocation);
+    assert.is(node.size, 4096);
+    await on.close(node);
+    assert.is(on.bytes("disk").length, 4096);
+  }
+});
+
+test("preallocate: the file is as long as it was made", async () => {
   const on = newWorld();
   disk(on, "disk", 0);
   const node = await open(on, "raw", {
