@@ -72,8 +72,10 @@ export class Backend implements NodeUser {
   }
   quiesce(): void {
     this.#quiesced++;
+    this.throttle?.suspend();
   }
   resume(): void {
+    this.throttle?.restore();
     if (--this.#quiesced === 0) this.#resumed.wakeAll();
   }
   *idle(): Op<void> {

@@ -12,7 +12,7 @@
 import type { Storage, Preallocation } from "../storage/storage.js";
 import type { CreateContext, CreateOption, Environment, OpenContext } from "./context.js";
 import type { ExtentList } from "./extent.js";
-import type { Node } from "./node.js";
+import type { Child, Node } from "./node.js";
 import type { JsonObject } from "../qapi/json.js";
 import type { Op } from "./op.js";
 import type { Permissions } from "./permissions.js";
@@ -124,7 +124,9 @@ export interface CommonImpl {
   /** Extra members of ImageInfo and BlockDriverInfo: cluster size, dirty flag … */
   blockInfo?(): BlockDriverInfo;
   /** What the node does with a child other than a backing file, where that is not what its kind does (blkdebug). */
-  childPermissions?(usual: Permissions, above: Permissions): Permissions;
+  childPermissions?(usual: Permissions, above: Permissions, edge: Child): Permissions;
+  /** Holds requests back for a time (throttle): lets them go while the graph changes, and then no more. */
+  readonly limiter?: { suspend(): void; restore(): void };
   /** Breakpoints, where the driver can stop requests (blkdebug). */
   readonly debug?: DebugEvents;
   close(): Op<void>;

@@ -16,14 +16,42 @@ export function usersAbove(node: Node): Set<NodeUser> {
   return users;
 }
 
+/** Whatever holds back requests of these users somewhere below them. */
+function limitersBelow(node: Node): Set<Limiter> {
+  const limiters = new Set<Limiter>();
+  const seen = new Set<Node>();
+  const visit = (at: Node, up: boolean): void => {
+    if (!seen.has(at)) {
+      seen.add(at);
+      if (at.isOpen && at.impl.limiter !== undefined) limiters.add(at.impl.limiter);
+      for (const child of at.children) visit(child.node, false);
+    }
+    if (up) for (const edge of at.parents) visit(edge.parent, true);
+  };
+  visit(node, true);
+  return limiters;
+}
+type Limiter = NonNullable<Node["impl"]["limiter"]>;
+
+/** Lets requests go that are held back on their way to the node; the result ends that. */
+export function suspendLimits(node: Node): () => void {
+  const limiters = limitersBelow(node);
+  for (const limiter of limiters) limiter.suspend();
+  return () => {
+    for (const limiter of limiters) limiter.restore();
+  };
+}
+
 /** Runs `work` while no request from above is in flight on the node. */
 export function* drained<T>(node: Node, work: () => Op<T>): Op<T> {
   const users = usersAbove(node);
   for (const user of users) user.quiesce();
+  const restoreLimits = suspendLimits(node);
   try {
     for (const user of users) yield* user.idle();
     return yield* work();
   } finally {
+    restoreLimits();
     for (const user of users) user.resume();
   }
 }

@@ -55,7 +55,7 @@ export function edgePermissions(edge: Child): Permissions {
   // One that is being opened has nothing to say yet.
   const impl = parent.isOpen ? parent.impl : null;
   if (impl?.childPermissions === undefined || role === "backing") return own;
-  return impl.childPermissions(own, above);
+  return impl.childPermissions(own, above, edge);
 }
 
 function defaultPermissions({ parent, role }: Child, above: Permissions): Permissions {

@@ -60,9 +60,21 @@ export class ThrottleMember {
     this.group = group;
     group.join(this);
   }
+  #suspended = 0;
+
+  /** While the graph changes nothing is limited: what waits goes on, so that it can come to an end. */
+  suspend(): void {
+    this.#suspended++;
+    for (const direction of DIRECTIONS) for (const turn of this.waiting[direction].splice(0)) turn.grant();
+  }
+  restore(): void {
+    if (this.#suspended > 0) this.#suspended--;
+  }
+
   /** Waits until a request of `bytes` bytes may start, and counts it. */
   *admit(direction: Direction, bytes: number): Op<void> {
     const queue = this.waiting[direction];
+    if (this.#suspended > 0) return;
     if (!this.group.mustWait(this, direction) && queue.length === 0) {
       this.group.count(direction, bytes);
       this.group.grantNext(this, direction);

@@ -13,6 +13,9 @@ class Throttle extends PassThrough {
     super(child);
     this.#member = new ThrottleMember(group);
   }
+  get limiter(): ThrottleMember {
+    return this.#member;
+  }
   get group(): ThrottleGroup {
     return this.#member.group;
   }

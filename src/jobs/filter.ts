@@ -8,6 +8,7 @@ import { Node, type Child } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import { exactFilename } from "../block/node-filename.js";
 import { PassThrough } from "../block/pass-through.js";
+import { Permission, type Permissions } from "../block/permissions.js";
 
 export type JobFilterName = "mirror_top" | "commit_top" | "copy-before-write" | "copy-on-read";
 
@@ -23,6 +24,16 @@ export interface JobFilterOptions {
   serve?: (child: Child) => PassThrough;
 }
 
+/** Copies what is about to change: nobody may change the source but through it, and it writes to its target. */
+class Guarded extends PassThrough {
+  childPermissions({ needed, shared }: Permissions, _above: Permissions, { role }: Child): Permissions {
+    const { consistentRead, write, writeUnchanged, resize } = Permission;
+    return role === "filtered"
+      ? { needed, shared: shared & ~(write | resize) }
+      : { needed: write, shared: consistentRead | write | writeUnchanged };
+  }
+}
+
 /** Puts a filter above a node. The caller owns a reference to it and ends it with `removeJobFilter`. */
 export function* insertJobFilter(options: JobFilterOptions): Op<Node> {
   const { above, driver, nodeName, target } = options;
@@ -35,7 +46,7 @@ export function* insertJobFilter(options: JobFilterOptions): Op<Node> {
   filter.implicit = nodeName === undefined;
   const child = filter.attach(driver === "mirror_top" || driver === "commit_top" ? "backing" : "file", "filtered", above.ref());
   if (target !== undefined) filter.attach("target", "data", target.ref());
-  filter.impl = options.serve?.(child) ?? new PassThrough(child);
+  filter.impl = options.serve?.(child) ?? (driver === "copy-before-write" ? new Guarded(child) : new PassThrough(child));
   yield* drained(above, () => replaceNode(above, filter));
   return filter;
 }

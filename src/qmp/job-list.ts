@@ -1,9 +1,11 @@
 /** The jobs of a BlockCore: names, start, events, what they keep others from doing. */
 import { BlockError, prefixError } from "../base/error.js";
+import { checkPermissions } from "../block/permissions.js";
 import { ForeignRequest, runAsync, type Op } from "../block/op.js";
 import type { Node } from "../block/node.js";
 import { insertJobFilter, removeJobFilter, type JobFilterOptions } from "../jobs/filter.js";
-import { Job, type JobDriver, type JobEvents, type JobStatus } from "../jobs/job.js";
+import { JobJournal, type JournalOptions } from "../jobs/journal.js";
+import { Job, type JobDriver, type JobEvents, type JobStatus, type JobType } from "../jobs/job.js";
 import type { ErrorPolicies, OnError } from "../jobs/job-io.js";
 import type { JobTransaction } from "../jobs/transaction.js";
 import { isWellFormedId } from "../qapi/options.js";
@@ -27,6 +29,8 @@ const BLOCK_JOBS: ReadonlySet<string> = new Set(["commit", "stream", "mirror", "
 export const isBlockJob = (job: Job): boolean => BLOCK_JOBS.has(job.type);
 
 export class JobList {
+  /** Journals for jobs that are about to start, by ID. */
+  readonly journals: Map<string, JournalOptions> = new Map();
   readonly #core: BlockCore;
   readonly #jobs = new Map<string, Job>();
   readonly #nodes = new Map<Job, readonly Node[]>();
@@ -62,6 +66,12 @@ export class JobList {
     if (!isWellFormedId(id)) throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid job ID '${id}'`);
     if (this.#jobs.has(id)) throw new BlockError("ERR_EXISTS", `Job ID '${id}' already in use`);
     return id;
+  }
+
+  /** The journal that the program has given for a job, opened; null when there is none. */
+  *openJournal(id: string, job: { type: JobType; size: number; granularity: number }): Op<JobJournal | null> {
+    const given = this.journals.get(id);
+    return given === undefined ? null : yield* JobJournal.open(given, job);
   }
 
   policies(read: OnError | undefined, write: OnError | undefined): ErrorPolicies {
@@ -153,6 +163,7 @@ export class JobList {
     }
     const node = yield* insertJobFilter(filter);
     try {
+      if (filter.driver === "copy-before-write") checkPermissions(node);
       return this.create({ ...options, filter: node });
     } catch (error) {
       yield* removeJobFilter(node);
@@ -200,6 +211,7 @@ export class JobList {
   /** Ends all jobs: cancelled by force, waited for. */
   async stopAll(): Promise<void> {
     for (const job of this.all()) {
+      job.isClosing = true;
       try {
         if (job.status === "concluded") job.dismiss();
         else if (job.status !== "aborting") job.cancel(true);

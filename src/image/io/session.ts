@@ -2,6 +2,7 @@
 import type { Accounting } from "../../block/accounting.js";
 import type { Backend } from "../../block/backend.js";
 import type { Node } from "../../block/node.js";
+import { suspendLimits } from "../../block/graph.js";
 import { runAsync, type Op } from "../../block/op.js";
 import type { ReopenRequest } from "./reopen.js";
 
@@ -68,8 +69,16 @@ export class IoSession {
     const tracked = work.finally(() => this.underWay.delete(tracked));
     this.underWay.add(tracked);
   }
-  /** Waits for everything started. */
+  /** Waits for everything started; limits hold nothing back meanwhile. */
   async drain(): Promise<void> {
-    while (this.underWay.size > 0) await Promise.all(this.underWay);
+    const root = this.backend?.root ?? null;
+    const restore = root === null ? (): void => {} : suspendLimits(root);
+    this.backend?.throttle?.suspend();
+    try {
+      while (this.underWay.size > 0) await Promise.all(this.underWay);
+    } finally {
+      restore();
+      this.backend?.throttle?.restore();
+    }
   }
 }

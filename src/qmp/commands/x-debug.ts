@@ -52,7 +52,7 @@ export const xDebugQueryBlockGraph: Command = command({
     }
     for (const node of core.nodes.all()) {
       nodes.push({ id: idOf(node), type: "block-driver", name: node.nodeName });
-      for (const child of node.children) edge(node, child.node, child.name, edgePermissions(child));
+      for (const child of [...node.children].reverse()) edge(node, child.node, child.name, edgePermissions(child));
     }
     return { nodes: nodes.reverse(), edges: edges.reverse() };
   },

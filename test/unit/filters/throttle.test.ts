@@ -3,6 +3,8 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { allFilters } from "../../../src/all-filters.js";
 import { ManualClock } from "../../../src/base/clock.js";
+import { Backend } from "../../../src/block/backend.js";
+import { drained, suspendLimits } from "../../../src/block/graph.js";
 import { write } from "../../../src/block/io.js";
 import { openNode } from "../../../src/block/open.js";
 import { runAsync, runSync, type Op } from "../../../src/block/op.js";
@@ -156,6 +158,41 @@ test("the filter waits and then passes on", async () => {
   } catch (error) {
     assert.is((error as Error).message, "Throttle group 'other' does not exist");
   }
+});
+
+test("what waits below goes on while a node is drained, and is limited again afterwards", async () => {
+  const on = makeWorld({ mode: "async", drivers: [raw, ...allFilters] });
+  on.files.set("disk", memoryStorage(65536, { name: "disk" }));
+  const clock = new ManualClock();
+  const group = new ThrottleGroup("g", limits({ "iops-total": 1 }), clock);
+  Object.assign(on.environment, { findThrottleGroup: () => group });
+  const node = await on.run(
+    openNode(on.environment, {
+      driver: "throttle",
+      options: { "throttle-group": "g", file: { driver: "raw", file: { driver: "file", filename: "disk" } } },
+      flags: { write: true },
+    }),
+  );
+  const backend = new Backend("d", node);
+  let done = 0;
+  const request = (): void => void runAsync(backend.write(new Uint8Array(512), 0)).then(() => done++);
+  for (let i = 0; i < 4; i++) request();
+  await turn();
+  assert.ok(done <= 1);
+  // eslint-disable-next-line require-yield
+  await runAsync(drained(node.file, function* (): Op<void> {}));
+  await turn();
+  assert.is(done, 4);
+  for (let i = 0; i < 4; i++) request();
+  for (let i = 0; i < 50; i++) await turn();
+  assert.ok(done < 8, `${done}`);
+  const restore = suspendLimits(node);
+  await runAsync(backend.idle());
+  await turn();
+  assert.is(done, 8);
+  restore();
+  await runAsync(backend.close());
+  await on.close(node);
 });
 
 test.run();

@@ -299,6 +299,27 @@ test("permissions: one writer of a file; blkdebug takes and holds back what it i
   await core.close();
 });
 
+test("a backup keeps others from writing to its source below it", async () => {
+  const { core, add } = await setUp();
+  await add({ driver: "null-co", "node-name": "target", size: MiB, "read-zeroes": true });
+  await add({
+    driver: "blkdebug",
+    "node-name": "source",
+    image: { driver: "null-co", "node-name": "base", size: MiB, "read-zeroes": true },
+  });
+  await add({ driver: "blkdebug", "node-name": "other", image: "base", "take-child-perms": ["write"] });
+  const backup = { device: "source", "job-id": "b", sync: "full", target: "target" };
+  assert.is(
+    (await refused(core.execute("blockdev-backup", backup))).message,
+    "Permission conflict on node 'base': permissions 'write' are both required by node 'other' (uses node 'base' as 'image' child) and unshared by node 'source' (uses node 'base' as 'image' child).",
+  );
+  assert.is(core.node("source").parents.length, 0);
+  await core.execute("blockdev-del", { "node-name": "other" });
+  await core.execute("blockdev-backup", backup);
+  while (core.jobs.all().length > 0) await new Promise((resolve) => setTimeout(resolve, 2));
+  await core.close();
+});
+
 test("block-set-write-threshold: told once, at the node that is watched", async () => {
   const { core, add, events } = await setUp();
   await add(hd(0));
