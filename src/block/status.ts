@@ -5,8 +5,11 @@
 import type { InterceptImpl, MappedImpl } from "./driver.js";
 import type { Node } from "./node.js";
 import { below, skipFilters } from "./graph.js";
-import { ExtentKind, ExtentList } from "./extent.js";
+import { ExtentKind, ExtentList, type Extent } from "./extent.js";
 import { storageCan, storageExtents, type Op } from "./op.js";
+import { StatusCache, type Walk } from "./status-cache.js";
+
+export { StatusCache };
 
 export interface BlockStatus {
   /** Guest range in bytes; adjacent results of one layer may be of one kind. */
@@ -26,20 +29,7 @@ export interface BlockStatus {
   offset: number;
 }
 
-/**
- * Extents that the last queries have mapped, by node: walking an image in small steps then costs one `map` per list, not one
- * per step. Only for images that nobody writes to meanwhile.
- */
-export class StatusCache {
-  readonly #lists = new Map<Node, { list: ExtentList; index: number }>();
-
-  of(node: Node): { list: ExtentList; index: number } {
-    let entry = this.#lists.get(node);
-    if (entry === undefined) this.#lists.set(node, (entry = { list: new ExtentList(), index: 0 }));
-    return entry;
-  }
-}
-/** What a cached `map` asks for: the list's length is what really bounds it. */
+/** What is asked for where the answer is kept: the list's length, or that of the file's run, is what really bounds it. */
 const CACHED_RANGE = 1024 * 1024 * 1024;
 
 export interface StatusOptions {
@@ -86,33 +76,93 @@ export function* layerStatus(
   wantZero: boolean,
   cache?: StatusCache,
 ): Op<BlockStatus> {
-  const impl = node.impl;
-  const list = impl.shape === "mapped" && cache !== undefined ? cache.of(node).list : new ExtentList();
-  let index = 0;
+  const known = cache === undefined ? null : knownStatus(node, offset, length, wantZero, cache);
+  if (known !== null) return known;
+  const { impl } = node;
+  let extent: Extent;
   switch (impl.shape) {
     case "storage":
-      return yield* storageStatus(node, offset, length, wantZero);
-    case "intercept":
+      return yield* storageStatus(node, offset, length, wantZero, cache);
+    case "intercept": {
       if (impl.beforeStatus !== undefined) yield* impl.beforeStatus(offset, length);
       if (impl.status === undefined && node !== skipFilters(node))
         return yield* layerStatus(below(node)!, offset, length, wantZero, cache);
       if (impl.status === undefined) return status(offset, length, true, false, true, false, null, -1);
+      const list = new ExtentList();
       yield* impl.status(offset, length, list);
+      extent = list.at(0);
       break;
+    }
     case "mapped":
-      if (cache !== undefined) {
-        index = yield* mapCached(impl, cache.of(node), offset, Math.max(length, Math.min(CACHED_RANGE, node.size - offset)));
-        break;
-      }
-      for (;;) {
-        const miss = impl.map(offset, length, list);
-        if (list.count > 0) break;
-        if (miss !== null) yield* impl.load(miss);
-      }
+      extent = yield* mapAt(node, impl, offset, length, cache?.walk(node));
       break;
   }
-  const extent = list.at(index);
-  const run = Math.min(extent.start + extent.length, offset + length) - offset;
+  const found = ownStatus(impl, extent, offset, length);
+  if (!mayBeHole(impl, extent, wantZero)) return found;
+  const walk = impl.shape === "mapped" ? cache?.walk(node) : undefined;
+  const recurses = walk?.recurses ?? (yield* decideRecursion(impl));
+  if (walk !== undefined) walk.recurses = recurses;
+  if (!recurses) return found;
+  const { file } = extent;
+  const host = found.offset;
+  return merged(
+    impl,
+    found,
+    host >= file!.size
+      ? behindTheEnd(host, found.length)
+      : yield* layerStatus(file!, host, Math.min(found.length, file!.size - host), true, cache),
+  );
+}
+
+/** `layerStatus` from what the cache has alone; null where that is not enough. */
+export function knownStatus(
+  node: Node,
+  offset: number,
+  length: number,
+  wantZero: boolean,
+  cache: StatusCache,
+): BlockStatus | null {
+  const { impl } = node;
+  if (impl.shape === "storage") {
+    const run = wantZero ? cache.file(node).find(offset) : null;
+    if (run === null) return null;
+    const left = Math.min(length, run.offset + run.length - offset);
+    return status(offset, left, true, run.zero ?? !run.data, run.data, false, node, offset);
+  }
+  if (impl.shape !== "mapped") return null;
+  const walk = cache.walk(node);
+  const extent = walk.find(offset);
+  if (extent === null) return null;
+  const found = ownStatus(impl, extent, offset, length);
+  if (!mayBeHole(impl, extent, wantZero) || walk.recurses === false) return found;
+  if (walk.recurses === null) return null;
+  const file = extent.file!;
+  const host = found.offset;
+  const beneath =
+    host >= file.size
+      ? behindTheEnd(host, found.length)
+      : knownStatus(file, host, Math.min(found.length, file.size - host), true, cache);
+  return beneath === null ? null : merged(impl, found, beneath);
+}
+
+/** The extent that holds `offset`. */
+function* mapAt(node: Node, impl: MappedImpl, offset: number, length: number, walk?: Walk): Op<Extent> {
+  const list = walk?.list ?? new ExtentList();
+  const asked = walk === undefined ? length : Math.max(length, Math.min(CACHED_RANGE, node.size - offset));
+  for (;;) {
+    const kept = walk?.find(offset) ?? null;
+    if (kept !== null) return kept;
+    if (walk === undefined) list.clear();
+    else walk.clear();
+    const miss = impl.map(offset, asked, list);
+    if (list.count > 0) return list.at(0);
+    if (miss !== null) yield* impl.load(miss);
+  }
+}
+
+/** What the node's own tables say. */
+function ownStatus(impl: MappedImpl | InterceptImpl, extent: Extent, offset: number, length: number): BlockStatus {
+  const run = Math.min(extent.start + extent.length - offset, length);
   const host = extent.host < 0 ? -1 : extent.host + (offset - extent.start);
   switch (extent.kind) {
     case ExtentKind.unallocated:
@@ -122,63 +172,50 @@ export function* layerStatus(
       return status(offset, run, true, true, false, false, host >= 0 ? extent.file : null, host);
     case ExtentKind.special:
       return status(offset, run, true, false, true, extent.compressed, null, -1);
-    case ExtentKind.data: {
+    case ExtentKind.data:
       // Where encrypted bytes are is of no use to anyone, and zeros below are not the guest's.
-      if (impl.shape === "mapped" && impl.decrypt !== undefined) return status(offset, run, true, false, true, false, null, -1);
-      const found = status(offset, run, true, false, true, false, extent.file, host);
-      const deeper = yield* recurses(impl, wantZero);
-      if (wantZero && deeper && extent.file !== null && host >= 0) {
-        const below = yield* fileStatus(extent.file, host, run);
-        if (below.length < found.length) found.length = below.length;
-        if (below.zero) found.zero = true;
-        // A format keeps its cluster even where the file has a hole; raw is nothing but its file.
-        if (!below.data && impl.shape !== "mapped") found.data = false;
-        // What makes its bytes up (a virtual disk) has no places for them.
-        if (deeper && (below.file !== null || extent.file.impl.shape === "intercept")) {
-          found.file = below.file;
-          found.offset = below.offset;
-        }
-      }
-      return found;
-    }
+      if (isEncrypted(impl)) return status(offset, run, true, false, true, false, null, -1);
+      return status(offset, run, true, false, true, false, extent.file, host);
   }
+}
+
+const isEncrypted = (impl: MappedImpl | InterceptImpl): boolean => impl.shape === "mapped" && impl.decrypt !== undefined;
+
+/** Whether the file below may know better than the node's tables. */
+function mayBeHole(impl: MappedImpl | InterceptImpl, extent: Extent, wantZero: boolean): boolean {
+  return wantZero && extent.kind === ExtentKind.data && extent.file !== null && extent.host >= 0 && !isEncrypted(impl);
 }
 
 /** Whether a format's data extents may be holes of the file below. */
-function* recurses(impl: MappedImpl | InterceptImpl, wantZero: boolean): Op<boolean> {
+function* decideRecursion(impl: MappedImpl | InterceptImpl): Op<boolean> {
   if (impl.shape !== "mapped") return true;
-  if (!wantZero) return false;
   return impl.decideRecursion === undefined ? (impl.recurseStatus ?? false) : yield* impl.decideRecursion();
 }
 
-/** Index of the extent that holds `offset` in the cached list, which is mapped anew from there where it does not reach so far. */
-function* mapCached(impl: MappedImpl, entry: { list: ExtentList; index: number }, offset: number, length: number): Op<number> {
-  const { list } = entry;
-  if (list.count > 0 && offset >= list.at(entry.index).start && offset < list.end) {
-    while (offset >= list.at(entry.index).start + list.at(entry.index).length) entry.index++;
-    return entry.index;
+function merged(impl: MappedImpl | InterceptImpl, found: BlockStatus, below: BlockStatus): BlockStatus {
+  if (below.length < found.length) found.length = below.length;
+  if (below.zero) found.zero = true;
+  // A format keeps its cluster even where the file has a hole; raw is nothing but its file.
+  if (!below.data && impl.shape !== "mapped") found.data = false;
+  // What makes its bytes up (a virtual disk) has no places for them.
+  if (below.file !== null || found.file?.impl.shape === "intercept") {
+    found.file = below.file;
+    found.offset = below.offset;
   }
-  for (;;) {
-    list.clear();
-    entry.index = 0;
-    const miss = impl.map(offset, length, list);
-    if (list.count > 0) return 0;
-    if (miss !== null) yield* impl.load(miss);
-  }
+  return found;
 }
 
-/** Status of a host range of a file below a format; behind the end of the file everything is zeros. */
-function* fileStatus(file: Node, offset: number, length: number): Op<BlockStatus> {
-  if (offset >= file.size) return status(offset, length, true, true, false, false, null, -1);
-  return yield* layerStatus(file, offset, Math.min(length, file.size - offset), true);
-}
+/** Behind the end of a file everything is zeros. */
+const behindTheEnd = (offset: number, length: number): BlockStatus => status(offset, length, true, true, false, false, null, -1);
 
-function* storageStatus(node: Node, offset: number, length: number, wantZero: boolean): Op<BlockStatus> {
+function* storageStatus(node: Node, offset: number, length: number, wantZero: boolean, cache?: StatusCache): Op<BlockStatus> {
   const impl = node.impl;
   if (impl.shape === "storage" && wantZero && storageCan(impl.storage, "extents")) {
-    const runs = yield* storageExtents(impl.storage, offset, length);
+    const asked = cache === undefined ? length : Math.max(length, Math.min(CACHED_RANGE, node.size - offset));
+    const runs = yield* storageExtents(impl.storage, offset, asked);
     const first = runs[0];
     if (first !== undefined && first.length > 0) {
+      cache?.file(node).add(first);
       const run = Math.min(first.length, length);
       return status(offset, run, true, first.zero ?? !first.data, first.data, false, node, offset);
     }

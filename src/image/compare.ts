@@ -4,7 +4,7 @@ import { KiB, MiB } from "../base/int.js";
 import { readPadded } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import { parallel, type Op } from "../block/op.js";
-import { blockStatus } from "../block/status.js";
+import { blockStatus, StatusCache } from "../block/status.js";
 import { createKernel, type Kernel } from "../kernel/kernel.js";
 import { imageSize } from "./open.js";
 import { throwIfAborted, type OperationOptions } from "./signal.js";
@@ -43,14 +43,15 @@ export function* compareImages(first: Node, second: Node, options: CompareOption
   const total = Math.min(size1, size2);
   const all = Math.max(size1, size2);
   const comparer = new Comparer(first, second);
+  const cache = new StatusCache();
   const report = (done: number): void => options.onProgress?.({ phase: "compare", done, total: all });
   let ask = CHUNK;
   let at = 0;
   while (at < total) {
     throwIfAborted(options.signal);
     const asked = Math.min(ask, total - at);
-    const one = yield* sideStatus(first, at, asked);
-    const two = yield* sideStatus(second, at, Math.min(asked, one.length));
+    const one = yield* sideStatus(first, at, asked, cache);
+    const two = yield* sideStatus(second, at, Math.min(asked, one.length), cache);
     const length = Math.min(one.length, two.length);
     ask = length >= asked ? Math.min(ask * 2, MAX_STATUS) : CHUNK;
     if (options.strict === true && (one.zero !== two.zero || one.data !== two.data)) {
@@ -83,11 +84,12 @@ function* restIsZero(
   options: CompareOptions,
   report: (done: number) => void,
 ): Op<CompareResult> {
+  const cache = new StatusCache();
   let ask = CHUNK;
   for (let at = from; at < to;) {
     throwIfAborted(options.signal);
     const asked = Math.min(ask, to - at);
-    const side = yield* sideStatus(node, at, asked);
+    const side = yield* sideStatus(node, at, asked, cache);
     ask = side.length >= asked ? Math.min(ask * 2, MAX_STATUS) : CHUNK;
     if (side.allocated && !side.zero) {
       for (let done = 0; done < side.length;) {
@@ -103,9 +105,9 @@ function* restIsZero(
   return { identical: true };
 }
 
-function* sideStatus(node: Node, at: number, length: number): Op<Side> {
+function* sideStatus(node: Node, at: number, length: number, cache: StatusCache): Op<Side> {
   if (at >= node.size) return { allocated: true, zero: true, data: false, length };
-  return yield* blockStatus(node, at, Math.min(length, node.size - at));
+  return yield* blockStatus(node, at, Math.min(length, node.size - at), { cache });
 }
 
 class Comparer {

@@ -3,7 +3,7 @@ import { BlockError, strerror, toBlockError } from "../base/error.js";
 import { readPadded } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import { parallel, type Op } from "../block/op.js";
-import { blockStatus } from "../block/status.js";
+import { blockStatus, StatusCache } from "../block/status.js";
 import type { CopySource, CopyStatus } from "../jobs/block-copy.js";
 import { imageSize, SECTOR } from "./open.js";
 
@@ -21,6 +21,7 @@ export class ConcatenatedSource implements CopySource {
   readonly #starts: number[] = [];
   readonly #nodes: readonly Node[];
   readonly #options: SourceOptions;
+  readonly #cache = new StatusCache();
 
   constructor(nodes: readonly Node[], options: SourceOptions) {
     this.#nodes = nodes;
@@ -51,7 +52,7 @@ export class ConcatenatedSource implements CopySource {
     let found: { length: number; zero: boolean; data: boolean };
     for (let asked = Math.min(length, node.size - at); ; asked = Math.ceil(asked / SECTOR / 4) * SECTOR) {
       try {
-        found = yield* blockStatus(node, at, asked, { base });
+        found = yield* blockStatus(node, at, asked, { base, cache: this.#cache });
         break;
       } catch (error) {
         // When salvaging, ask for less and less: what cannot be told about may lie behind this sector.

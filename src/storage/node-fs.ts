@@ -126,6 +126,8 @@ class NodeFile implements FileStorage {
   /** The last data run found, as only that may be reused: taking a hole for data is safe, the reverse is not. */
   private dataFrom = 0;
   private dataTo = 0;
+  /** The size when it was last asked for. */
+  private sizeSeen = 0;
 
   constructor(opened: Opened) {
     this.fd = opened.fd;
@@ -332,6 +334,7 @@ class NodeFile implements FileStorage {
     const bytes = this.device ? this.deviceBytes : size;
     if (!Number.isSafeInteger(bytes))
       throw new BlockError("ERR_TOO_LARGE", `'${this.name}' is larger than 2^53 - 1 bytes`, { node: this.name });
+    this.sizeSeen = bytes;
     return bytes;
   }
 
@@ -356,6 +359,7 @@ class NodeFile implements FileStorage {
   private truncateNeeded(size: number): boolean {
     this.checkWrite("truncate", size, 0);
     if (!this.device) {
+      this.sizeSeen = Math.min(size, this.sizeSeen);
       this.forgetData(Math.min(size, this.dataTo), Infinity);
       return true;
     }
@@ -443,8 +447,8 @@ class NodeFile implements FileStorage {
     this.check("extents", offset, length);
     const end = offset + length;
     if (length > 0 && offset >= this.dataFrom && end <= this.dataTo) return [{ offset, length, data: true }];
-    const size = this.size();
-    checkInside(this, "extents", offset, length, size);
+    // Files seldom shrink, and where one has there is no data.
+    if (end > this.sizeSeen) checkInside(this, "extents", offset, length, this.size());
     const list: StorageExtent[] = [];
     if (length === 0) return list;
     const native = this.device || !this.canSeek ? null : this.native();
@@ -462,6 +466,7 @@ class NodeFile implements FileStorage {
       }
       const data = native.seekData(this.fd, at);
       if (data === "ENXIO" || (typeof data === "number" && data > at)) {
+        if (data === "ENXIO") checkInside(this, "extents", offset, length, this.size());
         const next = Math.min(end, data === "ENXIO" ? end : data);
         pushExtent(list, at, next - at, false);
         at = next;
