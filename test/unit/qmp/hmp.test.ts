@@ -1,4 +1,5 @@
 /** The human monitor's commands, on images in memory. What real QEMU prints for them is compared in test/interop/hmp.test.ts. */
+import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { runAsync } from "../../../src/block/op.js";
@@ -127,6 +128,9 @@ test("help knows every command", async () => {
   for (const { name } of HMP_COMMANDS) assert.ok(all.includes(`${name}`), name);
   const info = await hmp("info");
   for (const { name } of INFO_COMMANDS) assert.ok(info.includes(`info ${name} `), name);
+  const document = readFileSync("docs/HMP.md", "utf8");
+  for (const { name } of HMP_COMMANDS) assert.ok(document.includes(`\`${name}`), `docs/HMP.md: ${name}`);
+  for (const { name } of INFO_COMMANDS) assert.ok(document.includes(`\`info ${name}`), `docs/HMP.md: info ${name}`);
   assert.is(await hmp("help quit"), "quit|q  -- quit the emulator\n");
 });
 
