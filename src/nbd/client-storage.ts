@@ -8,6 +8,8 @@ export interface NbdStorageOptions {
   /** What a user calls it: the URI. */
   name: string;
   readOnly: boolean;
+  /** An export that cannot be written is opened to be read. */
+  autoReadOnly?: boolean;
   /** Makes a new connection: at first, and again when one is lost. */
   connect(): Promise<NbdClient>;
   /** How long requests wait for a new connection after one was lost, in ms; after that they fail until it is back. 0: they fail at once. */
@@ -110,7 +112,7 @@ export async function nbdStorage(options: NbdStorageOptions): Promise<Storage> {
   const connection = await Connection.open(options);
   const { first } = connection;
   const attempt = connection.use.bind(connection);
-  if (first.readOnly && !options.readOnly) {
+  if (first.readOnly && !options.readOnly && options.autoReadOnly !== true) {
     await connection.close();
     throw new BlockError("ERR_READ_ONLY", "request on denied for write access: NBD server is read only", { errno: "EACCES" });
   }
@@ -180,7 +182,7 @@ export async function nbdStorage(options: NbdStorageOptions): Promise<Storage> {
   return {
     kind: "nbd",
     name: options.name,
-    readOnly: options.readOnly,
+    readOnly: options.readOnly || first.readOnly,
     alignment: Math.max(1, first.info.minBlock),
     fixedSize: true,
     sync: null,

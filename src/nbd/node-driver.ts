@@ -3,6 +3,11 @@ import { BlockError } from "../base/error.js";
 import type { OpenContext } from "../block/context.js";
 import type { Driver, StorageImpl } from "../block/driver.js";
 import { foreign, type Op } from "../block/op.js";
+import { protocolOf } from "../block/filename.js";
+import { READ_WRITE } from "../block/flags.js";
+import { writeZeroes } from "../block/io.js";
+import type { Node } from "../block/node.js";
+import { openNode } from "../block/open.js";
 import { storageImpl } from "../block/protocol.js";
 import { take, takeSize, takeString } from "../block/take.js";
 import { NbdClient } from "./client.js";
@@ -99,8 +104,16 @@ export const nbd: Driver = {
     if (address.tls) return { filename };
     return { server: address.server, ...(address.export === "" ? {} : { export: address.export }) };
   },
+  /** An export is there or it is not: what it holds becomes the new image. */
+  *createFile(environment, filename): Op<Node> {
+    const options = protocolOf(filename) === null ? { filename } : (nbd.parseFilename?.(filename) ?? { filename });
+    const node = yield* openNode(environment, { driver: "nbd", options, flags: { ...READ_WRITE, unmap: true } });
+    // What was there before must not be taken for an image should the making of the new one fail half way.
+    yield* writeZeroes(node, 0, Math.min(512, node.size));
+    return node;
+  },
   *open(context: OpenContext): Op<StorageImpl> {
-    const { options } = context;
+    const { options, flags } = context;
     const address = takeAddress(context);
     const startTls = takeTls(context, address);
     const reconnectDelay = takeSeconds(options, "reconnect-delay");
@@ -108,7 +121,8 @@ export const nbd: Driver = {
     const bitmap = takeString(options, "x-dirty-bitmap");
     const name = formatNbdUri(address);
     context.node.givenName = name;
-    const readOnly = !context.flags.write;
+    const readOnly = !flags.write;
+    const autoReadOnly = flags.autoReadOnly === true;
     const where = socketAddress(address);
     const connect = async (): Promise<NbdClient> =>
       await NbdClient.connect(await connectTo(where), {
@@ -117,8 +131,17 @@ export const nbd: Driver = {
         ...(bitmap === undefined ? {} : { contexts: [bitmap] }),
       });
     const storage = yield* foreign(`Connecting to '${name}'`, null, () =>
-      nbdStorage({ name, readOnly, connect, reconnectDelay, openTimeout, ...(bitmap === undefined ? {} : { context: bitmap }) }),
+      nbdStorage({
+        name,
+        readOnly,
+        autoReadOnly,
+        connect,
+        reconnectDelay,
+        openTimeout,
+        ...(bitmap === undefined ? {} : { context: bitmap }),
+      }),
     );
+    if (storage.readOnly) flags.write = false;
     return yield* storageImpl(storage);
   },
 };
