@@ -7,6 +7,7 @@ import { camelize, type Camelized } from "./camel.js";
 import { checkImage } from "./check.js";
 import { ImageReader } from "./reader.js";
 import { resizeImage } from "./resize.js";
+import { applySnapshot, createSnapshot, listSnapshots, removeSnapshot } from "./snapshot.js";
 import type { OperationOptions } from "./signal.js";
 
 export interface ImageCheckOptions extends OperationOptions {
@@ -47,8 +48,19 @@ export class Image extends ImageReader {
   }
 
   get snapshots(): readonly SnapshotInfo[] {
-    const impl = this.node.impl;
-    return impl.shape === "mapped" ? (impl.snapshots?.list() ?? []) : [];
+    return listSnapshots(this.node);
+  }
+  /** Takes an internal snapshot. @throws BlockError ERR_UNSUPPORTED for formats without */
+  createSnapshot(name: string): Promise<void> {
+    return runAsync(createSnapshot(this.node, name, this.node.environment.now()));
+  }
+  /** Goes back to the snapshot with this ID or else this name; all that was written since is gone. */
+  applySnapshot(idOrName: string): Promise<void> {
+    return runAsync(applySnapshot(this.node, idOrName));
+  }
+  /** Deletes the first snapshot of this name. */
+  deleteSnapshot(name: string): Promise<void> {
+    return runAsync(removeSnapshot(this.node, name));
   }
 
   /** Consistency of the image's metadata. @throws BlockError ERR_UNSUPPORTED for formats that have no checks */

@@ -3,12 +3,13 @@
 import { discard, flush, read, write, writeZeroes } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import { runSync } from "../block/op.js";
-import type { ImageCheck, ImageInfo, MapEntry } from "../block/types.js";
+import type { ImageCheck, ImageInfo, MapEntry, SnapshotInfo } from "../block/types.js";
 import { camelize, type Camelized } from "./camel.js";
 import { checkImage, type CheckImageOptions } from "./check.js";
 import { imageInfo } from "./info.js";
 import { mapImage } from "./map.js";
 import { resizeImage, type ResizeOptions } from "./resize.js";
+import { applySnapshot, createSnapshot, listSnapshots, removeSnapshot } from "./snapshot.js";
 
 export class SyncImage {
   readonly node: Node;
@@ -53,6 +54,18 @@ export class SyncImage {
   }
   resize(size: number, options: ResizeOptions = {}): void {
     runSync(resizeImage(this.node, size, options));
+  }
+  get snapshots(): readonly SnapshotInfo[] {
+    return listSnapshots(this.node);
+  }
+  createSnapshot(name: string): void {
+    runSync(createSnapshot(this.node, name, this.node.environment.now()));
+  }
+  applySnapshot(idOrName: string): void {
+    runSync(applySnapshot(this.node, idOrName));
+  }
+  deleteSnapshot(name: string): void {
+    runSync(removeSnapshot(this.node, name));
   }
   info(): Camelized<ImageInfo> {
     return camelize(runSync(imageInfo(this.node)));

@@ -169,7 +169,9 @@ function* preallocateSlice(image: Qcow2, at: number, stop: number, last: number,
   while (cluster < stop) {
     const pointer = yield* sliceForWrite(image, cluster);
     const free = (guest: number): boolean => readEntry(image, pointer, image.sliceIndex(guest)).kind === "unallocated";
-    if (!free(cluster)) {
+    const there = readEntry(image, pointer, image.sliceIndex(cluster));
+    if (there.kind !== "unallocated") {
+      if (there.kind === "data" && there.host < image.file.size) end = Math.max(end, there.host + Math.min(size, last - cluster));
       cluster += size;
       continue;
     }

@@ -148,6 +148,25 @@ test("measure and plan", async () => {
   await image.close();
 });
 
+test("internal snapshots", async () => {
+  const storage = await sample();
+  const image = await open(storage, { formats, writable: true });
+  await image.write(new Uint8Array(1000).fill(1), 0);
+  await image.createSnapshot("first");
+  await image.write(new Uint8Array(1000).fill(2), 0);
+  assert.equal(
+    image.snapshots.map(({ id, name }) => [id, name]),
+    [["1", "first"]],
+  );
+  await image.applySnapshot("first");
+  assert.is((await image.read(0, 1))[0], 1);
+  await image.deleteSnapshot("first");
+  assert.equal(image.snapshots, []);
+  await fails(() => image.deleteSnapshot("first"), "ERR_NOT_FOUND", /snapshot not found/);
+  assert.is((await image.check()).corruptions, undefined);
+  await image.close();
+});
+
 test("the synchronous face", () => {
   const image = openSync(memoryStorage(new Uint8Array(64 * KiB).fill(3)), { formats, format: "raw" });
   assert.is(image.read(100, 1)[0], 3);
