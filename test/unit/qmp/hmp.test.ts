@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { decodeText, encodeText } from "../../../src/base/bytes.js";
 import { runAsync } from "../../../src/block/op.js";
 import { qcow2 } from "../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../src/formats/raw/raw.js";
@@ -9,6 +10,7 @@ import { BlockCore, type BlockCoreOptions } from "../../../src/qmp/block-core.js
 import { addDrive } from "../../../src/qmp/drive.js";
 import { parseArguments } from "../../../src/qmp/hmp/arguments.js";
 import { device, file, flag, maybe, text, word, type HmpCommand } from "../../../src/qmp/hmp/command.js";
+import { HmpMonitor } from "../../../src/qmp/hmp/monitor.js";
 import { HMP_COMMANDS, INFO_COMMANDS } from "../../../src/qmp/hmp/commands.js";
 import { makeWorld } from "../../support/world.js";
 
@@ -120,6 +122,36 @@ test("jobs, drives and errors go through the commands of QMP", async () => {
   assert.is(await hmp("eject -f disk"), "");
   assert.is((await hmp("info block disk")).split("\n")[0], "disk: [not inserted]");
   assert.is(await hmp("drive_backup disk copy"), "Error: Device 'disk' has no medium\n");
+});
+
+test("the monitor greets, echoes what is typed as a line editor does, and prompts until the end", async () => {
+  const world = makeWorld({ mode: "async", drivers: [raw, qcow2], seed: 5 });
+  let ending = false;
+  const core = new BlockCore({ environment: world.environment, onQuit: () => void (ending = true) });
+  let screen = "";
+  const monitor = new HmpMonitor(
+    core,
+    {
+      incoming: (async function* () {
+        for (const typed of ["fx\u007Foo\n", "quit\nfoo\n"]) yield encodeText(typed);
+      })(),
+      write: async (parts) => void (screen += parts.map((part) => decodeText(part)).join("")),
+      close: () => {},
+    },
+    { version: "7.2.0", isEnding: () => ending },
+  );
+  await monitor.greet();
+  await monitor.serve();
+  const echo = (...shown: string[]): string =>
+    shown.map((line, index) => "\u001B[D".repeat(index === 0 ? 0 : shown[index - 1]!.length) + line + "\u001B[K").join("");
+  assert.is(
+    screen,
+    "QEMU 7.2.0 monitor - type 'help' for more information\r\n(qemu) " +
+      echo("f", "fx", "f", "fo", "foo") +
+      "\r\nunknown command: 'foo'\r\n(qemu) " +
+      echo("q", "qu", "qui", "quit") +
+      "\r\n",
+  );
 });
 
 test("help knows every command", async () => {
