@@ -1,5 +1,6 @@
 /** Every format of this build: one line each. Entries that want less name their own. */
 import type { Driver } from "./block/driver.js";
+import { asif } from "./formats/asif/asif.js";
 import { bochs } from "./formats/bochs/bochs.js";
 import { cloop } from "./formats/cloop/cloop.js";
 import { cow } from "./formats/cow/cow.js";
@@ -30,4 +31,5 @@ export const allFormats: readonly Driver[] = [
   qed,
   qcow,
   cow,
+  asif,
 ];

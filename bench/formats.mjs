@@ -1,0 +1,81 @@
+// How fast does convert make and read each format, against the real qemu-img? Page cache warm.
+//   node bench/formats.mjs [MiB] [rounds] [format ...]
+import { spawnSync } from "node:child_process";
+import { randomFillSync } from "node:crypto";
+import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { inTemporary, MiB, OURS, paired, QEMU_IMG, record, timed } from "./lib/bench.mjs";
+
+const [sizeText, roundsText, ...wanted] = process.argv.slice(2);
+const size = Number(sizeText ?? 512);
+const rounds = Number(roundsText ?? 5);
+
+/** Creation options beside the format's name. */
+const formats = {
+  qcow2: ["qcow2"],
+  qed: ["qed"],
+  qcow: ["qcow"],
+  vdi: ["vdi"],
+  "vdi static": ["vdi", "static=on"],
+  vpc: ["vpc"],
+  "vpc fixed": ["vpc", "subformat=fixed,force_size=on"],
+  vhdx: ["vhdx"],
+  "vhdx fixed": ["vhdx", "subformat=fixed"],
+  vmdk: ["vmdk"],
+  "vmdk flat": ["vmdk", "subformat=monolithicFlat"],
+  "vmdk split": ["vmdk", "subformat=twoGbMaxExtentSparse"],
+  "vmdk stream": ["vmdk", "subformat=streamOptimized"],
+  parallels: ["parallels"],
+};
+
+/** A third holes, the rest data, some of it in fragments of 64 KiB; a fifth of it can be compressed. Always the same shape. */
+function makeImage(file) {
+  const fd = openSync(file, "w");
+  ftruncateSync(fd, size * MiB);
+  const noise = randomFillSync(Buffer.alloc(MiB));
+  const text = Buffer.alloc(MiB, "what can be compressed, ");
+  let state = 1;
+  const random = () => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) / 2 ** 32;
+  for (let at = 0; at < size; at++) {
+    const kind = random();
+    if (kind < 0.35) continue;
+    if (kind < 0.9) writeSync(fd, kind < 0.7 ? noise : text, 0, MiB, at * MiB);
+    else for (let part = 0; part < MiB; part += 131072) writeSync(fd, noise, 0, 65536, at * MiB + part);
+  }
+  closeSync(fd);
+}
+
+await inTemporary(async (dir) => {
+  makeImage(join(dir, "from.raw"));
+  const clean = () => {
+    for (const name of ["out", "out-flat", "out-s001"]) rmSync(join(dir, name), { force: true });
+  };
+  for (const [name, [format, options]] of Object.entries(formats)) {
+    if (wanted.length > 0 && !wanted.includes(name)) continue;
+    const made = ["convert", "-f", "raw", "-O", format, ...(options === undefined ? [] : ["-o", options])];
+    const image = `image.${format}`;
+    spawnSync(QEMU_IMG, [...made, "from.raw", image], { cwd: dir });
+    for (const [what, args] of [
+      [`raw to ${name}`, [...made, "from.raw", "out"]],
+      [`${name} to raw`, ["convert", "-f", format, "-O", "raw", image, "out"]],
+    ]) {
+      const once = (program) => () => {
+        clean();
+        spawnSync("sync");
+        return timed(program, args, dir);
+      };
+      const { ours, theirs } = await paired(rounds, { ours: once(OURS), theirs: once(QEMU_IMG) });
+      record({
+        bench: "formats",
+        name: what,
+        unit: "s",
+        ours: ours.wall,
+        theirs: theirs.wall,
+        ratio: ours.wall / theirs.wall,
+        target: 1,
+        note: `${size} MiB; CPU ${ours.cpu.toFixed(2)} s and ${theirs.cpu.toFixed(2)} s; memory ${ours.memory.toFixed(0)} and ${theirs.memory.toFixed(0)} MiB`,
+      });
+    }
+    rmSync(join(dir, image), { force: true });
+  }
+});
