@@ -34,6 +34,7 @@ export const resize: Verb = {
             "Shrinking an image will delete all data beyond the shrunken image's end. " +
               "Before performing such an operation, make sure there is no important data there.",
           );
+          await run(closeQuietly(node));
           return 1;
         }
         throw error;
