@@ -9,6 +9,7 @@ import { done, type Op } from "./block/op.js";
 import { protocolDriver } from "./block/protocol.js";
 import { nodeCodecs } from "./codec/node-codecs.js";
 import { nodeCrypto } from "./codec/node-crypto.js";
+import { ftpDrivers } from "./ftp-drivers.js";
 import { httpDrivers } from "./http-drivers.js";
 import { offerKernelModule } from "./kernel/kernel.js";
 import { kernelModule } from "./kernel/module.inline.js";
@@ -79,7 +80,7 @@ export function hostDrivers(faces: "both" | "sync"): Driver[] {
 
 /** Everything but formats: filters, and what is not an image but serves one. */
 export function hostedDrivers(faces: "both" | "sync"): Driver[] {
-  return [...nullDrivers, ...allFilters, nbd, ...httpDrivers(), ...absentDrivers, ...hostDrivers(faces)];
+  return [...nullDrivers, ...allFilters, nbd, ...httpDrivers(), ...ftpDrivers, ...absentDrivers, ...hostDrivers(faces)];
 }
 
 export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {

@@ -15,7 +15,7 @@
  *  - after `close`, every call fails with `ERR_CLOSED`; closing twice is fine.
  *  - buffers belong to the caller before and after the call and must not be kept.
  */
-export type StorageKind = "memory" | "file" | "opfs" | "blob" | "http" | "object" | "custom" | "nbd";
+export type StorageKind = "memory" | "file" | "opfs" | "blob" | "http" | "object" | "custom" | "nbd" | "ftp" | "tftp";
 
 /** A run of a storage that is either data or a hole that reads as zeros. */
 export interface StorageExtent {
