@@ -1,6 +1,6 @@
-/** The client's side of option haggling (fixed newstyle). */
+/** The client's side of option haggling (fixed newstyle); servers that speak the old style have one export and no options. */
 import { BlockError } from "../base/error.js";
-import { decodeText, encodeText, readU64BE, viewOf } from "../base/bytes.js";
+import { decodeText, encodeText, equalBytes, readU64BE, viewOf } from "../base/bytes.js";
 import {
   HandshakeFlag,
   Info,
@@ -27,6 +27,8 @@ export interface ExportInfo {
   contexts: string[];
 }
 
+/** What the old style says in place of the option magic. */
+const OLD_MAGIC: Uint8Array = Uint8Array.of(0, 0, 0x42, 2, 0x81, 0x86, 0x12, 0x53);
 /** Names of exports a server may list. */
 const MAX_LISTED = 10_000;
 
@@ -74,6 +76,9 @@ export class Negotiation {
   extended = false;
   readonly contextIds: Map<number, string> = new Map();
 
+  /** What an old server said of its only export. */
+  #old: { size: number; flags: number } | null = null;
+
   constructor(duplex: Duplex) {
     this.duplex = duplex;
     this.reader = new ByteReader(duplex);
@@ -82,7 +87,12 @@ export class Negotiation {
   async begin(startTls: StartTls | undefined): Promise<void> {
     const hello = (await this.reader.read(18)).slice();
     if (decodeText(hello.subarray(0, 8)) !== NBD_MAGIC) throw protocolError("it does not speak NBD");
-    if (decodeText(hello.subarray(8, 16)) !== OPTION_MAGIC) throw protocolError("the old style of negotiation is not supported");
+    if (equalBytes(hello.subarray(8, 16), OLD_MAGIC)) {
+      if (startTls !== undefined) throw protocolError("Server does not support STARTTLS");
+      this.#old = await this.#readOld(hello);
+      return;
+    }
+    if (decodeText(hello.subarray(8, 16)) !== OPTION_MAGIC) throw protocolError("the negotiation magic is wrong");
     const flags = viewOf(hello).getUint16(16);
     if ((flags & HandshakeFlag.fixedNewstyle) === 0) throw protocolError("fixed newstyle negotiation is not offered");
     const answer = new Uint8Array(4);
@@ -98,8 +108,20 @@ export class Negotiation {
     this.structured = this.extended || (await this.ask(Option.structuredReply, new Uint8Array(0))).ok;
   }
 
+  /** @param hello the first 18 bytes, of which the last two belong to the size */
+  async #readOld(hello: Uint8Array): Promise<{ size: number; flags: number }> {
+    const rest = await this.reader.read(6 + 4 + 124);
+    const bytes = new Uint8Array(12);
+    bytes.set(hello.subarray(16));
+    bytes.set(rest.subarray(0, 10), 2);
+    const flags = viewOf(bytes).getUint32(8);
+    if (flags > 0xffff) throw protocolError(`Unexpected export flags 0x${flags.toString(16)}`);
+    return { size: readU64BE(viewOf(bytes), 0), flags };
+  }
+
   /** As `ask`; a refusal is an error, after taking leave. */
   async must(option: number, data: Uint8Array, hear?: (type: number, data: Uint8Array) => void): Promise<void> {
+    if (this.#old !== null) throw protocolError("Server does not support export lists");
     const { ok, code, message } = await this.ask(option, data, hear);
     if (ok) return;
     await this.abort();
@@ -180,9 +202,14 @@ export class Negotiation {
       maxBlock: MAX_PAYLOAD,
       contexts: [],
     };
-    await this.must(option, data, (type, body) => {
-      if (type === Reply.info && body.length >= 2) hearInfo(info, body);
-    });
+    if (this.#old !== null) {
+      if (name !== "") throw protocolError("Server does not support non-empty export names");
+      Object.assign(info, this.#old);
+    } else {
+      await this.must(option, data, (type, body) => {
+        if (type === Reply.info && body.length >= 2) hearInfo(info, body);
+      });
+    }
     if (info.size < 0 || !Number.isSafeInteger(info.size)) throw protocolError("the export has no valid size");
     return info;
   }

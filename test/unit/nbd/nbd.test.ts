@@ -68,6 +68,36 @@ async function serve(options: NbdServerOptions = {}, writable = true): Promise<S
   };
 }
 
+test("a server of the old style has one export without a name, and no options", async () => {
+  const hello = new Uint8Array(152);
+  hello.set(encodeText("NBDMAGIC"));
+  hello.set([0, 0, 0x42, 2, 0x81, 0x86, 0x12, 0x53], 8);
+  writeU64BE(viewOf(hello), 16, SIZE);
+  const connect = (): PipeEnd => {
+    const [near, far] = pipe();
+    void webDuplex(far)
+      .write([hello])
+      .catch(() => {});
+    return near;
+  };
+  const client = await NbdClient.connect(webDuplex(connect()));
+  assert.is(client.info.size, SIZE);
+  assert.is(client.info.flags, 0);
+  assert.is(client.canBlockStatus, false);
+  await client.close();
+  for (const [work, message] of [
+    [NbdClient.connect(webDuplex(connect()), { exportName: "disk" }), "non-empty export names"],
+    [listExports(webDuplex(connect())), "export lists"],
+  ] as const) {
+    try {
+      await work;
+      assert.unreachable();
+    } catch (error) {
+      assert.match((error as Error).message, message);
+    }
+  }
+});
+
 test("what a client needs: list, info, read, write, zeros, trim, flush, block status", async () => {
   const served = await serve();
   const [listed] = await listExports(webDuplex(served.connect()));
