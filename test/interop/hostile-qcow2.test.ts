@@ -4,11 +4,6 @@
  * and never anything but a BlockError, little time and no memory to speak of.
  */
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { spawnSync } from "node:child_process";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { BlockError } from "../../src/base/error.js";
@@ -26,8 +21,9 @@ import { mapImage } from "../../src/image/map.js";
 import { memoryStorage } from "../../src/storage/memory.js";
 import { skip } from "../support/skip.js";
 import { makeWorld, type World } from "../support/world.js";
+import { attempt } from "./hostile.js";
+import { hostileCases, type Duty, type HostileCase } from "./outside-data.js";
 
-const DATA = "../shared/data";
 /** Images up to this size are read whole. */
 const WHOLE = 64 << 20;
 const MiB = 1 << 20;
@@ -42,52 +38,14 @@ const DIFFERENT: Readonly<Record<string, string>> = {
   "qcow2-bitmap/table0=eof": "a repair does not rewrite bitmaps",
 };
 
-interface Run {
-  rc: number;
-  err?: string;
-  corruptions?: number;
-  leaks?: number;
-  "check-errors"?: number;
-}
-interface Case {
-  id: string;
-  format: string;
-  files: Map<string, Buffer | { path: string; size: number }>;
-  main: string;
-  policy: string | null;
-  secret?: string;
-  openOpts?: Record<string, unknown>;
-  qemu: { check?: Run; repair?: Run & { content_same_as_base?: boolean } };
-  expect: {
-    open?: string;
-    read?: string;
-    default?: string;
-    check_rc?: number;
-    repair_then_check_rc?: number;
-    content_sha256?: string;
-    max_cpu_s: number;
-    max_rss_extra_mb: number;
-  };
-}
-
-function worldOf(hostile: Case): World {
+function worldOf(hostile: HostileCase): World {
   const world = makeWorld({ mode: "sync", drivers: [raw, qcow2] });
   for (const [name, bytes] of hostile.files)
     if (Buffer.isBuffer(bytes)) world.files.set(name, memoryStorage(new Uint8Array(bytes), { name }));
   return world;
 }
 
-/** The result, or the BlockError; anything else thrown fails the test. */
-async function attempt<T>(work: Promise<T>): Promise<T | BlockError> {
-  try {
-    return await work;
-  } catch (error) {
-    if (error instanceof BlockError) return error;
-    throw error;
-  }
-}
-
-async function open(world: World, hostile: Case, flags: Partial<OpenFlags> = {}): Promise<Node | BlockError> {
+async function open(world: World, hostile: HostileCase, flags: Partial<OpenFlags> = {}): Promise<Node | BlockError> {
   return await attempt(world.open("qcow2", hostile.main, flags, hostile.openOpts ?? {}));
 }
 
@@ -109,7 +67,7 @@ interface Checked {
   problems: CheckProblem[];
 }
 
-async function check(world: World, hostile: Case, fix: "none" | "all"): Promise<Checked> {
+async function check(world: World, hostile: HostileCase, fix: "none" | "all"): Promise<Checked> {
   const problems: CheckProblem[] = [];
   const node = await open(world, hostile, { check: true, noBacking: true, write: fix === "all" });
   if (node instanceof BlockError) return { code: 1, found: node, problems };
@@ -119,10 +77,10 @@ async function check(world: World, hostile: Case, fix: "none" | "all"): Promise<
   return { code: (found.corruptions ?? 0) > 0 ? 2 : (found.leaks ?? 0) > 0 ? 3 : 0, found, problems };
 }
 
-async function judge(hostile: Case): Promise<void> {
+async function judge(hostile: HostileCase): Promise<void> {
   const different = hostile.id in DIFFERENT || BEYOND.test(hostile.id);
   const { max_cpu_s, max_rss_extra_mb } = hostile.expect;
-  const expect: Case["expect"] = different ? { max_cpu_s, max_rss_extra_mb } : hostile.expect;
+  const expect: Duty = different ? { max_cpu_s, max_rss_extra_mb } : hostile.expect;
   const began = process.cpuUsage();
   const memory = process.memoryUsage().rss;
   const world = worldOf(hostile);
@@ -191,7 +149,7 @@ async function judge(hostile: Case): Promise<void> {
 }
 
 /** The numbers of the real qemu-img check, where it ran to its end. */
-function compareCounts(hostile: Case, { found }: Checked): void {
+function compareCounts(hostile: HostileCase, { found }: Checked): void {
   const theirs = hostile.qemu.check;
   if (theirs === undefined || theirs["check-errors"] !== 0 || found instanceof BlockError) return;
   if (theirs.rc !== hostile.expect.check_rc) return;
@@ -199,7 +157,7 @@ function compareCounts(hostile: Case, { found }: Checked): void {
 }
 
 /** Writing into it: refused or done, never anything else; in a sound image, what is written can be read. */
-async function writeInto(hostile: Case, sound: boolean): Promise<void> {
+async function writeInto(hostile: HostileCase, sound: boolean): Promise<void> {
   const world = worldOf(hostile);
   const node = await open(world, hostile, { write: true });
   if (node instanceof BlockError) return;
@@ -218,36 +176,13 @@ async function writeInto(hostile: Case, sound: boolean): Promise<void> {
   await attempt(world.close(node));
 }
 
-function unpack(): string | null {
-  const archive = `${DATA}/images.tar.zst`;
-  if (!existsSync(archive) || !existsSync(`${DATA}/hostile/cases.mjs`)) return null;
-  mkdirSync("build", { recursive: true });
-  const root = mkdtempSync(join(existsSync("build") ? "build" : tmpdir(), "hostile-qcow2-"));
-  process.on("exit", () => rmSync(root, { recursive: true, force: true }));
-  const run = spawnSync(
-    "tar",
-    ["-I", "zstd", "-xf", archive, "-C", root, "--wildcards", "valid/manifest.json", "valid/qcow2-*"],
-    { stdio: "pipe" },
-  );
-  if (run.status !== 0) return null;
-  mkdirSync(join(root, "corrupt"));
-  for (const name of ["cases.json.gz", "expect.json.gz"]) copyFileSync(`${DATA}/hostile/${name}`, join(root, "corrupt", name));
-  return root;
-}
-
-const root = unpack();
-if (root === null) test("hostile qcow2 images", () => skip("the outside images are not there"));
-else {
-  const module = (await import(pathToFileURL(resolve(DATA, "hostile/cases.mjs")).href)) as {
-    loadCorrupt(
-      dir: string,
-      options: { filter: (entry: { id: string; format: string; base: string }) => boolean },
-    ): Iterable<Case>;
-  };
-  const only = process.env["ONLY"] ?? "";
-  const filter = (entry: { id: string; format: string; base: string }): boolean =>
-    entry.format === "qcow2" && entry.id.includes(only) && !entry.base?.includes("luks");
-  for (const hostile of module.loadCorrupt(root, { filter })) test(hostile.id, () => judge(hostile));
-}
+const only = process.env["ONLY"] ?? "";
+// Encrypted ones are among the other formats: see hostile-formats.
+const cases = await hostileCases(
+  ["qcow2"],
+  ({ id, format, base }) => format === "qcow2" && id.includes(only) && base?.includes("luks") !== true,
+);
+if (cases === null) test("hostile qcow2 images", () => skip("the outside images are not there"));
+for (const { id, load } of cases ?? []) test(id, () => judge(load()));
 
 test.run();

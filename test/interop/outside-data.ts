@@ -4,6 +4,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFile
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { gunzipSync } from "node:zlib";
 import { memoryStorage } from "../../src/storage/memory.js";
 import { allFormats } from "../../src/all-formats.js";
 import { makeWorld, type Mode, type World } from "../support/world.js";
@@ -94,11 +95,20 @@ export interface QemuRun {
   "check-errors"?: number;
 }
 
-/** The damaged images which `filter` takes, made from the valid ones of the prefixes; null when they are not there. */
+/** A damaged image that is made when its test comes to it: all of them at once would be gigabytes. */
+export interface LazyCase {
+  id: string;
+  load(): HostileCase;
+}
+
+/**
+ * The damaged images which `filter` takes, made from the valid ones of the prefixes, in the order in which they must be loaded;
+ * null when they are not there.
+ */
 export async function hostileCases(
   prefixes: readonly string[],
-  filter: (entry: { id: string; format: string; base: string }) => boolean,
-): Promise<Iterable<HostileCase> | null> {
+  filter: (entry: HostileEntry) => boolean,
+): Promise<LazyCase[] | null> {
   if (!existsSync(`${DATA}/hostile/cases.mjs`)) return null;
   const valid = unpackValid(prefixes);
   if (valid === null) return null;
@@ -108,5 +118,22 @@ export async function hostileCases(
   const module = (await import(pathToFileURL(resolve(DATA, "hostile/cases.mjs")).href)) as {
     loadCorrupt(dir: string, options: { filter: typeof filter }): Iterable<HostileCase>;
   };
-  return module.loadCorrupt(root, { filter });
+  const { cases } = JSON.parse(gunzipSync(readFileSync(`${DATA}/hostile/cases.json.gz`)).toString()) as { cases: HostileEntry[] };
+  const source = module.loadCorrupt(root, { filter })[Symbol.iterator]();
+  return cases.filter(filter).map(({ id }) => ({
+    id,
+    load() {
+      for (;;) {
+        const { value, done } = source.next();
+        if (done === true) throw new Error(`the cases are loaded in their order: ${id} is behind`);
+        if (value.id === id) return value;
+      }
+    },
+  }));
+}
+
+interface HostileEntry {
+  id: string;
+  format: string;
+  base: string | null;
 }
