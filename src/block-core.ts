@@ -2,6 +2,7 @@
  * `BlockCore` of the package: QEMU's block layer as one object in this process, page or worker. Commands of QMP with their types,
  * events, jobs as objects, disks to read and write beside them, and monitors for others on any connection.
  */
+import { BlockError } from "./base/error.js";
 import type { BlockdevOptions, Environment, GateDecision, Reference } from "./block/context.js";
 import type { Driver } from "./block/driver.js";
 import { done, foreign, type Op } from "./block/op.js";
@@ -10,6 +11,7 @@ import type { Codecs } from "./codec/codec.js";
 import type { Crypto } from "./codec/crypto/crypto.js";
 import { httpDrivers } from "./http-drivers.js";
 import { offerKernelModule } from "./kernel/kernel.js";
+import type { Between } from "./jobs/journal.js";
 import { kernelModule } from "./kernel/module.inline.js";
 import { secretOf, type SecretSource } from "./library.js";
 import type { Duplex } from "./nbd/duplex.js";
@@ -91,6 +93,14 @@ export interface BlockCorePlatform<Source> {
   core?: Partial<CoreOptions>;
 }
 
+/** Commands whose jobs can go on after the process has died; a stream does that by itself. */
+const JOURNALED: ReadonlySet<string> = new Set([
+  "blockdev-mirror",
+  "drive-mirror",
+  "blockdev-backup",
+  "drive-backup",
+  "block-commit",
+]);
 const DEFAULT_BUDGET = 16 * 1024 * 1024;
 
 export class BlockCore<P extends Profile = "qemu-7.2", Source = Storage> {
@@ -138,11 +148,32 @@ export class BlockCore<P extends Profile = "qemu-7.2", Source = Storage> {
 
   // ---- jobs -------------------------------------------------------------------------------------------------------
 
-  /** Runs a command that starts a job, and gives the job: `job.ready`, `job.completed`, `job.pause()`, … */
-  async start<N extends JobCommand<P>>(name: N, args: CommandArguments<N, P>): Promise<JobHandle> {
-    await this.#core.execute(name, withoutUndefined(args as JsonObject));
-    const { "job-id": id, device } = args as { "job-id"?: string; device?: string };
-    return this.job(id ?? device ?? "");
+  /**
+   * Runs a command that starts a job, and gives the job: `job.ready`, `job.completed`, `job.pause()`, …
+   *
+   * With a `journal` (a writable storage of its own, empty at first) a mirror, a backup or a commit of the active layer that was under
+   * way when the process died goes on where it was, when it is started again alike. `between` says whether the source may have been
+   * written since: "unknown" when absent.
+   */
+  async start<N extends JobCommand<P>>(
+    name: N,
+    args: CommandArguments<N, P>,
+    options: { journal?: Storage; between?: Between; checkpointBytes?: number } = {},
+  ): Promise<JobHandle> {
+    const { "job-id": given, device } = args as { "job-id"?: string; device?: string };
+    const id = given ?? device ?? "";
+    const { journal, ...settings } = options;
+    const { journals } = this.#core.jobs;
+    if (journal !== undefined) {
+      if (!JOURNALED.has(name)) throw new BlockError("ERR_UNSUPPORTED", `Jobs of ${name} keep no journal`);
+      journals.set(id, { storage: journal, ...settings });
+    }
+    try {
+      await this.#core.execute(name, withoutUndefined(args as JsonObject));
+    } finally {
+      journals.delete(id);
+    }
+    return this.job(id);
   }
   /** The job of this ID. @throws BlockError "Job not found" */
   job(id: string): JobHandle {

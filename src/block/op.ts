@@ -251,16 +251,27 @@ export class TurnRequest extends Request {
 /** Mutual exclusion between Ops. `const done = yield* mutex.acquire(); try { … } finally { done(); }` */
 export class Mutex {
   #held = false;
+  /** Who waits, in the order in which they came. */
+  readonly #turns: { granted: boolean }[] = [];
   readonly #queue = new WaitQueue();
   get held(): boolean {
     return this.#held;
   }
   *acquire(): Op<() => void> {
-    while (this.#held) yield new WaitRequest(this.#queue);
+    if (this.#held) {
+      const turn = { granted: false };
+      this.#turns.push(turn);
+      while (!turn.granted) yield new WaitRequest(this.#queue);
+    }
     this.#held = true;
     return () => {
-      this.#held = false;
-      this.#queue.wakeOne();
+      // Handed on, so that one who comes again at once does not pass those who wait.
+      const next = this.#turns.shift();
+      if (next === undefined) this.#held = false;
+      else {
+        next.granted = true;
+        this.#queue.wakeAll();
+      }
     };
   }
 }

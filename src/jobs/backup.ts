@@ -2,14 +2,16 @@
  * backup: a copy of a node as it was when the job began. Guest writes go on; before one changes a cluster that has not been
  * copied yet, the old content is copied out of its way (copy-before-write).
  */
+import { BlockError } from "../base/error.js";
 import { alignDown, alignUp, KiB, MiB } from "../base/int.js";
 import { DirtyBitmap } from "../block/dirty-bitmap.js";
 import { flush, read, write, writeZeroes } from "../block/io.js";
 import { skipFilters } from "../block/graph.js";
 import type { Node } from "../block/node.js";
-import { WaitQueue, WaitRequest, type Op } from "../block/op.js";
+import { done, WaitQueue, WaitRequest, type Op } from "../block/op.js";
 import { blockStatus } from "../block/status.js";
 import type { Job, JobDriver } from "./job.js";
+import type { JobJournal } from "./journal.js";
 import { copyLoop, side, SideError, type ErrorPolicies, type Piece } from "./job-io.js";
 
 export type BackupSync = "top" | "full" | "none" | "incremental" | "bitmap";
@@ -29,6 +31,8 @@ export interface BackupOptions {
   /** Bytes of a piece at most, at least a cluster; 1 MiB when absent. */
   maxChunk?: number;
   policies: ErrorPolicies;
+  /** Lets the job go on after the process has died. Costs two flushes whenever a guest changes a cluster for the first time. */
+  journal?: JobJournal;
   /** Told how it ended and what has not been copied: to keep or clear the user's bitmap. */
   finished?(success: boolean, remaining: DirtyBitmap): void;
 }
@@ -39,13 +43,23 @@ const WORKERS = 8;
 const MAX_WORKERS = 64;
 
 export interface BackupDriver extends JobDriver {
+  /** Writes the journal, if there is one: the source is still drained. */
+  begin(): Op<void>;
   /** There will be no job after all: guest writes are not watched any more. */
   forget(): void;
 }
 
 /** From now on guest writes push what they change into the target: the caller has drained the source. */
 export function backupDriver(options: BackupOptions): BackupDriver {
-  const { source, target, clusterSize } = options;
+  const { source, target, clusterSize, journal } = options;
+  if (journal !== undefined && journal.resumed !== null && journal.between !== "unchanged") {
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      "The backup was interrupted, and its source may have changed since: what is left to copy is lost",
+      { hint: 'Say between: "unchanged" if nobody has written to it, or start anew with an empty journal.' },
+    );
+  }
+  let sinceCheckpoint = 0;
   const chunk = Math.max(clusterSize, alignDown(Math.min(options.maxChunk ?? CHUNK, CHUNK), clusterSize));
   /** What is still to be copied. */
   const todo = new DirtyBitmap(source.size, clusterSize);
@@ -88,7 +102,10 @@ export function backupDriver(options: BackupOptions): BackupDriver {
   function* beforeWrite(offset: number, length: number): Op<void> {
     const start = alignDown(offset, clusterSize);
     try {
-      const bytes = yield* copyOut(start, alignUp(offset + length, clusterSize) - start);
+      const end = alignUp(offset + length, clusterSize);
+      const bytes = yield* copyOut(start, end - start);
+      // What the journal calls left is read from the source after a crash: it must not change under it.
+      if (journal?.claims(start, end - start) === true) yield* checkpoint();
       if (job !== null) job.progress.current += bytes;
     } catch (error) {
       // The guest's write goes on; the backup is what fails.
@@ -97,13 +114,27 @@ export function backupDriver(options: BackupOptions): BackupDriver {
     }
   }
 
+  /** Makes durable what has been copied, and says so. */
+  function* checkpoint(): Op<void> {
+    if (journal === undefined) return;
+    const left = todo.copy();
+    for (const piece of copying) left.set(piece.offset, piece.length);
+    sinceCheckpoint = 0;
+    yield* side("write", flush(target));
+    yield* journal.update(() => left);
+  }
+
   // The point in time is now: the caller has drained the source.
-  markInitial(options, todo);
+  if (journal === undefined || journal.resumed === null) markInitial(options, todo);
+  else todo.merge(journal.resumed);
   const total = todo.count;
   source.beforeWrite.add(beforeWrite);
 
   return {
     type: "backup",
+    *begin(): Op<void> {
+      yield* journal?.begin(() => todo) ?? done(undefined);
+    },
     forget: () => void source.beforeWrite.delete(beforeWrite),
     *run(running: Job): Op<void> {
       job = running;
@@ -136,8 +167,12 @@ export function backupDriver(options: BackupOptions): BackupDriver {
           // Read after the wait: several pieces are under way at a time.
           const bytes = yield* copyOut(piece.offset, piece.length);
           running.progress.current += bytes;
+          sinceCheckpoint += bytes;
         },
         insists: true,
+        *between() {
+          if (journal !== undefined && sinceCheckpoint >= journal.checkpointBytes) yield* checkpoint();
+        },
       });
       // What guest writes are pushing out of their way at this moment belongs to the copy too.
       while (copying.length > 0) yield new WaitRequest(copied);
@@ -147,9 +182,12 @@ export function backupDriver(options: BackupOptions): BackupDriver {
       running.progress.total = running.progress.current;
       succeeded = true;
     },
-    // eslint-disable-next-line require-yield
     *clean(ended: Job): Op<void> {
       source.beforeWrite.delete(beforeWrite);
+      if (succeeded && ended.error === null) yield* journal?.end("done") ?? done(undefined);
+      else if (ended.isClosing) yield* checkpoint();
+      // Guests go on writing, and nobody keeps what they overwrite.
+      else yield* journal?.end("spoiled") ?? done(undefined);
       options.finished?.(succeeded && ended.error === null, todo);
     },
   };

@@ -6,9 +6,14 @@ import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import { setWritable } from "../block/reopen.js";
 import type { ErrorPolicies } from "./job-io.js";
+import type { JobJournal } from "./journal.js";
 import { defaultGranularity, mirrorDriver, type MirrorDriver } from "./mirror.js";
 
-export function activeCommitDriver(top: Node, base: Node, policies: ErrorPolicies): MirrorDriver {
+export function activeCommitGranularity(base: Node): number {
+  return defaultGranularity(base.impl.blockInfo?.().clusterSize);
+}
+
+export function activeCommitDriver(top: Node, base: Node, policies: ErrorPolicies, journal?: JobJournal): MirrorDriver {
   let wasReadOnly = false;
   let replaced = false;
   const mirror = mirrorDriver({
@@ -16,7 +21,7 @@ export function activeCommitDriver(top: Node, base: Node, policies: ErrorPolicie
     source: top,
     target: base,
     sync: "full",
-    granularity: defaultGranularity(base.impl.blockInfo?.().clusterSize),
+    granularity: activeCommitGranularity(base),
     bufferSize: 16 * MiB,
     writeBlocking: false,
     targetIsZero: false,
@@ -24,6 +29,7 @@ export function activeCommitDriver(top: Node, base: Node, policies: ErrorPolicie
     base,
     replaces: null,
     policies,
+    ...(journal === undefined ? {} : { journal }),
     // eslint-disable-next-line require-yield
     *beforeReplace() {
       replaced = true;

@@ -71,6 +71,8 @@ export interface CopyLoop<P extends Piece> {
   failed?(piece: P, outcome: "again" | "skip"): void;
   /** An "ignore" policy has the piece copied again until that works: without it the result would be wrong. */
   readonly insists?: boolean;
+  /** Between two batches: nothing is being copied. */
+  between?(): Op<void>;
   /** Bytes that count for the speed limit. */
   cost?(piece: P): number;
 }
@@ -134,6 +136,7 @@ export function* copyLoop<P extends Piece>(job: Job, loop: CopyLoop<P>): Op<void
       else order.find((each) => each.piece === piece)!.over = true;
     }
     tell();
+    if (loop.between !== undefined) yield* loop.between();
     let bytes = 0;
     for (const piece of pieces) bytes += loop.cost?.(piece) ?? piece.length;
     yield* job.throttle(bytes);

@@ -112,6 +112,8 @@ export class Job {
   ioStatus: "ok" | "failed" | "nospace" = "ok";
   /** Has been in state ready. */
   wasReady = false;
+  /** It ends because everything does: guests, too. It may go on another time. */
+  isClosing = false;
   /** Told of every change of state, after everyone else. */
   readonly watchers: Set<(status: JobStatus) => void> = new Set();
   /** Not waiting for a user or a pause: work may be in flight. */

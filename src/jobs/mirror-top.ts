@@ -48,6 +48,11 @@ export class BlockingWrites {
     this.#mirror = mirror;
   }
 
+  /** Those that are under way: the target may not have them yet. */
+  get changes(): readonly { readonly offset: number; readonly length: number }[] {
+    return this.#changes;
+  }
+
   acquire(offset: number, length: number): Op<Lease> {
     return this.#requests.acquire(offset, length, this.#mirror.dirty.granularity);
   }

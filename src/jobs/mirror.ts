@@ -5,6 +5,7 @@
  * The active commit is a mirror of the top layer into its base.
  */
 import { BlockError } from "../base/error.js";
+import { equalBytes } from "../base/bytes.js";
 import { alignDown, KiB, MiB } from "../base/int.js";
 import { DirtyBitmap } from "../block/dirty-bitmap.js";
 import { drained, replaceNode, skipFilters } from "../block/graph.js";
@@ -16,6 +17,7 @@ import { setWritable } from "../block/reopen.js";
 import { blockStatus } from "../block/status.js";
 import type { Job, JobDriver, JobType } from "./job.js";
 import { copyLoop, handleError, side, SideError, type ErrorPolicies, type Piece } from "./job-io.js";
+import type { JobJournal } from "./journal.js";
 import { BlockingWrites, inUnits, MirrorTop, type BlockingMirror } from "./mirror-top.js";
 
 export type MirrorSync = "top" | "full" | "none" | "bitmap" | "incremental";
@@ -42,6 +44,8 @@ export interface MirrorOptions {
   /** The node whose place the target takes at the end; null: nothing is replaced (the target keeps its place). */
   replaces: Node | null;
   policies: ErrorPolicies;
+  /** Lets the job go on after the process has died: changes are noted there before they are made. */
+  journal?: JobJournal;
   /** Runs, drained, just before the target takes the place: backing links and the like. */
   beforeReplace?(): Op<void>;
 }
@@ -66,6 +70,10 @@ class Mirror implements MirrorDriver, BlockingMirror {
   readonly #options: MirrorOptions;
   readonly #blocking: BlockingWrites | null;
   readonly #listener = (offset: number, length: number): void => this.#changed(offset, length);
+  readonly #hook = (offset: number, length: number): Op<void> => this.#changing(offset, length);
+  /** Changes of the source that are under way, where a journal must hear of them. */
+  readonly #underWay: Piece[] = [];
+  #sinceCheckpoint = 0;
   #job: Job | null = null;
   #filter: Node | null = null;
   /** Bytes copied so far. */
@@ -82,6 +90,7 @@ class Mirror implements MirrorDriver, BlockingMirror {
     this.dirty = new DirtyBitmap(options.source.size, options.granularity);
     this.#blocking = options.writeBlocking ? new BlockingWrites(this) : null;
     options.source.writeListeners.add(this.#listener);
+    if (options.journal !== undefined) options.source.beforeWrite.add(this.#hook);
   }
 
   get target(): Node {
@@ -97,8 +106,12 @@ class Mirror implements MirrorDriver, BlockingMirror {
     const { source, target } = this.#options;
     this.#job = job;
     if (source.size !== target.size) throw new BlockError("ERR_INVALID_ARGUMENT", "Source and target image have different sizes");
-    yield* this.#markInitial(job);
+    const { journal } = this.#options;
+    if (journal === undefined || journal.resumed === null) yield* this.#markInitial(job);
+    else yield* this.#markRest(job, journal);
+    if (journal !== undefined) yield* journal.begin(() => this.#left());
     yield* this.#copyDirty(job);
+    yield* this.#checkpoint();
     job.ready();
     for (;;) {
       yield* this.#copyDirty(job);
@@ -136,10 +149,13 @@ class Mirror implements MirrorDriver, BlockingMirror {
     this.#replace = true;
   }
 
-  // eslint-disable-next-line require-yield
-  *clean(): Op<void> {
+  *clean(ended: Job): Op<void> {
+    const { source, journal } = this.#options;
     this.#over = true;
-    this.#options.source.writeListeners.delete(this.#listener);
+    source.writeListeners.delete(this.#listener);
+    source.beforeWrite.delete(this.#hook);
+    // One that failed can go on, if what was copied is compared.
+    if (journal !== undefined && ended.error === null) yield* journal.end("done");
   }
 
   /** The target takes the place of the node it mirrors (or of `replaces`). The source is drained. */
@@ -175,7 +191,21 @@ class Mirror implements MirrorDriver, BlockingMirror {
     job?.kick();
   }
 
+  /** Before a change: the journal says that it is left to copy. */
+  *#changing(offset: number, length: number): Op<void> {
+    this.#underWay.push({ offset, length });
+    try {
+      yield* this.#options.journal!.mark(offset, length);
+    } catch (error) {
+      // The guest's write goes on; the job is what fails.
+      this.#failure ??= error;
+      this.#job?.kick();
+    }
+  }
+
   #changed(offset: number, length: number): void {
+    const own = this.#underWay.findIndex((each) => each.offset === offset && each.length === length);
+    if (own >= 0) this.#underWay.splice(own, 1);
     if (this.#blocking?.claims(offset, length) === true) return;
     this.dirty.set(offset, length);
     if (this.#job?.isReady === true) this.#job.kick();
@@ -199,6 +229,50 @@ class Mirror implements MirrorDriver, BlockingMirror {
       if (needed) this.dirty.set(at, status.length);
       at += status.length;
     }
+  }
+
+  /** What a job before this one had not copied, and what has changed since as far as that is not known. */
+  *#markRest(job: Job, journal: JobJournal): Op<void> {
+    const left = journal.resumed!;
+    this.dirty.merge(left);
+    if (journal.between === "unchanged") return;
+    const { source, target } = this.#options;
+    const chunk = this.#chunk;
+    const [ours, theirs] = [new Uint8Array(chunk), new Uint8Array(chunk)];
+    for (let at = left.nextClean(0); at >= 0 && at < source.size; at = left.nextClean(at)) {
+      yield* job.pausePoint();
+      const dirty = left.nextDirty(at, 1)?.offset ?? source.size;
+      const length = Math.min(chunk - (at % chunk), dirty - at, source.size - at);
+      yield* side("read", read(source, ours.subarray(0, length), at));
+      yield* side("write", read(target, theirs.subarray(0, length), at));
+      if (!equalBytes(ours.subarray(0, length), theirs.subarray(0, length))) this.dirty.set(at, length);
+      at += length;
+    }
+  }
+
+  /** Everything that is not on the target. */
+  #left(): DirtyBitmap {
+    const left = this.dirty.copy();
+    for (const { offset, length } of this.#underWay) left.set(offset, length);
+    for (const { offset, length } of this.#blocking?.changes ?? []) left.set(offset, length);
+    return left;
+  }
+
+  /** Makes durable what has been copied, and says so in the journal. Nothing is being copied in the background. */
+  *#checkpoint(): Op<void> {
+    const { journal, source, target } = this.#options;
+    if (journal === undefined) return;
+    const before = this.#left();
+    this.#sinceCheckpoint = 0;
+    // Both sides: a change that the source forgot and the target did not would go unnoticed.
+    yield* side("read", flush(source));
+    yield* side("write", flush(target));
+    yield* journal.update(() => {
+      // What has changed since is left, too.
+      const left = this.#left();
+      left.merge(before);
+      return left;
+    });
   }
 
   get #chunk(): number {
@@ -232,10 +306,16 @@ class Mirror implements MirrorDriver, BlockingMirror {
         if (mirror.#blocking === null) yield* mirror.#copyPiece(piece);
         else yield* mirror.#copyAlone(mirror.#blocking, piece);
         mirror.progress(piece.length);
+        mirror.#sinceCheckpoint += piece.length;
+      },
+      *between() {
+        const { journal } = mirror.#options;
+        if (journal !== undefined && mirror.#sinceCheckpoint >= journal.checkpointBytes) yield* mirror.#checkpoint();
       },
       putBack: (piece) => dirty.set(piece.offset, piece.length),
       failed(piece, outcome) {
-        if (outcome === "skip") dirty.set(piece.offset, piece.length);
+        // A journal must not lose sight of one that waits to be tried again.
+        if (outcome === "skip" || mirror.#options.journal !== undefined) dirty.set(piece.offset, piece.length);
       },
     });
     this.#report();

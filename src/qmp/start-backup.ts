@@ -127,6 +127,7 @@ export function* prepareBackup(
   const perf = performance(args["x-perf"] ?? {}, clusterSize);
   const id = core.jobs.idFor(args["job-id"], core.deviceOf(source)?.name ?? "");
   const byBitmap = sync === "bitmap" || sync === "incremental";
+  const journal = yield* core.jobs.openJournal(id, { type: "backup", size: source.size, granularity: clusterSize });
   let content: DirtyBitmap | undefined;
   if (used !== null) {
     content = (yield* used.bitmap.load()).copy();
@@ -154,10 +155,12 @@ export function* prepareBackup(
         compress: args.compress ?? false,
         clusterSize,
         ...perf,
+        ...(journal === null ? {} : { journal }),
         policies: core.jobs.policies(args["on-source-error"], args["on-target-error"]),
         finished,
       });
       try {
+        yield* driver.begin();
         return yield* core.jobs.createWithFilter(
           { driver: "copy-before-write", above: source, target, nodeName: args["filter-node-name"] },
           {

@@ -79,14 +79,17 @@ export function* startMirror(core: BlockCore, args: MirrorArguments, extra: Mirr
   if (sync === "bitmap" || sync === "incremental") throw new BlockError("ERR_UNSUPPORTED", `Sync mode '${sync}' not supported`);
   if (skipFilters(source) === skipFilters(target)) throw new BlockError("ERR_INVALID_ARGUMENT", "Can't mirror node into itself");
   const id = core.jobs.idFor(args["job-id"], core.deviceOf(source)?.name ?? "");
+  const granularity =
+    args.granularity === undefined || args.granularity === 0
+      ? defaultGranularity(target.impl.blockInfo?.().clusterSize)
+      : args.granularity;
+  const journal = yield* core.jobs.openJournal(id, { type: "mirror", size: source.size, granularity });
   const driver = mirrorDriver({
     source,
     target,
     sync,
-    granularity:
-      args.granularity === undefined || args.granularity === 0
-        ? defaultGranularity(target.impl.blockInfo?.().clusterSize)
-        : args.granularity,
+    granularity,
+    ...(journal === null ? {} : { journal }),
     bufferSize: args["buf-size"] === undefined || args["buf-size"] === 0 ? DEFAULT_BUFFER : args["buf-size"],
     writeBlocking: args["copy-mode"] === "write-blocking",
     targetIsZero: extra.targetIsZero,

@@ -2,12 +2,14 @@
 import type { Random } from "../support/random.js";
 import { random } from "../support/random.js";
 import type { LogLine } from "../support/recording.js";
-import { SIZE, type FileName, type Happening, type JobKind, type JobRun } from "./job-scenarios.js";
+import { goOn, SIZE, type FileName, type Happening, type JobKind, type JobRun } from "./job-scenarios.js";
 import type { Analyse, Analysed } from "./oracle.js";
 import { Promises, SECTOR } from "./promises.js";
 
 export interface JobVerdict {
   states: number;
+  /** Jobs that went on from such a state. */
+  returns: number;
   violations: string[];
 }
 
@@ -66,14 +68,15 @@ class Medium {
   }
 }
 
-export function judgeJob(kind: JobKind, run: JobRun, oracle: Oracle, states: number, seed: number): JobVerdict {
+export async function judgeJob(kind: JobKind, run: JobRun, oracle: Oracle, states: number, seed: number): Promise<JobVerdict> {
   const chance = random(seed);
   const media = new Map([...run.media].map(([file, content]) => [file, new Medium(content)] as const));
   const promises = new Promises(plain(run.before));
-  const verdict: JobVerdict = { states: 0, violations: [] };
+  const verdict: JobVerdict = { states: 0, returns: 0, violations: [] };
   /** Files one of which holds the guest's disk. */
   let holders: FileName[] = ["top"];
   let isDone = false;
+  let isMoving = false;
   const every = Math.max(1, Math.floor(run.happenings.length / states));
 
   for (const [i, happening] of run.happenings.entries()) {
@@ -82,7 +85,7 @@ export function judgeJob(kind: JobKind, run: JobRun, oracle: Oracle, states: num
     if (i % every !== 0 && happening.what === "medium") continue;
     const state = new Map([...media].map(([file, medium]) => [file, medium.state(chance)] as const));
     verdict.states++;
-    const wrong = judge(state);
+    const wrong = judge(state) ?? (kind.startsWith("journaled") ? await judgeReturn(state) : null);
     if (wrong !== null) verdict.violations.push(`after ${i} of ${run.happenings.length} (${happening.what}): ${wrong}`);
   }
   return verdict;
@@ -102,6 +105,7 @@ export function judgeJob(kind: JobKind, run: JobRun, oracle: Oracle, states: num
         promises.flushed(happening.covers);
         return;
       case "moving":
+        isMoving = true;
         holders = ["top", happening.to];
         return;
       case "moved":
@@ -123,7 +127,25 @@ export function judgeJob(kind: JobKind, run: JobRun, oracle: Oracle, states: num
     if (wrongs.length === holders.length) return wrongs.join("; ");
     const target = readChain("target", state, oracle);
     if (typeof target === "string") return `target: ${target}`;
-    return kind === "backup" ? judgeBackup(target) : null;
+    return kind.endsWith("backup") ? judgeBackup(target) : null;
+  }
+
+  /** A job that goes on from here ends as it would have. */
+  async function judgeReturn(state: ReadonlyMap<FileName, Buffer>): Promise<string | null> {
+    if (isMoving || isDone || chance.chance(0.6)) return null;
+    const expected = kind.endsWith("backup") ? run.before : (readChain("top", state, oracle) as Analysed).read(0, SIZE);
+    let got: Buffer | null;
+    try {
+      got = await goOn(kind, state, chance.int(1 << 30));
+    } catch (error) {
+      return `going on failed: ${(error as Error).message}`;
+    }
+    if (got === null) return null;
+    verdict.returns++;
+    for (let at = 0; at < SIZE; at += SECTOR)
+      if (!got.subarray(at, at + SECTOR).equals(expected.subarray(at, at + SECTOR)))
+        return `gone on to its end: sector ${at / SECTOR} of the target`;
+    return null;
   }
 
   /** Each sector is as it was before the copy (zeros) or as the disk was when the job began; the latter when the job is done. */

@@ -4,31 +4,49 @@
  * Each medium forgets by itself: what was written to it since its last flush may be there, or not, or in part.
  */
 import { Backend } from "../../src/block/backend.js";
+import { flush, readBytes } from "../../src/block/io.js";
 import type { Node } from "../../src/block/node.js";
 import type { Op } from "../../src/block/op.js";
 import { qcow2 } from "../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../src/formats/raw/raw.js";
-import { backupDriver } from "../../src/jobs/backup.js";
+import { backupDriver, type BackupDriver } from "../../src/jobs/backup.js";
 import { activeCommitDriver } from "../../src/jobs/commit-active.js";
 import { commitDriver } from "../../src/jobs/commit.js";
 import { insertJobFilter, removeJobFilter, type JobFilterOptions } from "../../src/jobs/filter.js";
 import { Job, type JobDriver } from "../../src/jobs/job.js";
 import type { ErrorPolicies } from "../../src/jobs/job-io.js";
+import { JobJournal, type JournalOptions } from "../../src/jobs/journal.js";
 import { mirrorDriver } from "../../src/jobs/mirror.js";
 import { streamDriver } from "../../src/jobs/stream.js";
+import type { Storage } from "../../src/storage/storage.js";
 import { memoryStorage, type MemoryStorage } from "../../src/storage/memory.js";
 import { random, type Random } from "../support/random.js";
 import { recordingStorage, type LogLine } from "../support/recording.js";
 import { makeWorld, type World } from "../support/world.js";
 import { SECTOR } from "./promises.js";
 
-export const JOB_KINDS = ["stream", "partial stream", "commit", "active commit", "mirror", "blocking mirror", "backup"] as const;
+export const JOB_KINDS = [
+  "stream",
+  "partial stream",
+  "commit",
+  "active commit",
+  "mirror",
+  "blocking mirror",
+  "backup",
+  "journaled mirror",
+  "journaled blocking mirror",
+  "journaled backup",
+] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
 
 export const SIZE: number = 128 * 1024;
 const CLUSTER = 4096;
+/** Of backup. */
+const UNIT = 8192;
 const FILES = ["base", "middle", "top", "target"] as const;
-export type FileName = (typeof FILES)[number];
+/** Besides the images. */
+const JOURNAL = "journal";
+export type FileName = (typeof FILES)[number] | typeof JOURNAL;
 
 /** What happened, in the order in which it happened. */
 export type Happening =
@@ -68,14 +86,13 @@ export async function runJob(kind: JobKind, seed: number, options: JobRunOptions
   const device = new Backend("disk", top);
   const guest = new Guest(device, chance, happenings);
   const base = top.backing!.backing!;
-  const { driver, filter, moves } = plan(kind, top, base, target, happenings);
-  const job = new Job({
-    id: "job",
-    driver,
-    now: () => 0,
-    autoDismiss: false,
-    events: { statusChanged: () => {}, ready: () => {}, pending: () => {}, finished: () => {}, dismissed: () => {} },
-  });
+  const journalOf = (storage: Storage): JournalOptions => ({ storage, between: "unchanged", checkpointBytes: 16 * 1024 });
+  const journal = kind.startsWith("journaled")
+    ? await world.run(JobJournal.open(journalOf(world.files.get(JOURNAL)!), journaled(kind)))
+    : undefined;
+  const { driver, filter, moves } = plan(kind, top, base, target, happenings, journal);
+  if ("begin" in driver) await world.run((driver as BackupDriver).begin());
+  const job = newJob(driver);
   const above = await world.run(insertJobFilter(filter));
   function* life(): Op<void> {
     yield* job.run();
@@ -109,7 +126,55 @@ interface Plan {
   moves: FileName | null;
 }
 
-function plan(kind: JobKind, top: Node, base: Node, target: Node, happenings: Happening[]): Plan {
+/** What the journal of such a job is of. */
+function journaled(kind: JobKind): { type: "mirror" | "backup"; size: number; granularity: number } {
+  return kind.endsWith("backup")
+    ? { type: "backup", size: SIZE, granularity: UNIT }
+    : { type: "mirror", size: SIZE, granularity: CLUSTER };
+}
+
+/**
+ * Lets the job go on from what a crash has left, to its end, and gives what the target holds then; null where the journal holds
+ * nothing yet, or the job was over.
+ */
+export async function goOn(kind: JobKind, state: ReadonlyMap<FileName, Buffer>, seed: number): Promise<Buffer | null> {
+  const world = makeWorld({ mode: "seeded", drivers: [raw, qcow2], seed });
+  for (const [file, bytes] of state) world.files.set(file, memoryStorage(bytes, { name: file }));
+  const journal = await world.run(
+    JobJournal.open({ storage: world.files.get(JOURNAL)!, between: "unchanged", checkpointBytes: 16 * 1024 }, journaled(kind)),
+  );
+  if (journal.resumed === null) return null;
+  const top = await world.open("qcow2", "top");
+  const target = await world.open("qcow2", "target");
+  const { driver, filter } = plan(kind, top, top.backing!.backing!, target, [], journal);
+  if ("begin" in driver) await world.run((driver as BackupDriver).begin());
+  const above = await world.run(insertJobFilter(filter));
+  const job = newJob(driver);
+  function* operator(): Op<void> {
+    while (!job.isReady && !job.isOver) yield* flush(top);
+    if (job.isReady) job.cancel(false);
+  }
+  for (const outcome of await world.runAll([job.run(), operator()])) if (!outcome.ok) throw outcome.error;
+  if (job.error !== null) throw job.error;
+  await world.run(removeJobFilter(above));
+  const bytes = await world.run(readBytes(target, 0, SIZE));
+  await world.close(top);
+  await world.close(target);
+  return Buffer.from(bytes);
+}
+
+function newJob(driver: JobDriver): Job {
+  return new Job({
+    id: "job",
+    driver,
+    now: () => 0,
+    autoDismiss: false,
+    events: { statusChanged: () => {}, ready: () => {}, pending: () => {}, finished: () => {}, dismissed: () => {} },
+  });
+}
+
+function plan(kind: JobKind, top: Node, base: Node, target: Node, happenings: Happening[], journal?: JobJournal): Plan {
+  const noted = journal === undefined ? {} : { journal };
   switch (kind) {
     case "stream":
     case "partial stream":
@@ -131,14 +196,17 @@ function plan(kind: JobKind, top: Node, base: Node, target: Node, happenings: Ha
       return { driver, filter: { driver: "mirror_top", above: top, serve: (child) => driver.serve(child) }, moves: "base" };
     }
     case "mirror":
-    case "blocking mirror": {
+    case "blocking mirror":
+    case "journaled mirror":
+    case "journaled blocking mirror": {
       const driver = mirrorDriver({
         source: top,
         target,
         sync: "full",
         granularity: CLUSTER,
         bufferSize: 1 << 20,
-        writeBlocking: kind === "blocking mirror",
+        writeBlocking: kind.includes("blocking"),
+        ...noted,
         targetIsZero: false,
         unmap: true,
         base: null,
@@ -152,8 +220,9 @@ function plan(kind: JobKind, top: Node, base: Node, target: Node, happenings: Ha
       return { driver, filter: { driver: "mirror_top", above: top, serve: (child) => driver.serve(child) }, moves: "target" };
     }
     case "backup":
+    case "journaled backup":
       return {
-        driver: backupDriver({ source: top, target, sync: "full", compress: false, clusterSize: 8192, policies }),
+        driver: backupDriver({ source: top, target, sync: "full", compress: false, clusterSize: UNIT, policies, ...noted }),
         filter: { driver: "copy-before-write", above: top, target },
         moves: null,
       };
@@ -203,11 +272,10 @@ function pattern(id: number, offset: number, length: number): Buffer {
 /** From here on everything that reaches an image is noted. Media are as large as they will ever be. */
 function record(world: World, happenings: Happening[]): Map<FileName, Buffer> {
   const media = new Map<FileName, Buffer>();
-  for (const file of FILES) {
-    const content = Buffer.alloc(8 * SIZE, 0xee);
-    const bytes = world.bytes(file);
-    content.set(bytes);
-    media.set(file, content);
+  for (const file of [...FILES, JOURNAL] as const) {
+    const content = file === JOURNAL ? Buffer.alloc(0) : Buffer.alloc(8 * SIZE, 0xee);
+    if (file !== JOURNAL) content.set(world.bytes(file));
+    media.set(file, file === JOURNAL ? Buffer.alloc(8192) : content);
     const recorder = recordingStorage(memoryStorage(content, { name: file }));
     recorder.lines.push = (...lines) => {
       for (const line of lines) happenings.push({ what: "medium", file, line });

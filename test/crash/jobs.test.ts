@@ -13,10 +13,10 @@ import { loadOracle } from "./oracle.js";
 
 const long = process.env["BLOCKCORE_LONG"] === "1";
 const first = Number(process.env["SEED"] ?? 1);
-const RUNS = long ? 200 : 5;
-const STATES = long ? 600 : 80;
+const RUNS = long ? 200 : 3;
+const STATES = long ? 600 : 60;
 const oracle = await loadOracle();
-const total = { scenarios: 0, states: 0, violations: 0 };
+const total = { scenarios: 0, states: 0, returns: 0, violations: 0 };
 
 const jobs = suite("jobs");
 for (const kind of JOB_KINDS) {
@@ -24,9 +24,10 @@ for (const kind of JOB_KINDS) {
     if (oracle === null) return skip("the crash oracle is not there");
     for (let round = 0; round < RUNS; round++) {
       const seed = first * 1000 + round;
-      const verdict = judgeJob(kind, await runJob(kind, seed), oracle, STATES, seed);
+      const verdict = await judgeJob(kind, await runJob(kind, seed), oracle, STATES, seed);
       total.scenarios++;
       total.states += verdict.states;
+      total.returns += verdict.returns;
       total.violations += verdict.violations.length;
       assert.equal(verdict.violations, [], `SEED=${seed} ${kind}`);
     }
@@ -41,7 +42,7 @@ jobs("the judge notices a driver that does not flush", async () => {
       Object.assign(top.impl, { *flush() {} });
     },
   });
-  assert.ok(judgeJob("partial stream", run, oracle, 200, first).violations.length > 0);
+  assert.ok((await judgeJob("partial stream", run, oracle, 200, first)).violations.length > 0);
 });
 
 jobs("how many states", () => {

@@ -86,6 +86,11 @@ export const blockCommit: Command = command({
       driver = mirror;
       filter = { driver: "mirror_top", above: top, nodeName, serve: (child) => mirror.serve(child) };
     } else {
+      if (core.jobs.journals.has(id))
+        throw new BlockError(
+          "ERR_UNSUPPORTED",
+          "A commit below the active layer keeps no journal: started again it does the same",
+        );
       // The active layer is not touched, but jobs on it could take away what is.
       touched.unshift(active);
       const commit = commitDriver({
