@@ -324,6 +324,8 @@ export interface InterceptImpl extends CommonImpl {
   readonly alignment?: number;
   /** Bytes it occupies on a medium; null: nobody can say. */
   allocatedSize?(): number | null;
+  /** Its size was chosen by the user: what does not fit finds no space. */
+  readonly fixedSize?: boolean;
   /** `write` takes ranges behind the end, too: the node grows. */
   readonly grows?: boolean;
   /** Takes a node for one more child, or lets one go (x-blockdev-change). The reference of a child that goes passes to the caller. */

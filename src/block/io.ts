@@ -91,7 +91,8 @@ function* extend(node: Node, size: number): Op<void> {
   const impl = node.impl;
   // A plain storage grows by the write itself.
   if (impl.shape === "storage" ? !impl.storage.fixedSize : impl.shape === "intercept" && impl.grows === true) return;
-  if (impl.shape !== "storage" && impl.truncate !== undefined) {
+  const isFixed = impl.shape === "intercept" && impl.fixedSize === true;
+  if (impl.shape !== "storage" && impl.truncate !== undefined && !isFixed) {
     yield* growTo(node, impl, size);
     return;
   }

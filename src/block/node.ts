@@ -54,6 +54,8 @@ export class Node {
   implicit = false;
   /** Everyone who holds the node: parents and users. It closes with the last one. */
   references = 1;
+  /** The node that described this one among its own options: a reopen of that one can give this one others, too. */
+  describedBy: Node | null = null;
   /** Edges that lead here. */
   readonly parents: Child[] = [];
   readonly users: Set<NodeUser> = new Set();

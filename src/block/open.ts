@@ -236,6 +236,7 @@ function* construct(
       const given = take(rest, name);
       if (name === "file" && waiting !== undefined) {
         const child = node.attach(name, role, waiting);
+        waiting.describedBy = node;
         waiting = undefined;
         return child;
       }
@@ -250,6 +251,7 @@ function* construct(
       );
       // Nodes that others use already: they must be able to live with us before anything is read or written.
       if (typeof given === "string") checkNode(child.node);
+      else if (!(given instanceof Node)) child.node.describedBy = node;
       if (flags.autoReadOnly === true && child.node.readOnly) flags.write = false;
       return child;
     },
@@ -312,11 +314,12 @@ function* openBacking(node: Node, given: boolean, backing: unknown, chain: Chain
   ) {
     // What the caller names explicitly needs no gate.
     try {
-      node.attach(
+      const child = node.attach(
         "backing",
         "backing",
         yield* openChildSpec(node.environment, backing, flags, [...chain, imageName(node)], true),
       );
+      if (typeof backing !== "string" && !(backing instanceof Node)) child.node.describedBy = node;
     } catch (error) {
       throw prefixError("Could not open backing file: ", error);
     }
@@ -374,6 +377,7 @@ function* openReference(
       : role === "backing" || reference.kind === "parent"
         ? yield* openNamed(environment, resolved, { ...withFormat, ...overrides }, flags, above)
         : yield* openChildSpec(environment, filenameToOptions(resolved, environment.drivers), flags, above, false);
+  opened.describedBy = node;
   return node.attach(name, role, opened);
 }
 

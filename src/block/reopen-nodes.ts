@@ -149,8 +149,7 @@ function planChild(plan: Plan, child: Child, options: BlockdevOptions, plans: Pl
 
 /** The child was named, not described, when it became one: its options are its own. */
 export function isReference(node: Node, child: Child): boolean {
-  const asGiven = node.options[child.name];
-  return typeof asGiven === "string" || asGiven instanceof Node;
+  return child.node.describedBy !== node;
 }
 
 function findNode(node: Node, name: unknown): Node {

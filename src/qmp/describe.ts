@@ -1,6 +1,6 @@
 /** What nodes, devices and jobs look like in answers. */
 import type { Backend } from "../block/backend.js";
-import { skipFilters } from "../block/graph.js";
+import { below, skipImplicit } from "../block/graph.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import type { ImageInfo } from "../block/types.js";
@@ -14,17 +14,29 @@ type Json = Record<string, unknown>;
 
 function* image(node: Node): Op<ImageInfo> {
   const info = yield* imageInfo(node);
-  return { "dirty-flag": false, ...info, filename: node.filename };
+  return { ...(hasDetails(node) ? { "dirty-flag": false } : {}), ...info, filename: node.filename };
 }
 
-/** ImageInfo with the chain below in `backing-image`. */
-function* imageChain(node: Node): Op<ImageInfo> {
+/** Whether QEMU knows more of such a node than its size: of files and formats it does. */
+function hasDetails(node: Node): boolean {
+  const { category, name } = node.driver;
+  if (category === "protocol") return name === "file" || name.startsWith("host_");
+  const [below] = node.children.filter(({ role }) => role === (category === "filter" ? "filtered" : "data"));
+  if (category === "filter" || name === "raw") return below !== undefined && hasDetails(below.node);
+  return true;
+}
+
+/** The next layer down; for a drive, filters of jobs are passed over. */
+function layerBelow(node: Node, ofDrive: boolean): Node | null {
+  const next = below(node);
+  return next !== null && ofDrive ? skipImplicit(next) : next;
+}
+
+/** ImageInfo with the chain below in `backing-image`, filters and all. */
+function* imageChain(node: Node, ofDrive: boolean): Op<ImageInfo> {
   const info = yield* image(node);
-  const backing = skipFilters(node).backing;
-  if (backing !== null) {
-    const inner = yield* imageChain(skipFilters(backing));
-    info["backing-image"] = inner;
-  }
+  const next = layerBelow(node, ofDrive);
+  if (next !== null) info["backing-image"] = yield* imageChain(next, ofDrive);
   return info;
 }
 
@@ -40,9 +52,9 @@ function bitmaps(node: Node): Json[] {
   }));
 }
 
-function chainDepth(node: Node): number {
+function chainDepth(node: Node, ofDrive: boolean): number {
   let depth = 0;
-  for (let at: Node | null = skipFilters(node).backing; at !== null; at = skipFilters(at).backing) depth++;
+  for (let at = layerBelow(node, ofDrive); at !== null; at = layerBelow(at, ofDrive)) depth++;
   return depth;
 }
 
@@ -88,12 +100,12 @@ export function* deviceInfo(core: BlockCore, node: Node, flat: boolean, backend:
     ro: node.readOnly,
     drv: node.driver.name,
     ...backingFile(node, link?.filename ?? null, modern),
-    backing_file_depth: flat ? 0 : chainDepth(node),
+    backing_file_depth: flat ? 0 : chainDepth(node, backend !== null),
     encrypted: details?.encrypted ?? false,
     ...(modern ? {} : { encryption_key_missing: node.flags.noIO && details?.encrypted === true }),
     detect_zeroes: node.detectZeroes,
     ...throttling(backend, modern),
-    image: flat ? yield* image(node) : yield* imageChain(node),
+    image: flat ? yield* image(node) : yield* imageChain(node, backend !== null),
     cache: {
       writeback: (modern && backend === null) || !node.flags.writethrough,
       direct: node.flags.direct,

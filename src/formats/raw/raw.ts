@@ -42,6 +42,9 @@ class Raw implements InterceptImpl {
     return this.#node.file;
   }
 
+  get fixedSize(): boolean {
+    return this.#hasSize;
+  }
   /** The guest size; raw images on files that grow or shrink elsewhere follow the file only at open and truncate. */
   get size(): number {
     return this.#size;

@@ -15,7 +15,7 @@ export const blockdevDel: Command = command({
     if (node === null) throw new BlockError("ERR_NOT_FOUND", `Failed to find node with node-name='${name}'`);
     if (node.users.size > 0) throw new BlockError("ERR_BUSY", `Node ${name} is in use`);
     core.checkFree(node);
-    const above = node.parents.find(({ role }) => role === "backing");
+    const above = [...node.parents].reverse().find(({ role }) => role === "backing");
     if (above !== undefined)
       throw new BlockError("ERR_BUSY", `Node '${name}' is busy: node is used as backing hd of '${above.parent.nodeName}'`);
     if (!core.nodes.owned.has(node)) throw new BlockError("ERR_INVALID_ARGUMENT", `Node ${name} is not owned by the monitor`);

@@ -227,6 +227,31 @@ test("raw windows, throttle groups, filters that cannot", async () => {
   await core.close();
 });
 
+test("a raw window that a user chose is full, not to be resized, when a format wants to grow in it", async () => {
+  const { core, add, reopen } = await setUp();
+  const window = { driver: "raw", file: { driver: "file", filename: "hd0" } };
+  const image = { driver: "qcow2", "node-name": "q", file: { ...window, size: 1376256 } };
+  await add(image);
+  const node = core.node("q");
+  const error = await refused(runAsync(write(node, new Uint8Array(MiB), 2 * MiB)));
+  assert.is(error.errno, "ENOSPC");
+  await reopen({ ...image, file: window });
+  await runAsync(write(node, new Uint8Array(MiB).fill(8), 2 * MiB));
+  await core.close();
+});
+
+test("filters are layers like others in what is told of a node", async () => {
+  const { core, add } = await setUp();
+  await add({ driver: "null-co", "node-name": "n", size: MiB, "read-zeroes": true });
+  await core.execute("object-add", { "qom-type": "throttle-group", id: "g" });
+  await add({ driver: "throttle", "node-name": "t", "throttle-group": "g", file: "n" });
+  const { image, backing_file_depth } = (await info(core, "t")) as { image: JsonObject; backing_file_depth: number };
+  assert.is(backing_file_depth, 1);
+  assert.is((image["backing-image"] as JsonObject)["format"], "null-co");
+  assert.is(image["dirty-flag"], undefined);
+  await core.close();
+});
+
 test("references are not described; implicit access of a job", async () => {
   const { core, add, reopen, no } = await setUp();
   await add(hd(0));
