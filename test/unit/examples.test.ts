@@ -136,7 +136,7 @@ examples("the README's table of formats says what the formats do", async () => {
       true,
       false,
       driver.create !== undefined,
-      driver.supportsBacking === true,
+      driver.supportsBacking === true || driver.hasParents === true,
       false,
       false,
       false,
