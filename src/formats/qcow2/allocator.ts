@@ -1,36 +1,16 @@
 /**
- * Refcounts and the allocation of host clusters.
- *
- * Frees are deferred: `free` only notes a range; `releaseFreed` takes the references away after a barrier behind the tables
- * that let go of it, and when no reader that began before may still look there. So space is never reused, and no refcount
- * drops on disk, while anything durable still points at it. A crash in between leaks, it never corrupts.
+ * Refcounts and the allocation of host clusters. Frees are deferred (deferred-frees.ts).
  */
 import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
 import { readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
-import { alignDown, alignUp, divCeil, MiB } from "../../base/int.js";
+import { alignDown, alignUp, divCeil } from "../../base/int.js";
 import { debugEvent } from "../../block/debug.js";
 import { discard, writeGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
-import type { ReadEpoch } from "../../block/requests.js";
+import { DeferredFrees, type Freed, type FreeReason } from "./deferred-frees.js";
 import type { Qcow2 } from "./image.js";
 import { MAX_REFTABLE_BYTES } from "./layout.js";
-
-/** Bytes of freed space that wait for a barrier of their own at most. */
-const MAX_WAITING = 16 * MiB;
-
-/** Why space is given back: decides whether the discard is passed to the file. */
-export type FreeReason = "request" | "snapshot" | "other";
-
-interface Freed {
-  cluster: number;
-  count: number;
-  reason: FreeReason;
-}
-interface Batch {
-  epoch: ReadEpoch;
-  freed: Freed[];
-}
 
 /** The refcount structures that are in force while others are prepared in their place. */
 interface Replaced {
@@ -46,7 +26,7 @@ interface Replaced {
 export class Allocator {
   readonly #image: Qcow2;
   readonly #order: number;
-  /** Refcounts in one block and in one cached slice. */
+  /** Refcounts (of as many host clusters) in one block and in one cached slice. */
   readonly blockEntries: number;
   readonly sliceEntries: number;
   readonly maxRefcount: number;
@@ -67,13 +47,11 @@ export class Allocator {
   #hint = 0;
   /** Where the next compressed cluster may begin inside a shared host cluster; 0: nowhere. */
   #nextByte = 0;
-  #pending: Freed[] = [];
-  /** Bytes of host clusters in `#pending`. */
-  #waiting = 0;
-  readonly #batches: Batch[] = [];
+  readonly #frees: DeferredFrees;
 
   constructor(image: Qcow2, table: Uint8Array) {
     this.#image = image;
+    this.#frees = new DeferredFrees(image, (freed) => this.#release(freed));
     this.#order = image.header.refcountOrder;
     this.blockEntries = (image.clusterSize * 8) >> this.#order;
     this.sliceEntries = (image.options.sliceSize * 8) >> this.#order;
@@ -105,12 +83,11 @@ export class Allocator {
   get isDirty(): boolean {
     return this.#image.refblocks.isDirty || this.#tableDirtyTo >= 0;
   }
-  /** Space waits for a barrier in an amount that is worth one: else an image that nobody flushes would grow and grow. */
   get wantsBarrier(): boolean {
-    return this.#waiting >= MAX_WAITING;
+    return this.#frees.wantsBarrier;
   }
   get hasPendingFrees(): boolean {
-    return this.#pending.length > 0 || this.#batches.length > 0;
+    return !this.#frees.isEmpty;
   }
 
   // ---- single refcounts -------------------------------------------------------------------------------------------
@@ -132,7 +109,9 @@ export class Allocator {
     const block = this.checkedBlock(Math.floor(cluster / this.blockEntries));
     if (block === 0) return -1;
     const slice = Math.floor((cluster % this.blockEntries) / this.sliceEntries);
-    return yield* this.#image.refblocks.get(block + slice * this.#image.options.sliceSize, true);
+    const offset = block + slice * this.#image.options.sliceSize;
+    const pointer = this.#image.refblocks.find(offset);
+    return pointer >= 0 ? pointer : yield* this.#image.refblocks.get(offset, true);
   }
 
   /** The refcount of a host cluster. The lock is held. */
@@ -547,26 +526,13 @@ export class Allocator {
     for (const offset of copies) yield* this.undo(offset, size);
   }
 
-  /** Host clusters whose refcounts are in one cached slice. */
-  get sliceClusters(): number {
-    return this.sliceEntries;
-  }
-  /** Pointer (good until the next yield) to the slice with the refcount of `cluster` (entry `cluster % sliceClusters`), good until the next yield; -1: there is none. */
-  *sliceOf(cluster: number): Op<number> {
-    const block = this.checkedBlock(Math.floor(cluster / this.blockEntries));
-    if (block === 0) return -1;
-    const offset = block + Math.floor((cluster % this.blockEntries) / this.sliceEntries) * this.#image.options.sliceSize;
-    const pointer = this.#image.refblocks.find(offset);
-    return pointer >= 0 ? pointer : yield* this.#image.refblocks.get(offset, true);
-  }
-
   /** Tells the runs of clusters in [first, first+count) that have no reference. */
   *freeRuns(first: number, count: number, tell: (first: number, count: number) => void): Op<void> {
     const { kernel } = this.#image;
     const end = first + count;
     for (let at = first; at < end;) {
       const stop = Math.min(end, at - (at % this.sliceEntries) + this.sliceEntries);
-      const pointer = yield* this.sliceOf(at);
+      const pointer = yield* this.slice(at);
       const base = at - (at % this.sliceEntries);
       if (pointer < 0) at = stop;
       while (at < stop) {
@@ -617,14 +583,7 @@ export class Allocator {
 
   /** Notes that one reference to every host cluster touched by [offset, offset+length) is gone. */
   free(offset: number, length: number, reason: FreeReason): void {
-    const size = this.#image.clusterSize;
-    const cluster = Math.floor(offset / size);
-    const count = Math.floor((offset + length - 1) / size) - cluster + 1;
-    this.#waiting += count * size;
-    const last = this.#pending[this.#pending.length - 1];
-    if (last !== undefined && last.reason === reason && last.cluster + last.count === cluster && length % size === 0)
-      last.count += count;
-    else this.#pending.push({ cluster, count, reason });
+    this.#frees.note(offset, length, reason);
   }
 
   /** Takes back clusters that were allocated but never linked: nothing on disk points to them. */
@@ -637,15 +596,8 @@ export class Allocator {
   }
 
   /** After a barrier: frees noted so far take effect where no earlier reader is left. The lock is held. */
-  *releaseFreed(): Op<void> {
-    if (this.#pending.length > 0) {
-      this.#batches.push({ epoch: this.#image.node.requests.closeEpoch(), freed: this.#pending });
-      this.#pending = [];
-      this.#waiting = 0;
-    }
-    while (this.#batches.length > 0 && this.#batches[0]!.epoch.readers === 0) {
-      for (const freed of this.#batches.shift()!.freed) yield* this.#release(freed);
-    }
+  releaseFreed(): Op<void> {
+    return this.#frees.release();
   }
 
   *#release(freed: Freed): Op<void> {

@@ -9,8 +9,8 @@
  *   5. L1 entries
  * Frees are deferred (`refcounts.ts`): a cluster loses its reference only after a barrier behind the tables that let go of it.
  */
-import { BlockError, errnoError, toBlockError, type Errno } from "../../base/error.js";
-import { readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
+import { type BlockError, errnoError, toBlockError, type Errno } from "../../base/error.js";
+import { viewOf, writeU64BE } from "../../base/bytes.js";
 import { alignDown, divCeil } from "../../base/int.js";
 import type { OpenFlags } from "../../block/context.js";
 import type { SnapshotVerbs } from "../../block/driver.js";
@@ -19,58 +19,31 @@ import { flush, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { Mutex, type Op } from "../../block/op.js";
 import type { Codecs } from "../../codec/codec.js";
-import { L2_EXTENDED, L2_EXTERNAL_DATA, L2_VERSION3 } from "../../kernel/layout.js";
 import type { Region } from "../../kernel/memory.js";
 import type { Kernel } from "../../kernel/types.js";
 import type { TableCache } from "../shared/table-cache.js";
 import type { Allocator } from "./allocator.js";
 import type { PersistentBitmaps } from "./bitmaps.js";
-import { DecompressedClusters } from "./compressed-cache.js";
 import type { Header } from "./header.js";
 import { writeHeader } from "./write-header.js";
-import { COPIED_HI, Incompatible, OFFSET_HI, OFFSET_LO } from "./layout.js";
+import { COPIED_HI, Incompatible } from "./layout.js";
 import type { Options } from "./options.js";
 import { OverlapGuard, overlapMessage, type MetadataKind } from "./overlap.js";
+import { Qcow2View } from "./view.js";
 
 export type { MetadataKind };
 
-export class Qcow2 {
-  readonly node: Node;
-  readonly header: Header;
+export class Qcow2 extends Qcow2View {
   readonly options: Options;
-  readonly codecs: Codecs;
-  readonly kernel: Kernel;
-  /** Where scans put their extent records. */
-  readonly scan: Region;
   /** Serialises everything that changes metadata. */
   readonly lock: Mutex = new Mutex();
-  readonly decompressed: DecompressedClusters;
   /** Keeps writes off metadata. */
   readonly overlap: OverlapGuard = new OverlapGuard(this);
 
-  readonly clusterBits: number;
-  readonly clusterSize: number;
-  readonly extended: boolean;
-  readonly subclusterSize: number;
-  /** Bytes of one L2 entry. */
-  readonly entrySize: number;
-  /** Entries of one L2 table. */
-  readonly l2Entries: number;
-  /** Guest bytes one L2 table covers. */
-  readonly l2Coverage: number;
-  /** Entries of one cached slice of an L2 table. */
-  readonly sliceEntries: number;
-  /** Guest bytes one slice covers. */
-  readonly sliceCoverage: number;
-
-  /** The active L1 table as on disk. */
-  l1: Uint8Array;
-  l1View: DataView;
   /** First and last dirty L1 index; from > to when clean. */
   #l1DirtyFrom = Infinity;
   #l1DirtyTo = -1;
 
-  l2!: TableCache;
   refblocks!: TableCache;
   allocator!: Allocator;
   snapshots: SnapshotVerbs | null = null;
@@ -95,47 +68,12 @@ export class Qcow2 {
     sliceSize: number,
     l1: Uint8Array,
   ) {
-    this.node = node;
-    this.header = header;
+    super(node, header, codecs, kernel, scan, sliceSize, l1);
     this.options = options;
-    this.codecs = codecs;
-    this.kernel = kernel;
-    this.scan = scan;
-    this.clusterBits = header.clusterBits;
-    this.clusterSize = 2 ** header.clusterBits;
-    this.extended = (header.incompatible.lo & Incompatible.extendedL2) !== 0;
-    this.subclusterSize = this.extended ? this.clusterSize / 32 : this.clusterSize;
-    this.entrySize = this.extended ? 16 : 8;
-    this.l2Entries = this.clusterSize / this.entrySize;
-    this.l2Coverage = this.l2Entries * this.clusterSize;
-    this.sliceEntries = sliceSize / this.entrySize;
-    this.sliceCoverage = this.sliceEntries * this.clusterSize;
-    this.l1 = l1;
-    this.l1View = viewOf(l1);
-    this.decompressed = new DecompressedClusters(this.clusterSize);
   }
 
   get flags(): OpenFlags {
     return this.node.flags;
-  }
-  get file(): Node {
-    return this.node.file;
-  }
-  /** What kernels must know to read L2 tables; amend may change the version. */
-  get scanFlags(): number {
-    return (
-      (this.header.version >= 3 ? L2_VERSION3 : 0) | (this.hasDataFile ? L2_EXTERNAL_DATA : 0) | (this.extended ? L2_EXTENDED : 0)
-    );
-  }
-  get hasDataFile(): boolean {
-    return (this.header.incompatible.lo & Incompatible.dataFile) !== 0;
-  }
-  /** The file that guest data is in. */
-  get dataFile(): Node {
-    return this.hasDataFile ? this.node.child("data-file")! : this.node.file;
-  }
-  get size(): number {
-    return this.header.size;
   }
   get lazyRefcounts(): boolean {
     return this.options.lazyRefcounts;
@@ -146,19 +84,6 @@ export class Qcow2 {
 
   // ---- L1 ---------------------------------------------------------------------------------------------------------
 
-  get l1Entries(): number {
-    return this.l1.length / 8;
-  }
-  l1Index(guest: number): number {
-    return Math.floor(guest / this.l2Coverage);
-  }
-  /** Offset of the L2 table of an L1 entry; 0 when there is none. */
-  l2Offset(index: number): number {
-    if (index >= this.l1Entries) return 0;
-    return (
-      (this.l1View.getUint32(index * 8) & OFFSET_HI) * 4294967296 + ((this.l1View.getUint32(index * 8 + 4) & OFFSET_LO) >>> 0)
-    );
-  }
   /** The L2 table is ours alone: no snapshot shares it. */
   l2IsCopied(index: number): boolean {
     return (this.l1View.getUint32(index * 8) & COPIED_HI) !== 0;
@@ -185,11 +110,6 @@ export class Qcow2 {
     return this.#l1DirtyTo >= 0;
   }
 
-  /** Offset in the image file of the slice of L2 table `l2Offset` that covers `guest`. */
-  sliceOffset(l2Offset: number, guest: number): number {
-    const slice = Math.floor((guest % this.l2Coverage) / this.sliceCoverage);
-    return l2Offset + slice * this.sliceEntries * this.entrySize;
-  }
   /** Index of the entry for `guest` inside its slice. */
   sliceIndex(guest: number): number {
     return Math.floor((guest % this.sliceCoverage) / this.clusterSize);
@@ -352,12 +272,12 @@ export class Qcow2 {
   // ---- corruption -------------------------------------------------------------------------------------------------
 
   /** An error for contradictory metadata. Writable images are marked corrupt on the next occasion that holds the lock. */
-  corruption(message: string, offset: number): BlockError {
+  override corruption(message: string, offset: number): BlockError {
     if (this.corruptionFound === null) {
       this.corruptionFound = { message, offset };
       this.node.environment.imageCorrupted?.({ node: this.node, message, offset, fatal: !this.node.readOnly });
     }
-    return new BlockError("ERR_CORRUPT", message, { errno: "EIO", node: this.node.nodeName, offset });
+    return super.corruption(message, offset);
   }
   corruptionFound: { message: string; offset: number } | null = null;
 
@@ -382,9 +302,5 @@ export class Qcow2 {
     if (hit !== null) {
       throw this.corruption(overlapMessage(hit), offset);
     }
-  }
-
-  readL1Entry(index: number): number {
-    return readU64BE(this.l1View, index * 8);
   }
 }

@@ -104,7 +104,7 @@ export function clearFlags(image: Qcow2, table: DataView): boolean {
 /** Makes the COPIED flags of an L2 table agree with the refcounts; true when any changed. */
 export function* adjustFlags(image: Qcow2, table: DataView): Op<boolean> {
   const { allocator, kernel, clusterSize, entrySize } = image;
-  const { sliceClusters, order } = allocator;
+  const { sliceEntries, order } = allocator;
   let changed = false;
   // Neighbouring entries mostly have their refcounts in one slice.
   let base = -1;
@@ -115,10 +115,10 @@ export function* adjustFlags(image: Qcow2, table: DataView): Op<boolean> {
     const host = offsetOf(hi, table.getUint32(at + 4));
     if (host === 0) continue;
     const cluster = host / clusterSize;
-    const index = cluster % sliceClusters;
+    const index = cluster % sliceEntries;
     if (cluster - index !== base) {
       base = cluster - index;
-      pointer = yield* allocator.sliceOf(cluster);
+      pointer = yield* allocator.slice(cluster);
     }
     const alone = pointer >= 0 && kernel.refGet(pointer, index, order) === 1;
     if (alone === ((hi & COPIED_HI) !== 0)) continue;

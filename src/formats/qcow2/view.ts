@@ -1,4 +1,4 @@
-/** The state of a qcow2 image that is only read (reader.ts): header, geometry, L1 table, L2 cache. */
+/** What reading a qcow2 image takes: header, geometry, L1 table, L2 cache. `Qcow2` (image.ts) adds what writing takes. */
 import { BlockError } from "../../base/error.js";
 import { viewOf } from "../../base/bytes.js";
 import type { Node } from "../../block/node.js";
@@ -35,7 +35,6 @@ export class Qcow2View implements MapState {
   readonly sliceEntries: number;
   /** Guest bytes one slice covers. */
   readonly sliceCoverage: number;
-  readonly scanFlags: number;
 
   /** The active L1 table as on disk. */
   l1: Uint8Array;
@@ -57,8 +56,6 @@ export class Qcow2View implements MapState {
     this.l2Coverage = this.l2Entries * this.clusterSize;
     this.sliceEntries = sliceSize / this.entrySize;
     this.sliceCoverage = this.sliceEntries * this.clusterSize;
-    this.scanFlags =
-      (header.version >= 3 ? L2_VERSION3 : 0) | (this.hasDataFile ? L2_EXTERNAL_DATA : 0) | (this.extended ? L2_EXTENDED : 0);
     this.l1 = l1;
     this.l1View = viewOf(l1);
     this.decompressed = new DecompressedClusters(this.clusterSize);
@@ -66,6 +63,12 @@ export class Qcow2View implements MapState {
 
   get file(): Node {
     return this.node.file;
+  }
+  /** What kernels must know to read L2 tables; amend may change the version. */
+  get scanFlags(): number {
+    return (
+      (this.header.version >= 3 ? L2_VERSION3 : 0) | (this.hasDataFile ? L2_EXTERNAL_DATA : 0) | (this.extended ? L2_EXTENDED : 0)
+    );
   }
   get hasDataFile(): boolean {
     return (this.header.incompatible.lo & Incompatible.dataFile) !== 0;
