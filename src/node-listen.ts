@@ -1,5 +1,6 @@
 /** Listening on sockets of the host, for the NBD server and for monitors. */
-import { unlinkSync } from "node:fs";
+import { renameSync, unlinkSync } from "node:fs";
+import type { Server } from "node:net";
 import { BlockError } from "./base/error.js";
 import { listen, socketDuplex } from "./nbd/node-socket.js";
 import type { Listen } from "./qmp/export-list.js";
@@ -14,13 +15,27 @@ export const listenOnSockets: Listen = async (address, accept) => {
   else if (!Number.isInteger(where.port) || where.port < 0 || where.port > 65535)
     throw new BlockError("ERR_INVALID_ARGUMENT", `address resolution failed for ${where.host}:${address.port as string}`);
   const server = await listen(where, (socket) => accept(socketDuplex(socket)));
-  return () =>
-    new Promise<void>((resolve) => {
+  return (leaveSocket) => {
+    if ("path" in where && leaveSocket) closeAndLeave(server, where.path);
+    else {
       server.close();
       if ("path" in where) removeQuietly(where.path);
-      resolve();
-    });
+    }
+    return Promise.resolve();
+  };
 };
+
+/** Node removes the file of a socket with its server, by name: the name is another one for that moment. */
+function closeAndLeave(server: Server, path: string): void {
+  const aside = `${path}.${process.pid}`;
+  try {
+    renameSync(path, aside);
+    server.close();
+    renameSync(aside, path);
+  } catch {
+    server.close();
+  }
+}
 
 export function removeQuietly(path: string): void {
   try {

@@ -78,7 +78,7 @@ class Connection {
     const until = this.#lostAt + (this.#options.reconnectDelay ?? 0);
     while (this.#client.isClosed) {
       // It goes on when nobody waits for it any more: later requests find the new connection.
-      this.#attempt ??= this.#connect().finally(() => (this.#attempt = null));
+      this.#attempt ??= this.#connect();
       const left = until - performance.now();
       if (left <= 0 || this.#closed) throw error;
       await within(this.#attempt, left);
@@ -97,6 +97,8 @@ class Connection {
       this.#lostAt = null;
     } catch {
       // not yet
+    } finally {
+      this.#attempt = null;
     }
   }
 

@@ -9,7 +9,7 @@ import { writeZeroes } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import { openNode } from "../block/open.js";
 import { storageImpl } from "../block/protocol.js";
-import { take, takeSize, takeString } from "../block/take.js";
+import { take, takeBool, takeSize, takeString } from "../block/take.js";
 import { NbdClient } from "./client.js";
 import { nbdStorage } from "./client-storage.js";
 import type { Duplex } from "./duplex.js";
@@ -27,7 +27,7 @@ export function socketAddress(address: NbdAddress): SocketAddress {
   const port = Number(server.port);
   if (!Number.isInteger(port) || port < 0 || port > 65535)
     throw new BlockError("ERR_INVALID_ARGUMENT", `'${server.port}' is no port number`);
-  return { host: server.host, port };
+  return { host: server.host, port, ...(server.family == null ? {} : { family: server.family }) };
 }
 
 function takeAddress(context: OpenContext): NbdAddress {
@@ -41,13 +41,18 @@ function takeAddress(context: OpenContext): NbdAddress {
   const host = takeString(bag, "host") ?? takeString(options, "host");
   const port = takeString(bag, "port") ?? takeString(options, "port");
   const type = takeString(bag, "type");
+  const ipv4 = takeBool(bag, "ipv4");
+  const ipv6 = takeBool(bag, "ipv6");
+  const family =
+    ipv4 === false || (ipv6 === true && ipv4 !== true) ? 6 : ipv6 === false || (ipv4 === true && ipv6 !== true) ? 4 : null;
   if (type !== undefined && type !== "unix" && type !== "inet")
     throw new BlockError("ERR_UNSUPPORTED", `Sockets of type '${type}' are not supported`);
   if (path !== undefined && host !== undefined)
     throw new BlockError("ERR_INVALID_ARGUMENT", "path and host may not be used at the same time");
   if (path !== undefined) return { server: { type: "unix", path }, export: name, tls: false };
   if (host === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "NBD server address missing");
-  return { server: { type: "inet", host, port: port ?? DEFAULT_PORT }, export: name, tls: false };
+  const isNamed = ipv4 === undefined && ipv6 === undefined;
+  return { server: { type: "inet", host, port: port ?? DEFAULT_PORT, family, isNamed }, export: name, tls: false };
 }
 
 /** TLS as the options or the URI ask for it; undefined: none. */
@@ -120,7 +125,8 @@ export const nbd: Driver = {
     const openTimeout = takeSeconds(options, "open-timeout");
     const bitmap = takeString(options, "x-dirty-bitmap");
     const name = formatNbdUri(address);
-    context.node.givenName = name;
+    // A URI cannot say which family of addresses is meant.
+    if (address.server.type === "unix" || address.server.isNamed !== false) context.node.givenName = name;
     const readOnly = !flags.write;
     const autoReadOnly = flags.autoReadOnly === true;
     const where = socketAddress(address);

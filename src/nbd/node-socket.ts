@@ -96,7 +96,7 @@ function emptied(socket: Socket): Promise<void> {
   });
 }
 
-export type SocketAddress = { path: string } | { host: string; port: number };
+export type SocketAddress = { path: string } | { host: string; port: number; family?: 4 | 6 };
 
 /** Listens and hands every connection to `accept`. Resolves when listening. */
 export function listen(address: SocketAddress | { fd: number }, accept: (socket: Socket) => void): Promise<Server> {

@@ -1,8 +1,18 @@
 /** NBD addresses: URIs (nbd://, nbds://, nbd+unix://) and QEMU's old form nbd:host:port:exportname=NAME. */
 import { BlockError } from "../base/error.js";
 
+export interface InetServer {
+  type: "inet";
+  host: string;
+  port: string;
+  /** 4 or 6 where only that family of addresses is meant. */
+  family?: 4 | 6 | null;
+  /** false: a URI does not say all of it. */
+  isNamed?: boolean;
+}
+
 export interface NbdAddress {
-  server: { type: "inet"; host: string; port: string } | { type: "unix"; path: string };
+  server: InetServer | { type: "unix"; path: string };
   export: string;
   tls: boolean;
 }

@@ -15,8 +15,10 @@ export type SocketAddress =
   | { type: "inet"; host: string; port: string; [more: string]: unknown }
   | { type: "unix"; path: string; [more: string]: unknown };
 
-/** Listens; resolves when clients can connect, to a function that ends it. */
-export type Listen = (address: SocketAddress, accept: (duplex: Duplex) => void) => Promise<() => Promise<void>>;
+/** Ends listening; `leaveSocket`: the file of a Unix socket stays. */
+export type StopListening = (leaveSocket: boolean) => Promise<void>;
+/** Listens; resolves when clients can connect. */
+export type Listen = (address: SocketAddress, accept: (duplex: Duplex) => void) => Promise<StopListening>;
 
 export interface ExportRequest {
   id: string;
@@ -44,7 +46,7 @@ export class ExportList {
   readonly #core: BlockCore;
   readonly #listen: Listen | null;
   readonly #exports = new Map<string, Export>();
-  #server: { nbd: NbdServer; stop: () => Promise<void> } | null = null;
+  #server: { nbd: NbdServer; stop: StopListening } | null = null;
 
   constructor(core: BlockCore, listen: Listen | null) {
     this.#core = core;
@@ -71,7 +73,7 @@ export class ExportList {
   *start(address: SocketAddress | null, maxConnections: number, startTls?: StartTls): Op<void> {
     if (this.#server !== null) throw new BlockError("ERR_EXISTS", "NBD server already running");
     const nbd = new NbdServer({ maxConnections, ...(startTls === undefined ? {} : { startTls }) });
-    let stop = (): Promise<void> => Promise.resolve();
+    let stop: StopListening = () => Promise.resolve();
     if (address !== null) {
       const listen = this.#listen;
       if (listen === null)
@@ -82,12 +84,12 @@ export class ExportList {
   }
 
   /** Ends the server and all its exports. */
-  *stop(): Op<void> {
+  *stop(leaveSocket = false): Op<void> {
     const server = this.#server;
     if (server === null) throw new BlockError("ERR_CLOSED", "NBD server not running");
     this.#server = null;
     yield* foreign("Ending the NBD server", null, async () => {
-      await server.stop();
+      await server.stop(leaveSocket);
       await server.nbd.close();
     });
     for (const each of [...this.#exports.values()]) yield* this.#drop(each);
@@ -168,8 +170,8 @@ export class ExportList {
     this.#core.emit("BLOCK_EXPORT_DELETED", { id: each.id });
   }
 
-  async stopAll(): Promise<void> {
-    if (this.#server !== null) await runAsync(this.stop());
+  async stopAll(leaveSocket = false): Promise<void> {
+    if (this.#server !== null) await runAsync(this.stop(leaveSocket));
   }
 }
 

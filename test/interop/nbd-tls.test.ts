@@ -9,7 +9,7 @@ import { skip } from "../support/skip.js";
 import { have, OURS, Servers } from "./servers.js";
 
 const servers = new Servers("tls");
-const { dir, path, run, start, stop } = servers;
+const { path, run, start, stop } = servers;
 const ready = have("openssl", "nbdinfo", "qemu-img", "qemu-io", "qemu-nbd", "nbdkit");
 
 /** An authority in `ca/`, and a certificate of it in each directory, under the names that QEMU looks for. */

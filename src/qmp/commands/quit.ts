@@ -14,7 +14,8 @@ export const quit: Command = command({
       const ended = core.onQuit();
       if (ended !== undefined) return await ended;
       await core.jobs.stopAll();
-      await core.exports.stopAll();
+      // As QEMU leaves it; nbd-server-stop takes it away.
+      await core.exports.stopAll(true);
     });
   },
 });

@@ -8,7 +8,7 @@ import * as assert from "uvu/assert";
 import type { BlockError } from "../../../src/base/error.js";
 import { read } from "../../../src/block/io.js";
 import { openNode } from "../../../src/block/open.js";
-import { runAsync } from "../../../src/block/op.js";
+import { done, runAsync } from "../../../src/block/op.js";
 import { nodeEnvironment } from "../../../src/node-environment.js";
 import { ftpStorage } from "../../../src/storage/node-ftp.js";
 import { tftpStorage } from "../../../src/storage/node-tftp.js";
@@ -150,9 +150,7 @@ test("as nodes: by URL and by options, never written", async () => {
   const bytes = content(70_000);
   const server = await ftpServer({ files: new Map([["a.raw", bytes]]), user: "me", password: "secret" });
   const environment = nodeEnvironment({
-    secrets: function* (id) {
-      return id === "s0" ? new TextEncoder().encode("secret") : null;
-    },
+    secrets: (id) => done(id === "s0" ? new TextEncoder().encode("secret") : null),
   });
   const url = `ftp://127.0.0.1:${server.port}/a.raw`;
   const options = { url, username: "me", "password-secret": "s0", readahead: 65536, timeout: 3 };
