@@ -305,7 +305,7 @@ function* openBacking(node: Node, given: boolean, backing: unknown, chain: Chain
   const impl = node.impl;
   const link = impl.shape === "mapped" ? (impl.backingFile ?? null) : null;
   // Formats unmap only what may go: below them that is always allowed, whatever the node itself was given.
-  const flags: OpenFlags = { ...node.flags, write: false, unmap: true, check: false };
+  const flags: OpenFlags = { ...node.flags, write: false, unmap: true, check: false, noBacking: false };
   if (
     given &&
     (typeof backing === "string" ||

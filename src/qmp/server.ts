@@ -24,6 +24,8 @@ export interface MonitorOptions {
 const MAX_WAITING_REQUESTS = 8;
 /** Bytes that are taken apart at a time. */
 const FEED = 512;
+/** Bytes of output that may wait while requests are still read: clients may write all they want to ask before they read. */
+const PATIENCE: number = 1024 * 1024;
 const MAX_WAITING_OUTPUT: number = 16 * 1024 * 1024;
 const LIMITS: JsonLimits = { bytes: 4 * 1024 * 1024, tokens: 64 * 1024 };
 /** Messages that are answered before other connections have their turn. */
@@ -107,7 +109,7 @@ class Session {
       if (queue.length <= MAX_WAITING_REQUESTS) room();
       this.#send("error" in next ? errorReply(next.error, undefined) : await this.#answer(next.value));
       // Whoever does not take answers gets no more of them.
-      await this.#output;
+      if (this.#waitingOutput > PATIENCE) await this.#output;
     }
     this.end();
     room();

@@ -56,9 +56,6 @@ export class GuestDevices {
       virtio: "virtio-blk-pci",
       floppy: "floppy",
     };
-    const type = findDeviceType(types[place.interface] ?? "");
-    if (type?.disk === undefined)
-      throw fail(`machine type does not support if=${place.interface},bus=${place.bus},unit=${place.unit}`);
     if (place.interface === "pflash" && place.unit < 2) {
       this.#core.attachDevice(device, {
         id: null,
@@ -69,6 +66,9 @@ export class GuestDevices {
       });
       return;
     }
+    const type = findDeviceType(types[place.interface] ?? "");
+    if (type?.disk === undefined)
+      throw fail(`machine type does not support if=${place.interface},bus=${place.bus},unit=${place.unit}`);
     const path =
       place.interface === "virtio"
         ? `/machine/peripheral-anon/device[${this.#anonymous++}]`

@@ -11,6 +11,7 @@ import { raw } from "../../../src/formats/raw/raw.js";
 import type { Duplex } from "../../../src/nbd/duplex.js";
 import type { JsonObject } from "../../../src/qapi/json.js";
 import { BlockCore, type QmpEvent } from "../../../src/qmp/block-core.js";
+import { addDrive } from "../../../src/qmp/drive.js";
 import type { Profile } from "../../../src/qmp/command.js";
 import { serveMonitor } from "../../../src/qmp/server.js";
 import { makeWorld } from "../../support/world.js";
@@ -44,6 +45,38 @@ async function until(what: () => boolean): Promise<void> {
   for (let i = 0; i < 500 && !what(); i++) await new Promise((resolve) => setTimeout(resolve, 2));
   assert.ok(what(), "it did not happen in time");
 }
+
+test("the target of a mirror that existed comes with its whole chain in the end", async () => {
+  const world = makeWorld({ mode: "async", drivers: [raw, qcow2], seed: 1 });
+  await world.create("qcow2", "a", 1 << 20);
+  for (const [name, below] of [
+    ["b", "a"],
+    ["c", "b"],
+    ["target", "b"],
+  ] as const)
+    await world.create("qcow2", name, 1 << 20, { backing_file: below, backing_fmt: "qcow2" });
+  const core = new BlockCore({ environment: world.environment });
+  let over = false;
+  core.on(({ event }) => {
+    if (event === "BLOCK_JOB_READY") void core.execute("block-job-complete", { device: "j" });
+    if (event === "BLOCK_JOB_COMPLETED") over = true;
+  });
+  await runAsync(addDrive(core, { if: "none", id: "d", file: "c" }));
+  await core.execute("drive-mirror", {
+    device: "d",
+    target: "target",
+    mode: "existing",
+    format: "qcow2",
+    sync: "top",
+    "job-id": "j",
+    "node-name": "new",
+  });
+  await until(() => over);
+  const target = core.node("new");
+  assert.is(target.backing?.filename, "b");
+  assert.is(target.backing?.backing?.filename, "a");
+  await core.close();
+});
 
 test("commands that queries of QEMU cannot be compared with", async () => {
   const { core, events } = await makeCore();
