@@ -3,7 +3,7 @@ import { BlockError } from "../../base/error.js";
 import { flush, readBytes, truncate, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
-import { fitCid, newCid, withContentId, type Descriptor } from "./descriptor.js";
+import { fitCid, newCid, NO_CID, withContentId, withParent, type Descriptor } from "./descriptor.js";
 
 export class ContentId {
   readonly #file: Node;
@@ -50,13 +50,29 @@ export class ContentId {
     yield* this.flush();
   }
 
+  /** Names another parent, or none. Durable when it returns. */
+  *setParent(parent: { cid: number; filename: string } | null): Op<void> {
+    yield* this.#rewrite("parent", (bytes) => withParent(bytes, parent));
+    this.#parentCid = parent?.cid ?? NO_CID;
+    yield* this.flush();
+  }
+
   *#put(key: "CID" | "parentCID", choose: (digits: number) => number): Op<number> {
+    let cid = NO_CID;
+    yield* this.#rewrite(key, (bytes) => {
+      const changed = withContentId(bytes, key, choose);
+      if (changed !== null) cid = changed.cid;
+      return changed?.bytes ?? null;
+    });
+    return cid;
+  }
+
+  *#rewrite(what: string, change: (bytes: Uint8Array) => Uint8Array | null): Op<void> {
     const length = this.#room ?? this.#file.size - this.#offset;
-    const changed = withContentId(yield* readBytes(this.#file, this.#offset, length), key, choose);
-    if (changed === null || (this.#room !== null && changed.bytes.length > this.#room)) {
-      throw new BlockError("ERR_CORRUPT", `VMDK: the descriptor has no ${key} that could be changed`, { errno: "EINVAL" });
+    const text = change(yield* readBytes(this.#file, this.#offset, length));
+    if (text === null || (this.#room !== null && text.length > this.#room)) {
+      throw new BlockError("ERR_CORRUPT", `VMDK: the descriptor has no ${what} that could be changed`, { errno: "EINVAL" });
     }
-    const { bytes: text, cid } = changed;
     if (this.#room === null) {
       yield* writeGrow(this.#file, text, this.#offset);
       if (text.length < length) yield* truncate(this.#file, this.#offset + text.length, { preallocation: "off" });
@@ -66,7 +82,6 @@ export class ContentId {
       yield* writeGrow(this.#file, padded, this.#offset);
     }
     this.#dirty = true;
-    return cid;
   }
 
   /** The next writer begins another session. */

@@ -1,4 +1,5 @@
 /** The text that describes a VMDK: identities, parent, and the extents. Parsed line by line, in time linear in its length. */
+import { encodeText } from "../../base/bytes.js";
 import { BlockError } from "../../base/error.js";
 import { MAX_EXTENTS } from "./layout.js";
 
@@ -38,7 +39,8 @@ export function bytesToLatin1(bytes: Uint8Array): string {
   for (let at = 0; at < text.length; at += 8192) out += String.fromCharCode(...text.subarray(at, at + 8192));
   return out;
 }
-const fromLatin1 = (text: string): string => utf8.decode(Uint8Array.from(text, (character) => character.charCodeAt(0)));
+const toBytes = (latin1: string): Uint8Array => Uint8Array.from(latin1, (character) => character.charCodeAt(0));
+const fromLatin1 = (text: string): string => utf8.decode(toBytes(text));
 
 const EXTENT = /^\s*(RW|RDONLY|NOACCESS)\s+(-?\d{1,20})\s+(\S{1,20})(?:\s+"([^"]{1,511})"(?:\s+(-?\d{1,20}))?)?/;
 const KEY = /^\s*([A-Za-z]+)\s*=(.*)$/;
@@ -138,7 +140,20 @@ export function withContentId(
   const digits = match[3]!.length;
   const cid = choose(digits);
   const changed = `${text.slice(0, match.index)}${match[1]}${match[2]}${cid.toString(16).padStart(digits, "0")}${text.slice(match.index + match[0].length)}`;
-  return { bytes: Uint8Array.from(changed, (character) => character.charCodeAt(0)), cid };
+  return { bytes: toBytes(changed), cid };
+}
+
+/** `bytes` with another parent, or none; null when there is no place for it. Where the line of the old name is long enough its length stays. */
+export function withParent(bytes: Uint8Array, parent: { cid: number; filename: string } | null): Uint8Array | null {
+  const named = withContentId(bytes, "parentCID", () => parent?.cid ?? NO_CID);
+  if (named === null) return null;
+  const text = bytesToLatin1(named.bytes);
+  const line = parent === null ? "" : `parentFileNameHint="${bytesToLatin1(encodeText(parent.filename))}"`;
+  const hint = /^[ \t]*parentFileNameHint[ \t]*=.*$/m;
+  if (hint.test(text)) return toBytes(text.replace(hint, (old) => (line === "" ? "#" : line).padEnd(old.length)));
+  if (line === "") return named.bytes;
+  const place = /^[ \t]*createType[ \t]*=.*$/m;
+  return place.test(text) ? toBytes(text.replace(place, (old) => `${old}\n${line}`)) : null;
 }
 
 /** A content ID of as many digits, where those are enough to tell it from others. */

@@ -2,7 +2,9 @@
 import { BlockError } from "../../base/error.js";
 import type { BackingLink, BlockDriverInfo, MappedImpl, Miss, SpecialExtent, WriteFlags, WritePlan } from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
-import { skipFilters } from "../../block/graph.js";
+import { backingChain, skipFilters } from "../../block/graph.js";
+import { resolveIn } from "../../block/node-filename.js";
+import { openNode } from "../../block/open.js";
 import { flush, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { Mutex, WaitQueue, WaitRequest, type Op } from "../../block/op.js";
@@ -60,7 +62,7 @@ export class VmdkImage implements MappedImpl {
   readonly allocationUnit: number;
   readonly zeroUnit: number;
   readonly discardUnit: number = SECTOR;
-  readonly backingFile: BackingLink | null;
+  backingFile: BackingLink | null;
   /** Data extents may be holes of the file below: where the extents are files as they are. */
   readonly recurseStatus: boolean;
   readonly compressedOnly?: boolean;
@@ -175,6 +177,35 @@ export class VmdkImage implements MappedImpl {
     const { backing } = this.#node;
     const parent = backing === null ? null : skipFilters(backing).impl;
     if (parent instanceof VmdkImage) yield* this.contentId.follow(parent.contentId);
+  }
+
+  /** Rewrites the parent in the descriptor. The file must be there: images name their parent by its content ID, too. */
+  *changeBackingFile(filename: string | null, format: string | null): Op<void> {
+    if (filename === null || filename === "") {
+      yield* this.contentId.setParent(null);
+      this.backingFile = null;
+      return;
+    }
+    if (format !== null && format !== "vmdk") throw notParent("backing_file must be a vmdk image");
+    if (/["\r\n\0]/.test(filename)) throw notParent("The name of a parent cannot hold quotes or line ends in a VMDK");
+    if (this.extents.every(({ grainSize }) => grainSize === null)) throw notParent("Flat image can't have backing file");
+    const cid = yield* this.#cidOf(resolveIn(this.#node, filename));
+    yield* this.contentId.setParent({ cid, filename });
+    this.backingFile = { filename, format: "vmdk" };
+    this.#parentChecked = false;
+  }
+
+  /** The content ID of an image of the present chain, or of any other. */
+  *#cidOf(filename: string): Op<number> {
+    const layer = backingChain(this.#node).find((node) => node.filename === filename)?.impl;
+    if (layer instanceof VmdkImage) return layer.contentId.cid;
+    const flags = { noBacking: true, noIO: true, forceShare: true };
+    const node = yield* openNode(this.#node.environment, { filename, driver: "vmdk", flags });
+    try {
+      return (node.impl as VmdkImage).contentId.cid;
+    } finally {
+      yield* node.unref();
+    }
   }
 
   *readSpecial(special: SpecialExtent, at: number, into: Uint8Array): Op<void> {
@@ -320,6 +351,8 @@ export class VmdkImage implements MappedImpl {
     return yield* checkGrains(this.extents, options);
   }
 }
+
+const notParent = (message: string): BlockError => new BlockError("ERR_UNSUPPORTED", message, { errno: "ENOTSUP" });
 
 function leastCommonMultiple(a: number, b: number): number {
   let [x, y] = [a, b];

@@ -63,4 +63,42 @@ test("a parent that somebody else changed is not adopted by a commit", async () 
   }
 });
 
+test("another parent, or none: with its content ID", async () => {
+  for (const subformat of ["monolithicSparse", "twoGbMaxExtentSparse"]) {
+    const on = await pair();
+    await on.create("vmdk", "another parent with a longer name", MiB);
+    await put(on, "another parent with a longer name", 7, 0);
+    await on.create("vmdk", "top", MiB, { backing_file: "base", subformat });
+    const change = async (name: string | null): Promise<void> => {
+      const node = await on.open("vmdk", "top", { write: true });
+      const { impl } = node;
+      if (impl.shape === "mapped") await on.run(impl.changeBackingFile!(name, name === null ? null : "vmdk"));
+      await on.close(node);
+    };
+    await change("another parent with a longer name");
+    assert.is(await firstByte(on, "top", 0), 7);
+    await change("base");
+    assert.is(await firstByte(on, "top", 0), 1);
+    await change(null);
+    assert.is(await firstByte(on, "top", 0), 0);
+    const alone = await on.open("vmdk", "top", {});
+    assert.is(alone.backing, null);
+    assert.is(alone.impl.shape === "mapped" ? alone.impl.backingFile : undefined, null);
+    await on.close(alone);
+    await change("base");
+    assert.is(await firstByte(on, "top", 0), 1);
+    for (const [name, message] of [
+      ["nowhere", "nowhere"],
+      ['a"b', "cannot hold quotes"],
+    ] as const) {
+      try {
+        await change(name);
+        assert.unreachable();
+      } catch (error) {
+        assert.match((error as Error).message, message);
+      }
+    }
+  }
+});
+
 test.run();
