@@ -5,6 +5,7 @@ import { BlockError } from "../../base/error.js";
 import type { Duplex } from "../../nbd/duplex.js";
 import { connectSocket, listen, socketDuplex, type SocketAddress } from "../../nbd/node-socket.js";
 import { optsToObject, parseOpts, scalarText } from "../../qapi/options.js";
+import { standardOutput } from "./standard-streams.js";
 
 export interface Chardev {
   readonly id: string;
@@ -43,7 +44,8 @@ function stdioChardev(id: string): Chardev {
   return {
     id,
     async open(accept) {
-      const { stdin, stdout } = process;
+      const { stdin } = process;
+      const stdout = standardOutput();
       void accept({
         incoming: stdin as AsyncIterable<Uint8Array>,
         write: (parts) =>

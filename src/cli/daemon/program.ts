@@ -15,6 +15,7 @@ import { getopt, UsageError, type GetoptItem } from "../options.js";
 import type { Output } from "../output.js";
 import { makeChardev, type Chardev } from "./chardev.js";
 import { DAEMON_OPTIONS, daemonHelp } from "./options.js";
+import { standardOutput } from "./standard-streams.js";
 import { addObject, runKeyval, startNbd } from "./setup.js";
 import { listenOnSockets, removeQuietly } from "../../node-listen.js";
 
@@ -73,7 +74,7 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
     readFile: (path) => readFileSync(path),
     makeObject: makePlatformObject,
     temporaryFile,
-    console: (text, stream) => void process[stream].write(text),
+    console: (text, stream) => void (stream === "stdout" ? standardOutput() : process.stderr).write(text),
     onQuit: () => {
       end();
       return closed;

@@ -4,6 +4,7 @@ import { ManualClock } from "../../../src/base/clock.js";
 import { BlockError, toBlockError } from "../../../src/base/error.js";
 import { runAsync } from "../../../src/block/op.js";
 import { makeChardev, type Chardev } from "../../../src/cli/daemon/chardev.js";
+import { standardOutput } from "../../../src/cli/daemon/standard-streams.js";
 import { addObject, runKeyval } from "../../../src/cli/daemon/setup.js";
 import { cliEnvironment } from "../../../src/cli/environment.js";
 import type { Output } from "../../../src/cli/output.js";
@@ -71,7 +72,7 @@ export class Emulator {
     const environment = cliEnvironment({
       objects: [],
       warn: (message) => output.warning(message),
-      debugMessage: (message) => void process.stdout.write(`${message}\n`),
+      debugMessage: (message) => void standardOutput().write(`${message}\n`),
     });
     this.#core = new BlockCore({
       environment: { ...environment, drivers: emulatorDrivers(environment.drivers) },
@@ -79,7 +80,7 @@ export class Emulator {
       readFile: (path) => readFileSync(path),
       makeObject: makePlatformObject,
       temporaryFile,
-      console: (text, stream) => void process[stream].write(text),
+      console: (text, stream) => void (stream === "stdout" ? standardOutput() : process.stderr).write(text),
       onQuit: () => {
         this.shutDown("host-qmp-quit");
         return this.#closed;

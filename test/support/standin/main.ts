@@ -17,4 +17,4 @@ try {
   process.exitCode = 1;
 }
 // Nothing that is still open keeps the machine; answers on their way get there.
-setTimeout(() => process.exit(), 200).unref();
+setTimeout(() => process.exit(), 3000).unref();
