@@ -17,7 +17,7 @@ export function* upgrade(image: Qcow2): Op<void> {
   const { snapshots } = yield* readSnapshotTable(image.file, header);
   if (snapshots.some((snapshot) => viewOf(snapshot.bytes).getUint32(36) < NEEDED_EXTRA)) {
     // Version 2 programs read the longer entries, too: the table may be there before the version is.
-    const bytes = encodeSnapshotTable(snapshots.map(withExtra));
+    const bytes = encodeSnapshotTable(snapshots, withExtra);
     const old = { offset: header.snapshotsOffset, length: image.options.snapshotTableSize };
     const offset = yield* placeFresh(image, bytes.length);
     yield* writeFresh(image, offset, bytes);

@@ -24,10 +24,12 @@ export function* openData(context: OpenContext, header: Header): Op<void> {
   if (header.autoclear.lo & Autoclear.rawDataFile && !(header.incompatible.lo & Incompatible.dataFile) && !context.flags.noIO) {
     throw new BlockError("ERR_CORRUPT", "data-file-raw requires a data file", { errno: "EINVAL", offset: 88 });
   }
-  if (header.incompatible.lo & Incompatible.dataFile) yield* openDataFile(context, header);
-  else if (context.options["data-file"] !== undefined) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "'data-file' can only be set for images with an external data file");
-  }
+  const given = context.options["data-file"] !== undefined;
+  // What was given is opened first, as by QEMU: that it is not there is said before that it has no place.
+  if (given) yield* context.openChild("data-file", "data");
+  if ((header.incompatible.lo & Incompatible.dataFile) === 0) {
+    if (given) throw new BlockError("ERR_INVALID_ARGUMENT", "'data-file' can only be set for images with an external data file");
+  } else if (!given) yield* openDataFile(context, header);
 }
 
 /** Sizes and places of the tables, before any of them is read: no allocation follows an unchecked field. */
@@ -53,10 +55,9 @@ export function checkTables(header: Header, check: boolean): void {
   // Tables behind the end of the file read as zeros.
 }
 
+/** The one that the header names. */
 function* openDataFile(context: OpenContext, header: Header): Op<void> {
-  if (context.options["data-file"] !== undefined) {
-    yield* context.openChild("data-file", "data");
-  } else if (header.dataFile !== null && header.dataFile !== "") {
+  if (header.dataFile !== null && header.dataFile !== "") {
     yield* context.openReference("data-file", "data", { kind: "data-file", filename: header.dataFile, format: null });
   } else {
     throw new BlockError("ERR_INVALID_ARGUMENT", "'data-file' is required for this image");

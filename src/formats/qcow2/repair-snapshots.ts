@@ -23,7 +23,7 @@ export function* dropOverhanging(state: CheckState, { kept, overhanging }: Check
 export function* repairSnapshotTable(census: Census, snapshots: CheckedSnapshots): Op<void> {
   const { image, state } = census;
   const old = image.header.snapshotsOffset;
-  const bytes = encodeSnapshotTable(snapshots.kept.map(withExtra));
+  const bytes = encodeSnapshotTable(snapshots.kept, withExtra);
   const offset = yield* placeFresh(image, bytes.length);
   yield* writeFresh(image, offset, bytes);
   yield* image.allocator.writeBack();

@@ -85,10 +85,8 @@ export function* readSnapshotTable(
       repair.overhanging(count - index);
       break;
     }
-    const bytes = allocate(ENTRY + cut + names);
-    bytes.set(yield* piece.get(at, ENTRY + cut));
-    bytes.set(yield* piece.get(at + ENTRY + extra, names), ENTRY + cut);
-    viewOf(bytes).setUint32(36, cut);
+    const bytes =
+      cut === extra ? yield* piece.get(at, ENTRY + extra + names) : yield* withoutExcess(piece, at, extra, cut, names);
     snapshots.push(decode(bytes, size));
     kept = length;
     end = at + ENTRY + extra + names;
@@ -111,7 +109,15 @@ function tooMuchExtra(index: number, offset: number): BlockError {
   });
 }
 
-/** A part of the file in memory, moving on. */
+function* withoutExcess(piece: Piece, at: number, extra: number, cut: number, names: number): Op<Uint8Array> {
+  const bytes = allocate(ENTRY + cut + names);
+  bytes.set(yield* piece.get(at, ENTRY + cut));
+  bytes.set(yield* piece.get(at + ENTRY + extra, names), ENTRY + cut);
+  viewOf(bytes).setUint32(36, cut);
+  return bytes;
+}
+
+/** A part of the file in memory, moving on. What was got stays good: entries are views of the pieces they came in. */
 class Piece {
   readonly #file: Node;
   #offset = 0;
@@ -121,7 +127,7 @@ class Piece {
     this.#file = file;
   }
 
-  /** `length` bytes from `offset` on, good until the next call. */
+  /** `length` bytes from `offset` on. */
   *get(offset: number, length: number): Op<Uint8Array> {
     if (offset < this.#offset || offset + length > this.#offset + this.#bytes.length) {
       this.#bytes = yield* readBytes(this.#file, offset, Math.max(PIECE, length));
@@ -186,13 +192,18 @@ export function newSnapshot(given: NewSnapshot): Snapshot {
   return decode(bytes, given.diskSize);
 }
 
-export function encodeSnapshotTable(snapshots: readonly Snapshot[]): Uint8Array {
+/** @param form the entry as it is to be written */
+export function encodeSnapshotTable(
+  snapshots: readonly Snapshot[],
+  form: (snapshot: Snapshot) => Snapshot = (snapshot) => snapshot,
+): Uint8Array {
   let length = 0;
-  for (const { bytes } of snapshots) length = alignUp(length, 8) + bytes.length;
+  for (const snapshot of snapshots) length = alignUp(length, 8) + form(snapshot).bytes.length;
   if (length > MAX_SNAPSHOT_TABLE_BYTES) throw new BlockError("ERR_TOO_LARGE", "Snapshot table is too big", { errno: "EFBIG" });
   const table = allocate(length);
   let at = 0;
-  for (const { bytes } of snapshots) {
+  for (const snapshot of snapshots) {
+    const { bytes } = form(snapshot);
     at = alignUp(at, 8);
     table.set(bytes, at);
     at += bytes.length;
