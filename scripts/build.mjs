@@ -28,6 +28,7 @@ const sources = walk("src");
 
 // -- 1. the kernels -------------------------------------------------------------------------------------------------
 const kernel = "build/kernel.wasm";
+const kernels = [kernel, "build/kernel-reader.wasm"];
 if (wanted("wasm")) {
   if (exists("scripts/build-wasm.mjs")) {
     const inputs = [
@@ -36,12 +37,12 @@ if (wanted("wasm")) {
       "scripts/build-wasm.mjs",
       ...walk("assembly", (file) => !file.includes("__tests__")),
     ];
-    await step("wasm", { inputs, outputs: [kernel] }, () => run(process.execPath, ["scripts/build-wasm.mjs"]));
+    await step("wasm", { inputs, outputs: kernels }, () => run(process.execPath, ["scripts/build-wasm.mjs"]));
   } else {
     notes.push("no scripts/build-wasm.mjs yet: no kernel.wasm");
   }
 }
-const kernelInput = exists(kernel) ? [kernel] : [];
+const kernelInput = kernels.filter(exists);
 
 // -- 2. the package -------------------------------------------------------------------------------------------------
 /** Entries of the package, and those that also exist in a workerd flavour. */

@@ -5,11 +5,13 @@
 import { BlockError } from "./base/error.js";
 import type { BlockdevOptions, Environment, GateDecision, Reference } from "./block/context.js";
 import type { Driver } from "./block/driver.js";
-import { done, foreign, type Op } from "./block/op.js";
+import { done, foreign, runAsync, type Op } from "./block/op.js";
 import { protocolDriver } from "./block/protocol.js";
 import type { Codecs } from "./codec/codec.js";
 import type { Crypto } from "./codec/crypto/crypto.js";
 import { httpDrivers } from "./http-drivers.js";
+import { offerJsonNames } from "./block/json-names.js";
+import { jsonNames } from "./block/json-names-qapi.js";
 import { offerKernelModule } from "./kernel/kernel.js";
 import type { Between } from "./jobs/journal.js";
 import { kernelModule } from "./kernel/module.inline.js";
@@ -216,6 +218,16 @@ export class BlockCore<P extends Profile = "qemu-7.2", Source = Storage> {
     await monitor.serve();
   }
 
+  /** Starts the NBD server for connections that are handed over (`serveNbd`), where nothing listens: browsers, workers. */
+  startNbd(options: { maxConnections?: number } = {}): Promise<void> {
+    return runAsync(this.#core.exports.start(null, options.maxConnections ?? 0));
+  }
+
+  /** Serves an NBD client of the exports on a connection until it goes. The server runs (`startNbd`, `nbd-server-start`). */
+  async serveNbd(connection: Duplex): Promise<void> {
+    await this.#core.exports.accept(connection);
+  }
+
   /** Cancels jobs, ends exports and closes all nodes. Storages of `files` stay open. */
   async close(): Promise<void> {
     try {
@@ -243,6 +255,7 @@ function environmentOf<Source>(
   files: NamedFiles,
 ): Environment {
   offerKernelModule(kernelModule);
+  offerJsonNames(jsonNames);
   const { references = "deny", secrets = {} } = options;
   const drivers = [...(options.formats ?? platform.formats), ...httpDrivers(), ...platform.drivers, fileDriver(files, platform)];
   return {

@@ -24,6 +24,8 @@ import { readablePlan } from "./image/readable.js";
 import { planStream } from "./image/stream-plan.js";
 import { planConvert as planConvertOp, type ConvertPlan } from "./image/plan.js";
 import { SyncImage } from "./image/sync-image.js";
+import { offerJsonNames } from "./block/json-names.js";
+import { jsonNames } from "./block/json-names-qapi.js";
 import { offerKernelModule } from "./kernel/kernel.js";
 import { kernelModule } from "./kernel/module.inline.js";
 import type { Opt } from "./qapi/options.js";
@@ -174,6 +176,7 @@ const textOf = (value: unknown): string => (value === true ? "on" : value === fa
 export function makeLibrary<Source>(platform: Platform<Source>): Library<Source> {
   function environmentOf(options: CommonOptions<Source>): Environment {
     offerKernelModule(kernelModule);
+    offerJsonNames(jsonNames);
     const formats = options.formats ?? platform.formats;
     if (formats.length === 0) {
       throw new BlockError("ERR_INVALID_ARGUMENT", "No formats were given", {

@@ -11,6 +11,8 @@ import { nodeCodecs } from "./codec/node-codecs.js";
 import { nodeCrypto } from "./codec/node-crypto.js";
 import { ftpDrivers } from "./ftp-drivers.js";
 import { httpDrivers } from "./http-drivers.js";
+import { offerJsonNames } from "./block/json-names.js";
+import { jsonNames } from "./block/json-names-qapi.js";
 import { offerKernelModule } from "./kernel/kernel.js";
 import { kernelModule } from "./kernel/module.inline.js";
 import { nbd } from "./nbd/node-driver.js";
@@ -85,6 +87,7 @@ export function hostedDrivers(faces: "both" | "sync"): Driver[] {
 
 export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {
   offerKernelModule(kernelModule);
+  offerJsonNames(jsonNames);
   const drivers = new Map<string, Driver>();
   for (const driver of [...allFormats, ...(options.formats ?? []), ...hostedDrivers(options.faces ?? "both")])
     drivers.set(driver.name, driver);

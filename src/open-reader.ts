@@ -2,7 +2,7 @@
  * `openReader`: opening images for reading with nothing in the bundle but what reading takes. The storage, the formats and the
  * codecs are the caller's choice; `open` of the same entry does more and weighs more.
  *
- * The kernels are those in TypeScript, which is quick enough for looking up tables; `setKernelModule` brings WebAssembly in.
+ * The kernel is one of its own, of two kilobytes: the functions that look up tables.
  */
 import type { Environment, Gate, Reference } from "./block/context.js";
 import type { Driver } from "./block/driver.js";

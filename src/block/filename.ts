@@ -2,7 +2,7 @@
 import { BlockError } from "../base/error.js";
 import type { BlockdevOptions } from "./context.js";
 import type { Driver } from "./driver.js";
-import { parseJsonFilename, unflatten } from "../qapi/options.js";
+import { readJsonName } from "./json-names.js";
 
 /** The prefix before the first ':' where that comes before any '/': "nbd" of "nbd://host", null for plain paths. "C:\…" is a path. */
 export function protocolOf(filename: string): string | null {
@@ -20,7 +20,7 @@ export function isAbsolutePath(filename: string): boolean {
 
 /** The options a file name stands for: `json:{…}`, "scheme:…", or a path of the file protocol. */
 export function filenameToOptions(filename: string, drivers: ReadonlyMap<string, Driver>): BlockdevOptions {
-  if (filename.startsWith("json:")) return unflatten(parseJsonFilename(filename)) as BlockdevOptions;
+  if (filename.startsWith("json:")) return readJsonName(filename);
   const protocol = protocolOf(filename);
   if (protocol === null) {
     for (const driver of drivers.values()) if (driver.claims?.(filename) === true) return { driver: driver.name, filename };

@@ -4,9 +4,9 @@
  */
 import { BlockError } from "../base/error.js";
 import type { JsonObject } from "../qapi/json.js";
-import { writeJson } from "../qapi/json-writer.js";
 import { flatten } from "../qapi/options.js";
 import { directoryOf, isAbsolutePath, protocolOf } from "./filename.js";
+import { writeJsonName } from "./json-names.js";
 import type { Node } from "./node.js";
 
 interface Description {
@@ -29,7 +29,7 @@ export function nodeFilename(node: Node): string {
 }
 
 function written(description: Description): string {
-  return description.exact === "" ? `json:${writeJson(description.options)}` : description.exact;
+  return description.exact === "" ? writeJsonName(description.options) : description.exact;
 }
 
 function describe(node: Node, known: Known): Description {

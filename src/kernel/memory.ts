@@ -6,7 +6,7 @@
  */
 import { assert } from "../base/error.js";
 import { alignUp } from "../base/int.js";
-import { MAX_KERNEL_BYTES, createKernel } from "./kernel.js";
+import { MAX_KERNEL_BYTES } from "./source.js";
 import type { Kernel } from "./types.js";
 
 export interface Region {
@@ -22,7 +22,7 @@ const GUARD = 64;
 export class RegionPlan {
   readonly regions: Region[] = [];
   #end = GUARD;
-  #kernel: Kernel | undefined;
+  #made = false;
 
   /** Bytes planned so far. */
   get size(): number {
@@ -35,7 +35,7 @@ export class RegionPlan {
    * @param align a power of two, at least 16 for kernel tables
    */
   add(name: string, size: number, align = 64): Region {
-    assert(this.#kernel === undefined, `region ${name} is planned after the memory was made`);
+    assert(!this.#made, `region ${name} is planned after the memory was made`);
     assert(Number.isSafeInteger(size) && size >= 0, `region ${name} has size ${size}`);
     assert(align > 0 && (align & (align - 1)) === 0, `region ${name} has alignment ${align}`);
     assert(!this.regions.some((region) => region.name === name), `region ${name} is planned twice`);
@@ -47,11 +47,12 @@ export class RegionPlan {
     return region;
   }
 
-  /** Makes the memory with all planned regions, zero-filled. @throws BlockError ERR_TOO_LARGE if the runtime has not got it */
-  create(): Kernel {
-    assert(this.#kernel === undefined, "the kernel memory is made twice");
-    this.#kernel = createKernel(this.#end);
-    return this.#kernel;
+  /** Has `make` make the memory with all planned regions, zero-filled. @throws BlockError ERR_TOO_LARGE if the runtime has not got it */
+  create<K extends Pick<Kernel, "memory">>(make: (bytes: number) => K): K {
+    assert(!this.#made, "the kernel memory is made twice");
+    const kernel = make(this.#end);
+    this.#made = true;
+    return kernel;
   }
 }
 

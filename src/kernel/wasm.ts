@@ -7,14 +7,24 @@ const PAGE = 65536;
 /** The functions the module exports; 32-bit results are signed, as WebAssembly gives them to JavaScript. */
 type KernelExports = Omit<Kernel, "flavour" | "memory" | "view" | "isZero" | "refGet" | "refSet" | "refFreeTail">;
 
-/** @param size bytes, a multiple of 64 KiB. @throws RangeError if the memory cannot be had */
-export function createWasmKernel(module: WebAssembly.Module, size: number): Kernel {
+/** An instance over a memory of its own. @param size bytes, a multiple of 64 KiB. @throws RangeError if the memory cannot be had */
+export function instantiate(
+  module: WebAssembly.Module,
+  size: number,
+): { exports: KernelExports; memory: Uint8Array; view: DataView } {
   const pages = size / PAGE;
   const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   const instance = new WebAssembly.Instance(module, { env: { memory: wasmMemory } });
-  const e = instance.exports as unknown as KernelExports;
-  const memory = new Uint8Array(wasmMemory.buffer);
-  const view = new DataView(wasmMemory.buffer);
+  return {
+    exports: instance.exports as unknown as KernelExports,
+    memory: new Uint8Array(wasmMemory.buffer),
+    view: new DataView(wasmMemory.buffer),
+  };
+}
+
+/** @param size bytes, a multiple of 64 KiB. @throws RangeError if the memory cannot be had */
+export function createWasmKernel(module: WebAssembly.Module, size: number): Kernel {
+  const { exports: e, memory, view } = instantiate(module, size);
   return {
     flavour: "wasm",
     memory,

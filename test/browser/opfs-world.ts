@@ -4,6 +4,8 @@
  *  - "sync": a pool of access handles that were opened beforehand; everything runs with `runSync`, opening and creating too.
  *  - "async": each opening gets its own access handle, as an application does it with `openOpfs`.
  */
+import { offerJsonNames } from "../../src/block/json-names.js";
+import { jsonNames } from "../../src/block/json-names-qapi.js";
 import { errnoError } from "../../src/base/error.js";
 import type { Environment, GateDecision } from "../../src/block/context.js";
 import type { Driver } from "../../src/block/driver.js";
@@ -106,6 +108,7 @@ export async function opfsWorld(mode: "sync" | "async", drivers: readonly Driver
         : { sync: null, async: (name, { readOnly }) => openOwn(name, readOnly) },
     create: mode === "sync" ? { sync: createPooled, async: null } : { sync: null, async: createOwn },
   });
+  offerJsonNames(jsonNames);
   const environment: Environment = {
     drivers: new Map([...drivers, file].map((driver) => [driver.name, driver])),
     codecs: portableCodecs,

@@ -5,6 +5,8 @@
  *  - "async": storages with an asynchronous face only that answer after seeded delays, `runAsync`.
  *  - "seeded": `runInterleaved`: every request at a moment chosen by the seed; runs again alike from the same seed.
  */
+import { offerJsonNames } from "../../src/block/json-names.js";
+import { jsonNames } from "../../src/block/json-names-qapi.js";
 import { errnoError } from "../../src/base/error.js";
 import type { BlockdevOptions, Environment, GateDecision, OpenFlags } from "../../src/block/context.js";
 import { createImage } from "../../src/block/create.js";
@@ -74,6 +76,7 @@ export function makeWorld(given: WorldOptions): World {
     open: { sync: openFile, async: mode === "async" ? async (name, options) => openFile(name, options) : null },
     create: { sync: createFile, async: mode === "async" ? async (name) => createFile(name) : null },
   });
+  offerJsonNames(jsonNames);
   const environment: Environment = {
     drivers: new Map([...given.drivers, file].map((driver) => [driver.name, driver])),
     codecs: portableCodecs,

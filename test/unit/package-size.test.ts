@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 const KB = 1000;
 
 /** Bytes of a bundle of these exports of the built package: minified, and gzipped on top. */
-async function weigh(contents: string): Promise<{ raw: number; gzip: number }> {
+async function weigh(contents: string): Promise<{ raw: number; gzip: number; text: string }> {
   const result = await build({
     stdin: { contents, resolveDir: process.cwd() },
     bundle: true,
@@ -21,15 +21,15 @@ async function weigh(contents: string): Promise<{ raw: number; gzip: number }> {
     // Loaded on demand, where they are installed; a bundler makes them files of their own.
     external: ["@cloudpss/zstd", "@cloudpss/zstd/*"],
   });
-  const bytes = result.outputFiles[0]!.contents;
-  return { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length };
+  const { contents: bytes, text } = result.outputFiles[0]!;
+  return { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length, text };
 }
 
 const size = suite("bundle size");
 
 for (const [what, contents, limit] of [
   [
-    "a reader of qcow2 and raw for files",
+    "a reader of qcow2 and raw for files, with its WebAssembly kernel",
     `export { openReader, qcow2Reader, rawReader, blobStorage } from "./build/dist/reader.js";`,
     30 * KB,
   ],
@@ -51,6 +51,14 @@ for (const [what, contents, limit] of [
     assert.ok(gzip <= limit, `${gzip} bytes, more than ${limit}`);
   });
 }
+
+size("the kernel is inside, and runs", async () => {
+  const { text } = await weigh(
+    `export { openReader, qcow2Reader, rawReader, blobStorage, kernelStatus } from "./build/dist/reader.js";`,
+  );
+  const reader = (await import(`data:text/javascript,${encodeURIComponent(text)}`)) as typeof import("../../src/reader.js");
+  assert.equal(reader.kernelStatus(), { flavour: "wasm" });
+});
 
 size("importing the package alone costs nothing", async () => {
   const { raw } = await weigh(`import "./build/dist/index.js"; import "./build/dist/browser.js";`);

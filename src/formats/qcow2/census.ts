@@ -12,6 +12,7 @@ import { readBytes, readPadded, writeGrow } from "../../block/io.js";
 import { parallel, type Op } from "../../block/op.js";
 import { CENSUS_STRIDE } from "../../kernel/layout.js";
 import { readCensus } from "../../kernel/extent.js";
+import { createKernel } from "../../kernel/kernel.js";
 import { RegionPlan } from "../../kernel/memory.js";
 import type { Kernel } from "../../kernel/types.js";
 import { bitmapReferences } from "./check-bitmaps.js";
@@ -119,7 +120,7 @@ export class Census {
       "l2-tables",
       Math.max(image.clusterSize, Math.min(TABLES_BYTES, this.#mostTables() * image.clusterSize)),
     );
-    this.kernel = plan.create();
+    this.kernel = plan.create(createKernel);
     this.#stats = stats.offset;
     this.counters = counters.offset;
     this.indexes = indexes.offset;

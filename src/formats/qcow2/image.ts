@@ -34,6 +34,8 @@ import { Qcow2View } from "./view.js";
 export type { MetadataKind };
 
 export class Qcow2 extends Qcow2View {
+  /** All kernels, not only those of a reader. */
+  declare readonly kernel: Kernel;
   readonly options: Options;
   /** Serialises everything that changes metadata. */
   readonly lock: Mutex = new Mutex();

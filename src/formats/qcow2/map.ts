@@ -10,8 +10,8 @@ import { foreign, type Op } from "../../block/op.js";
 import { newExtentRecord, readExtent } from "../../kernel/extent.js";
 import * as L from "../../kernel/layout.js";
 import type { Codecs } from "../../codec/codec.js";
+import type { MapKernel } from "../../kernel/map-kernel.js";
 import type { Region } from "../../kernel/memory.js";
-import type { Kernel } from "../../kernel/types.js";
 import type { TableCache } from "../shared/table-cache.js";
 import type { DecompressedClusters } from "./compressed-cache.js";
 import type { Header } from "./header.js";
@@ -24,7 +24,7 @@ export interface MapState {
   readonly dataFile: Node;
   readonly header: Header;
   readonly codecs: Codecs;
-  readonly kernel: Kernel;
+  readonly kernel: MapKernel;
   /** Where scans put their extent records. */
   readonly scan: Region;
   readonly decompressed: DecompressedClusters;

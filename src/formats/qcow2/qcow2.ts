@@ -17,12 +17,13 @@ import type {
 } from "../../block/driver.js";
 import { debugEvent } from "../../block/debug.js";
 import type { ExtentList } from "../../block/extent.js";
-import { readBytes, writeGrow } from "../../block/io.js";
+import { flush, readBytes, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { imageName } from "../../block/node-filename.js";
 import type { Op } from "../../block/op.js";
 import type { CheckOptions, ImageCheck, ImageInfoSpecific } from "../../block/types.js";
 import { EXTENT_STRIDE } from "../../kernel/layout.js";
+import { createKernel } from "../../kernel/kernel.js";
 import { RegionPlan } from "../../kernel/memory.js";
 import type { PayloadCipher } from "../shared/payload-cipher.js";
 import { TableCache } from "../shared/table-cache.js";
@@ -195,15 +196,16 @@ class Qcow2Impl implements MappedImpl {
     try {
       yield* image.settle();
     } catch (error) {
-      throw lost ?? flushFailure(image, error);
+      throw lost ?? (yield* flushFailure(image, error));
     }
     if (lost !== undefined) throw lost;
   }
 }
 
 /** What was written could not be made durable when the image was closed, in QEMU's words: a line for each cache. */
-function flushFailure(image: Qcow2, error: unknown): BlockError {
+function* flushFailure(image: Qcow2, error: unknown): Op<BlockError> {
   const cause = toBlockError(error);
+  if (image.hasDataFile && (yield* succeeds(flush(image.file)))) return cause; // it was the data file's fault
   const lines = ["L2 table", "refcount block"].map((cache) => `Failed to flush the ${cache} cache: ${strerror(cause.errno)}`);
   return new BlockError(cause.code, lines.join("\n"), {
     errno: cause.errno,
@@ -211,6 +213,15 @@ function flushFailure(image: Qcow2, error: unknown): BlockError {
     operation: "inactivate",
     cause,
   });
+}
+
+function* succeeds(op: Op<void>): Op<boolean> {
+  try {
+    yield* op;
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 // eslint-disable-next-line require-yield
@@ -305,7 +316,16 @@ function* assemble(context: OpenContext, header: Header, options: ReturnType<typ
   const l1 = yield* readBytes(file, header.l1Offset, l1Bytes);
   yield* debugEvent(file, "reftable_load");
   const table = yield* readBytes(file, header.reftableOffset, header.reftableClusters * 2 ** header.clusterBits);
-  const image = new Qcow2(node, header, options, context.environment.codecs, plan.create(), scan, options.sliceSize, l1);
+  const image = new Qcow2(
+    node,
+    header,
+    options,
+    context.environment.codecs,
+    plan.create(createKernel),
+    scan,
+    options.sliceSize,
+    l1,
+  );
   const getFile = (): typeof file => node.file;
   const makeRoom = (cache: () => TableCache) =>
     function* (locked: boolean): Op<void> {

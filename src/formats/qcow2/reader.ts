@@ -9,6 +9,7 @@ import type { ExtentList } from "../../block/extent.js";
 import { readBytes } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import { EXTENT_STRIDE } from "../../kernel/layout.js";
+import { createMapKernel } from "../../kernel/map-kernel.js";
 import { RegionPlan } from "../../kernel/memory.js";
 import { TableCache } from "../shared/table-cache.js";
 import { isQcow2 } from "./header.js";
@@ -69,7 +70,7 @@ function* openReader(context: OpenContext): Op<MappedImpl> {
   const scan = plan.add("extents", SCAN_RECORDS * EXTENT_STRIDE);
   const l2Region = plan.add("l2-cache", sizes.l2CacheSize);
   const l1 = yield* readBytes(node.file, header.l1Offset, header.l1Entries * 8);
-  const image = new Qcow2View(node, header, context.environment.codecs, plan.create(), scan, sizes.sliceSize, l1);
+  const image = new Qcow2View(node, header, context.environment.codecs, plan.create(createMapKernel), scan, sizes.sliceSize, l1);
   image.l2 = new TableCache(image.kernel, l2Region, sizes.sliceSize, () => node.file, {
     write: nothing,
     beforeWrite: nothing,

@@ -4,8 +4,8 @@ import { viewOf } from "../../base/bytes.js";
 import type { Node } from "../../block/node.js";
 import type { Codecs } from "../../codec/codec.js";
 import { L2_EXTENDED, L2_EXTERNAL_DATA, L2_VERSION3 } from "../../kernel/layout.js";
+import type { MapKernel } from "../../kernel/map-kernel.js";
 import type { Region } from "../../kernel/memory.js";
-import type { Kernel } from "../../kernel/types.js";
 import type { TableCache } from "../shared/table-cache.js";
 import type { MapState } from "./map.js";
 import { DecompressedClusters } from "./compressed-cache.js";
@@ -16,7 +16,7 @@ export class Qcow2View implements MapState {
   readonly node: Node;
   readonly header: Header;
   readonly codecs: Codecs;
-  readonly kernel: Kernel;
+  readonly kernel: MapKernel;
   /** Where scans put their extent records. */
   readonly scan: Region;
   readonly decompressed: DecompressedClusters;
@@ -41,7 +41,7 @@ export class Qcow2View implements MapState {
   l1View: DataView;
   l2!: TableCache;
 
-  constructor(node: Node, header: Header, codecs: Codecs, kernel: Kernel, scan: Region, sliceSize: number, l1: Uint8Array) {
+  constructor(node: Node, header: Header, codecs: Codecs, kernel: MapKernel, scan: Region, sliceSize: number, l1: Uint8Array) {
     this.node = node;
     this.header = header;
     this.codecs = codecs;

@@ -34,7 +34,7 @@ export interface TableCacheHooks {
 
 export class TableCache {
   readonly slotSize: number;
-  readonly #kernel: Kernel;
+  readonly #kernel: Pick<Kernel, "memory">;
   readonly #base: number;
   readonly #slots: number;
   readonly #file: () => Node;
@@ -51,7 +51,7 @@ export class TableCache {
   #hand = 0;
   #dirtyCount = 0;
 
-  constructor(kernel: Kernel, region: Region, slotSize: number, file: () => Node, hooks: TableCacheHooks) {
+  constructor(kernel: Pick<Kernel, "memory">, region: Region, slotSize: number, file: () => Node, hooks: TableCacheHooks) {
     this.#kernel = kernel;
     this.#base = region.offset;
     this.slotSize = slotSize;

@@ -67,7 +67,7 @@ test("regions are apart, aligned, and never at 0", () => {
     plan.add("cache", 200000, 4096),
     plan.add("scratch", 3, 16),
   ];
-  const kernel = plan.create();
+  const kernel = plan.create(createKernel);
   let end = 1;
   for (const region of regions) {
     assert.ok(region.offset >= end, region.name);
@@ -86,9 +86,9 @@ test("the plan refuses what cannot be", () => {
   assert.throws(() => plan.add("b", 1.5), /size/);
   assert.throws(() => plan.add("b", 10, 24), /alignment/);
   assert.throws(() => plan.add("b", MAX_KERNEL_BYTES), /does not fit/);
-  plan.create();
+  plan.create(createKernel);
   assert.throws(() => plan.add("b", 1), /after/);
-  assert.throws(() => plan.create(), /twice/);
+  assert.throws(() => plan.create(createKernel), /twice/);
 });
 
 test.run();
