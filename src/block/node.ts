@@ -129,6 +129,7 @@ export class Node {
     const child: Child = { name, role, parent: this, node };
     this.children.push(child);
     node.parents.push(child);
+    adopt(this, child);
     return child;
   }
   /** Takes a child off; its reference passes to the caller. */
@@ -144,6 +145,7 @@ export class Node {
     leaveParent(child);
     child.node = to;
     to.parents.push(child);
+    adopt(this, child);
   }
 
   ref(): this {
@@ -200,6 +202,12 @@ export class Node {
       }
     }
   }
+}
+
+/** A layer further down that a node described by way of others is its own when it comes to lie right below. */
+function adopt(parent: Node, { role, node }: Child): void {
+  if (role !== "backing") return;
+  for (let by = node.describedBy; by !== null; by = by.describedBy) if (by === parent) node.describedBy = parent;
 }
 
 function leaveParent(child: Child): void {

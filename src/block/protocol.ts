@@ -6,7 +6,7 @@ import type { Driver, StorageImpl } from "./driver.js";
 import { foreign, storageSize, StorageRequest, type Op } from "./op.js";
 import { Node } from "./node.js";
 import { READ_WRITE } from "./flags.js";
-import { takeEnum, takeString } from "./take.js";
+import { takeBool, takeEnum, takeSize, takeString } from "./take.js";
 
 export interface ProtocolDefinition {
   name: string;
@@ -73,12 +73,15 @@ export function protocolDriver(definition: ProtocolDefinition): Driver {
           },
         }),
     mutableOptions: ["x-check-cache-dropped"],
-    runtimeOptions: ["filename", "locking", "aio", "x-check-cache-dropped", "drop-cache"],
+    runtimeOptions: ["filename", "locking", "aio", "aio-max-batch", "x-check-cache-dropped", "drop-cache"],
     *open(context: OpenContext): Op<StorageImpl> {
       const filename = takeString(context.options, "filename");
       if (filename === undefined || filename === "")
         throw new BlockError("ERR_INVALID_ARGUMENT", `The '${name}' block driver requires a file name`);
       const locking = takeEnum(context.options, "locking", ["auto", "on", "off"]) ?? "auto";
+      // Linux and its page cache: nothing of that is to be had here.
+      for (const ignored of ["drop-cache", "x-check-cache-dropped"]) takeBool(context.options, ignored);
+      takeSize(context.options, "aio-max-batch");
       if (takeEnum(context.options, "aio", ["threads", "native", "io_uring"]) === "native" && !context.flags.direct)
         throw new BlockError(
           "ERR_INVALID_ARGUMENT",

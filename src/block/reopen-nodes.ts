@@ -43,7 +43,6 @@ interface Plan {
 }
 
 const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
-const unchangeable = (name: string): BlockError => fail(`Cannot change the option '${name}'`);
 const isBag = (value: unknown): value is BlockdevOptions =>
   typeof value === "object" && value !== null && !(value instanceof Node) && !Array.isArray(value);
 const same = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a) === JSON.stringify(b);
@@ -77,11 +76,14 @@ function planNode(node: Node, given: BlockdevOptions, parent: { flags: OpenFlags
       `Block format '${driver.name}' used by node '${node.nodeName}' does not support reopening files`,
     );
   }
-  if (options["driver"] !== undefined && options["driver"] !== driver.name) throw unchangeable("driver");
-  if (options["node-name"] !== undefined && options["node-name"] !== node.nodeName) throw unchangeable("node-name");
+  // What cannot be: QEMU names the first of them in the order of its tables, and the children's after their parent's.
+  const bad: string[] = [];
+  const nested: (() => void)[] = [];
+  if (options["driver"] !== undefined && options["driver"] !== driver.name) bad.push("driver");
+  if (options["node-name"] !== undefined && options["node-name"] !== node.nodeName) bad.push("node-name");
   delete options["driver"];
   delete options["node-name"];
-  if (options["force-share"] === true && !node.flags.forceShare) throw unchangeable("force-share");
+  if (options["force-share"] === true && !node.flags.forceShare) bad.push("force-share");
   const flags = inheritedFlags(node, parent);
   takeGenericFlags(options, flags);
   const detectZeroes = takeEnum(options, "detect-zeroes", ["off", "on", "unmap"]) ?? "off";
@@ -90,9 +92,23 @@ function planNode(node: Node, given: BlockdevOptions, parent: { flags: OpenFlags
   const plan: Plan = { node, options: { ...given, driver: driver.name }, flags, detectZeroes, links: [], remake: false };
   if (node.options["node-name"] !== undefined) plan.options["node-name"] = node.nodeName;
   plans.push(plan);
-  planBacking(plan, options, plans);
-  for (const child of node.children) if (child.role !== "backing") planChild(plan, child, options, plans);
-  planOwnOptions(plan, options);
+  const describe: Describe = {
+    unchangeable: (name, given) => void (given === undefined ? bad.push(name) : bad.push(...namesBelow(name, given))),
+    child: (child, given) => void nested.push(() => planNode(child.node, given, { flags: plan.flags, role: child.role }, plans)),
+  };
+  planBacking(plan, options, describe);
+  for (const child of node.children) if (child.role !== "backing") planChild(plan, child, options, describe);
+  planOwnOptions(plan, options, describe);
+  const [first] = qdictOrder(bad);
+  if (first !== undefined) throw fail(`Cannot change the option '${first}'`);
+  for (const work of nested) work();
+}
+
+interface Describe {
+  /** An option that cannot change, or those of a child that cannot. */
+  unchangeable(name: string, given?: BlockdevOptions): void;
+  /** A child that gets options of its own. */
+  child(child: Child, given: BlockdevOptions): void;
 }
 
 /** What options leave open: the parent's, for children that came with it, else the defaults. */
@@ -104,7 +120,7 @@ function inheritedFlags(node: Node, parent: { flags: OpenFlags; role: ChildRole 
   return { ...READ_WRITE, forceShare, writethrough, direct, noFlush, write: write && !isBacking, unmap: write && !isBacking };
 }
 
-function planBacking(plan: Plan, options: BlockdevOptions, plans: Plan[]): void {
+function planBacking(plan: Plan, options: BlockdevOptions, describe: Describe): void {
   const { node } = plan;
   const old = node.children.find(({ role }) => role === "backing") ?? null;
   const isGiven = "backing" in options;
@@ -122,8 +138,8 @@ function planBacking(plan: Plan, options: BlockdevOptions, plans: Plan[]): void 
     return;
   }
   if (isBag(given)) {
-    if (old === null || isReference(node, old)) throw unchangeable(firstName("backing", given));
-    planNode(old.node, given, { flags: plan.flags, role: "backing" }, plans);
+    if (old === null || isReference(node, old)) describe.unchangeable("backing", given);
+    else describe.child(old, given);
     return;
   }
   const to = given === null ? null : findNode(node, given);
@@ -131,18 +147,21 @@ function planBacking(plan: Plan, options: BlockdevOptions, plans: Plan[]): void 
   plan.links.push({ name: "backing", role: "backing", from: old?.node ?? null, to });
 }
 
-function planChild(plan: Plan, child: Child, options: BlockdevOptions, plans: Plan[]): void {
+function planChild(plan: Plan, child: Child, options: BlockdevOptions, describe: Describe): void {
   const given = options[child.name];
   delete options[child.name];
   const { node } = plan;
   if (given === undefined) return;
   if (isBag(given)) {
-    if (isReference(node, child)) throw unchangeable(firstName(child.name, given));
-    planNode(child.node, given, { flags: plan.flags, role: child.role }, plans);
+    if (isReference(node, child)) describe.unchangeable(child.name, given);
+    else describe.child(child, given);
     return;
   }
   if (given === child.node.nodeName) return;
-  if (child.name !== "file") throw unchangeable(child.name);
+  if (child.name !== "file") {
+    describe.unchangeable(child.name);
+    return;
+  }
   plan.links.push({ name: child.name, role: child.role, from: child.node, to: findNode(node, given) });
   plan.remake = true;
 }
@@ -159,10 +178,9 @@ function findNode(node: Node, name: unknown): Node {
   return found;
 }
 
-/** Of the options of a child, the one that QEMU comes to first. */
-function firstName(child: string, options: BlockdevOptions): string {
-  return qdictOrder(Object.keys(flatten({ [child]: options as JsonObject })))[0] ?? child;
-}
+/** Options of a child as its parent has them: with dotted names. */
+const namesBelow = (child: string, options: BlockdevOptions): string[] =>
+  Object.keys(flatten({ [child]: options as JsonObject }));
 
 const GENERIC: ReadonlySet<string> = new Set([
   "driver",
@@ -176,14 +194,16 @@ const GENERIC: ReadonlySet<string> = new Set([
   "backing",
 ]);
 
-function planOwnOptions(plan: Plan, options: BlockdevOptions): void {
+function planOwnOptions(plan: Plan, options: BlockdevOptions, describe: Describe): void {
   const { node } = plan;
   const isMutable = (name: string): boolean => node.driver.mutableOptions!.includes(name.split(".")[0]!);
+  // What may change in a file is for show only.
+  const isFile = node.impl.shape === "storage";
   const isChild = (name: string): boolean => GENERIC.has(name) || node.children.some((child) => child.name === name);
   for (const [name, value] of Object.entries(options)) {
     if (same(node.options[name], value)) continue;
-    if (!isMutable(name)) throw unchangeable(name);
-    plan.remake = true;
+    if (isMutable(name)) plan.remake ||= !isFile;
+    else describe.unchangeable(name);
   }
   for (const [name, value] of Object.entries(node.options)) {
     if (value === undefined || isChild(name) || options[name] !== undefined) continue;
@@ -193,7 +213,7 @@ function planOwnOptions(plan: Plan, options: BlockdevOptions): void {
       continue;
     }
     if (!isMutable(name)) throw fail(`Option '${name}' cannot be reset to its default value`);
-    plan.remake = true;
+    plan.remake ||= !isFile;
   }
 }
 

@@ -252,6 +252,32 @@ test("filters are layers like others in what is told of a node", async () => {
   await core.close();
 });
 
+test("what a file was opened with: for show, or for good", async () => {
+  const { add, reopen, no, core } = await setUp();
+  const on = (more: JsonObject): JsonObject => ({
+    driver: "qcow2",
+    "node-name": "q",
+    file: { driver: "file", filename: "hd0", ...more },
+  });
+  await add(on({ locking: "off", "x-check-cache-dropped": true }));
+  await reopen(on({ locking: "off", "x-check-cache-dropped": false }));
+  await reopen(on({ locking: "off" }));
+  await no(on({ locking: "on" }), "Cannot change the option 'locking'");
+  await no(on({}), "Option 'locking' cannot be reset to its default value");
+  await core.close();
+});
+
+test("the options of a layer that is gone do not fit the one below it", async () => {
+  const { core, add, reopen, no } = await setUp();
+  const chain = hd(0, { backing: hd(1, { backing: hd(2, { backing: null }) }) });
+  await add(chain);
+  await core.execute("block-stream", { device: "hd0", "base-node": "hd2", "job-id": "j" });
+  while (core.jobs.all().length > 0) await new Promise((resolve) => setTimeout(resolve, 2));
+  await no(chain, "Cannot change the option 'backing.driver'");
+  await reopen(hd(0, { backing: hd(2, { backing: null }) }));
+  await core.close();
+});
+
 test("references are not described; implicit access of a job", async () => {
   const { core, add, reopen, no } = await setUp();
   await add(hd(0));
