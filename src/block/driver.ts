@@ -238,6 +238,8 @@ export interface MappedImpl extends CommonImpl {
   check?(options: CheckOptions): Op<ImageCheck>;
   /** Rewrites the backing file string in the image ("" or null: none). */
   changeBackingFile?(backingFile: string | null, backingFormat: string | null): Op<void>;
+  /** Formats that backing files of this one must have; absent: any. */
+  readonly backingFormats?: readonly string[];
   /** The backing file has got content of this image (commit): renews what ties the two together, durably. */
   followBacking?(): Op<void>;
   /** Frees everything: the image then reads as its backing file (commit). */

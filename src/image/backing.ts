@@ -71,16 +71,17 @@ const changeFailed = (filename: string | null, what: string, cause: unknown): Bl
 };
 
 /** Whether an image can be told another backing file at all. */
-export function canChangeBackingFile(node: Node): boolean {
+export function canChangeBackingFile(node: Node, format: string | null = null): boolean {
   const { impl } = skipFilters(node);
-  return impl.shape === "mapped" && impl.changeBackingFile !== undefined;
+  if (impl.shape !== "mapped" || impl.changeBackingFile === undefined) return false;
+  return format === null || (impl.backingFormats?.includes(format) ?? true);
 }
 
 /** Throws what `changeBackingFile` would throw before it changes anything. */
 export function refuseChange(node: Node, filename: string | null, format: string | null): void {
   if (filename !== null && format === null)
     throw changeFailed(filename, "backing format must be specified", errnoError("EINVAL"));
-  if (!canChangeBackingFile(node)) throw changeFailed(filename, strerror("ENOTSUP"), errnoError("ENOTSUP"));
+  if (!canChangeBackingFile(node, format)) throw changeFailed(filename, strerror("ENOTSUP"), errnoError("ENOTSUP"));
 }
 
 /**

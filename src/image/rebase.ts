@@ -59,7 +59,7 @@ export function* rebaseImage(node: Node, options: RebaseOptions): Op<void> {
     throw new BlockError("ERR_UNSUPPORTED", `Invalid format name: '${format}'`, { errno: "EINVAL" });
   const name = backingFile === "" ? null : backingFile;
   // Before anything is opened for, or copied into, an image that could not be changed after all.
-  if (!canChangeBackingFile(node)) refuseChange(node, name, format);
+  if (!canChangeBackingFile(node, format)) refuseChange(node, name, format);
   if (options.unsafe !== true) yield* keepContent(node, options, name, format);
   yield* changeBackingFile(node, name, format);
 }

@@ -57,7 +57,7 @@ export const check: Verb = {
         return 1;
       }
       if (!quiet) {
-        if (form === "json") printJson(output, result);
+        if (form === "json") printJson(output, { ...result, filename });
         else output.print(checkText(result));
       }
       if (result["check-errors"] > 0) {

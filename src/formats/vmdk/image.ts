@@ -63,6 +63,7 @@ export class VmdkImage implements MappedImpl {
   readonly zeroUnit: number;
   readonly discardUnit: number = SECTOR;
   backingFile: BackingLink | null;
+  readonly backingFormats: readonly string[] = ["vmdk"];
   /** Data extents may be holes of the file below: where the extents are files as they are. */
   readonly recurseStatus: boolean;
   readonly compressedOnly?: boolean;
