@@ -1,7 +1,7 @@
 /** commit: writes what lies between `base` and `top` into `base`, then takes the layers between out of the chain. */
 import { BlockError } from "../base/error.js";
 import { alignDown, KiB } from "../base/int.js";
-import { drained, skipFilters } from "../block/graph.js";
+import { below, drained, skipFilters } from "../block/graph.js";
 import { read, truncate, write, writeZeroes, flush } from "../block/io.js";
 import type { Child, Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
@@ -55,7 +55,7 @@ export function commitDriver(options: CommitOptions): CommitDriver {
           while (cursor < top.size) {
             const offset = cursor;
             const limit = Math.min(alignDown(offset, CHUNK) + CHUNK, top.size) - offset;
-            const status = yield* side("read", blockStatus(top, offset, limit, { base }));
+            const status = yield* side("read", blockStatus(top, offset, limit, { base: aboveBase(top, base) }));
             cursor = offset + status.length;
             if (status.allocated) return { offset, length: status.length, zero: status.zero };
             if (idle) job.progress.current = cursor;
@@ -76,6 +76,13 @@ export function commitDriver(options: CommitOptions): CommitDriver {
       if (baseWasReadOnly && base.users.size === 0) yield* drained(base, () => setWritable(base, false));
     },
   };
+}
+
+/** Filters right above the base show what the base holds: nothing of theirs is to be copied. */
+function aboveBase(top: Node, base: Node): Node {
+  const image = skipFilters(base);
+  for (let at: Node | null = below(top); at !== null; at = below(at)) if (skipFilters(at) === image) return at;
+  return base;
 }
 
 function* copyRange(from: Node, to: Node, piece: CommitPiece): Op<void> {

@@ -88,4 +88,19 @@ test("BLOCK_JOB_ERROR says what became of an error", () =>
     assert.is((await next("BLOCK_JOB_COMPLETED"))["error"], undefined);
   }));
 
+test("a filter above the base is no layer to commit", () =>
+  withCore(async ({ core, next }) => {
+    await core.execute("object-add", { "qom-type": "throttle-group", id: "g" });
+    await core.execute("blockdev-add", { driver: "qcow2", "node-name": "base", file: file("t") });
+    await core.execute("blockdev-add", { driver: "throttle", "node-name": "limited", "throttle-group": "g", file: "base" });
+    await core.execute("blockdev-add", { driver: "qcow2", "node-name": "mid", backing: "limited", file: file("a") });
+    await runAsync(write(core.node("base"), new Uint8Array(65536).fill(1), 0));
+    let changes = 0;
+    core.node("base").writeListeners.add(() => changes++);
+    await core.execute("blockdev-snapshot-sync", { "node-name": "mid", "snapshot-node-name": "top", "snapshot-file": "over" });
+    await core.execute("block-commit", { device: "top", "top-node": "mid", "job-id": "j" });
+    assert.is((await next("BLOCK_JOB_COMPLETED"))["error"], undefined);
+    assert.is(changes, 0);
+  }));
+
 test.run();
