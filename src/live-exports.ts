@@ -8,6 +8,9 @@ export type {
   EventName,
   JobCommand,
 } from "./block-core.js";
+export { NbdClient, type NbdClientOptions } from "./nbd/client.js";
+export { nbdStorage, type NbdStorageOptions } from "./nbd/client-storage.js";
+export { listExports as listNbdExports, type ExportInfo as NbdExportInfo } from "./nbd/handshake-client.js";
 export { messageDuplex, webDuplex, type Duplex, type MessageChannelLike } from "./nbd/duplex.js";
 export type { Profile } from "./qmp/command.js";
 export type { Disk } from "./qmp/disk.js";

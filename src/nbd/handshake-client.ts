@@ -13,7 +13,7 @@ import {
   OPTION_REPLY_MAGIC_LO,
   Reply,
 } from "./constants.js";
-import { ByteReader, type Duplex } from "./duplex.js";
+import { ByteReader, ConnectionEnded, type Duplex } from "./duplex.js";
 import type { StartTls } from "./tls.js";
 
 export interface ExportInfo {
@@ -72,6 +72,10 @@ export class Negotiation {
   duplex: Duplex;
   reader: ByteReader;
   structured = false;
+  /** Options have replies. */
+  #fixed = true;
+  /** 124 zero bytes after entering an export by name are left out. */
+  #noZeroes = false;
   /** 64-bit lengths in requests and replies. */
   extended = false;
   readonly contextIds: Map<number, string> = new Map();
@@ -85,7 +89,7 @@ export class Negotiation {
   }
 
   async begin(startTls: StartTls | undefined): Promise<void> {
-    const hello = (await this.reader.read(18)).slice();
+    const hello = await this.#read(18, "initial magic");
     if (decodeText(hello.subarray(0, 8)) !== NBD_MAGIC) throw protocolError("it does not speak NBD");
     if (equalBytes(hello.subarray(8, 16), OLD_MAGIC)) {
       if (startTls !== undefined) throw protocolError("Server does not support STARTTLS");
@@ -94,10 +98,15 @@ export class Negotiation {
     }
     if (decodeText(hello.subarray(8, 16)) !== OPTION_MAGIC) throw protocolError("the negotiation magic is wrong");
     const flags = viewOf(hello).getUint16(16);
-    if ((flags & HandshakeFlag.fixedNewstyle) === 0) throw protocolError("fixed newstyle negotiation is not offered");
+    this.#fixed = (flags & HandshakeFlag.fixedNewstyle) !== 0;
+    this.#noZeroes = (flags & HandshakeFlag.noZeroes) !== 0;
     const answer = new Uint8Array(4);
-    viewOf(answer).setUint32(0, HandshakeFlag.fixedNewstyle | (flags & HandshakeFlag.noZeroes));
+    viewOf(answer).setUint32(0, flags & (HandshakeFlag.fixedNewstyle | HandshakeFlag.noZeroes));
     await this.duplex.write([answer]);
+    if (!this.#fixed) {
+      if (startTls !== undefined) throw protocolError("Server does not support STARTTLS");
+      return;
+    }
     if (startTls !== undefined) {
       await this.must(Option.startTls, new Uint8Array(0));
       if (this.reader.buffered > 0) throw protocolError("it sent data ahead of the TLS handshake");
@@ -110,7 +119,7 @@ export class Negotiation {
 
   /** @param hello the first 18 bytes, of which the last two belong to the size */
   async #readOld(hello: Uint8Array): Promise<{ size: number; flags: number }> {
-    const rest = await this.reader.read(6 + 4 + 124);
+    const rest = await this.#read(6 + 4 + 124, "export flags");
     const bytes = new Uint8Array(12);
     bytes.set(hello.subarray(16));
     bytes.set(rest.subarray(0, 10), 2);
@@ -121,7 +130,7 @@ export class Negotiation {
 
   /** As `ask`; a refusal is an error, after taking leave. */
   async must(option: number, data: Uint8Array, hear?: (type: number, data: Uint8Array) => void): Promise<void> {
-    if (this.#old !== null) throw protocolError("Server does not support export lists");
+    if (this.#old !== null || !this.#fixed) throw protocolError("Server does not support export lists");
     const { ok, code, message } = await this.ask(option, data, hear);
     if (ok) return;
     await this.abort();
@@ -149,7 +158,7 @@ export class Negotiation {
   ): Promise<{ ok: boolean; code: number; message: string }> {
     await this.#send(option, data);
     for (let replies = 0; replies < MAX_LISTED; replies++) {
-      const reply = (await this.reader.read(20)).slice();
+      const reply = await this.#read(20, "option reply");
       const view = viewOf(reply);
       if (view.getUint32(0) !== OPTION_REPLY_MAGIC_HI || view.getUint32(4) !== OPTION_REPLY_MAGIC_LO)
         throw protocolError("bad reply magic");
@@ -157,7 +166,7 @@ export class Negotiation {
       const type = view.getUint32(12);
       const length = view.getUint32(16);
       if (length > MAX_OPTION) throw protocolError("a reply is too long");
-      const body = (await this.reader.read(length)).slice();
+      const body = await this.#read(length, "option reply");
       if (type === Reply.ack) return { ok: true, code: type, message: "" };
       if (type >= 0x80000000) return { ok: false, code: type, message: decodeText(body) };
       hear(type, body);
@@ -180,6 +189,27 @@ export class Negotiation {
       if (type === Reply.metaContext && data.length >= 4) found.push(decodeText(data.subarray(4)));
     });
     return found;
+  }
+
+  /** Bytes of the negotiation, for good. */
+  async #read(length: number, what: string): Promise<Uint8Array> {
+    try {
+      return (await this.reader.read(length)).slice();
+    } catch (error) {
+      if (!(error instanceof ConnectionEnded)) throw error;
+      throw new BlockError("ERR_IO", `Failed to read ${what}: Unexpected end-of-file before all data were read`, {
+        errno: "EINVAL",
+        cause: error,
+      });
+    }
+  }
+
+  /** Enters an export in the first way there was: a server that has none of that name hangs up. */
+  async #enterByName(name: Uint8Array): Promise<{ size: number; flags: number }> {
+    await this.#send(Option.exportName, name);
+    const answer = viewOf(await this.#read(10, "export length"));
+    if (!this.#noZeroes) await this.#read(124, "reserved block");
+    return { size: readU64BE(answer, 0), flags: answer.getUint16(8) };
   }
 
   /** Asks about an export (`info`), or enters it (`go`). */
@@ -205,10 +235,17 @@ export class Negotiation {
     if (this.#old !== null) {
       if (name !== "") throw protocolError("Server does not support non-empty export names");
       Object.assign(info, this.#old);
-    } else {
-      await this.must(option, data, (type, body) => {
+    } else if (!this.#fixed) Object.assign(info, await this.#enterByName(bytes));
+    else {
+      const { ok, code, message } = await this.ask(option, data, (type, body) => {
         if (type === Reply.info && body.length >= 2) hearInfo(info, body);
       });
+      // Servers that know options but not this one.
+      if (code === Reply.unsupported && option === Option.go) Object.assign(info, await this.#enterByName(bytes));
+      else if (!ok) {
+        await this.abort();
+        throw refusal(option, code, message);
+      }
     }
     if (info.size < 0 || !Number.isSafeInteger(info.size)) throw protocolError("the export has no valid size");
     return info;

@@ -26,7 +26,8 @@ export interface ExportRequest {
   name: string;
   description: string;
   writable: boolean;
-  bitmaps: readonly string[];
+  /** By name in the node, or from another node. */
+  bitmaps: readonly (string | NamedBitmap)[];
   allocationDepth: boolean;
   /** The drive by whose name it was asked for: the export goes when its medium does. */
   drive?: Backend;
@@ -47,6 +48,9 @@ export class ExportList {
   readonly #listen: Listen | null;
   readonly #exports = new Map<string, Export>();
   #server: { nbd: NbdServer; stop: StopListening } | null = null;
+
+  /** The file of a Unix socket stays when the server ends: QEMU takes it away with `nbd-server-stop`, not with `quit`. */
+  leaveSocket = false;
 
   constructor(core: BlockCore, listen: Listen | null) {
     this.#core = core;
@@ -84,12 +88,12 @@ export class ExportList {
   }
 
   /** Ends the server and all its exports. */
-  *stop(leaveSocket = false): Op<void> {
+  *stop(): Op<void> {
     const server = this.#server;
     if (server === null) throw new BlockError("ERR_CLOSED", "NBD server not running");
     this.#server = null;
     yield* foreign("Ending the NBD server", null, async () => {
-      await server.stop(leaveSocket);
+      await server.stop(this.leaveSocket);
       await server.nbd.close();
     });
     for (const each of [...this.#exports.values()]) yield* this.#drop(each);
@@ -108,7 +112,7 @@ export class ExportList {
       if (node.flags.autoReadOnly !== true) throw new BlockError("ERR_READ_ONLY", "Cannot export read-only node as writable");
       yield* setWritable(node, true);
     }
-    const named = request.bitmaps.map((name) => findInChain(node, name));
+    const named = request.bitmaps.map((bitmap) => (typeof bitmap === "string" ? findInChain(node, bitmap) : bitmap));
     const bits = new Map<string, DirtyBitmap>();
     for (const bitmap of named) {
       checkBitmap(bitmap, { allowReadOnly: true });
@@ -170,8 +174,8 @@ export class ExportList {
     this.#core.emit("BLOCK_EXPORT_DELETED", { id: each.id });
   }
 
-  async stopAll(leaveSocket = false): Promise<void> {
-    if (this.#server !== null) await runAsync(this.stop(leaveSocket));
+  async stopAll(): Promise<void> {
+    if (this.#server !== null) await runAsync(this.stop());
   }
 }
 

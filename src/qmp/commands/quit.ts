@@ -11,11 +11,11 @@ export const quit: Command = command({
   *run(core) {
     // What ends says so in events before the answer comes.
     yield* foreign("Ending jobs and exports", null, async () => {
+      core.exports.leaveSocket = true;
       const ended = core.onQuit();
       if (ended !== undefined) return await ended;
       await core.jobs.stopAll();
-      // As QEMU leaves it; nbd-server-stop takes it away.
-      await core.exports.stopAll(true);
+      await core.exports.stopAll();
     });
   },
 });

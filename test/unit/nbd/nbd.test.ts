@@ -2,7 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { BlockError } from "../../../src/base/error.js";
-import { encodeText, viewOf, writeU64BE } from "../../../src/base/bytes.js";
+import { decodeText, encodeText, viewOf, writeU64BE } from "../../../src/base/bytes.js";
 import { Backend } from "../../../src/block/backend.js";
 import { DirtyBitmap } from "../../../src/block/dirty-bitmap.js";
 import { write } from "../../../src/block/io.js";
@@ -13,7 +13,7 @@ import { NbdClient } from "../../../src/nbd/client.js";
 import { listExports } from "../../../src/nbd/handshake-client.js";
 import { nbdStorage } from "../../../src/nbd/client-storage.js";
 import { Command, ExportFlag, REQUEST_MAGIC } from "../../../src/nbd/constants.js";
-import { type Duplex, messageDuplex, webDuplex } from "../../../src/nbd/duplex.js";
+import { ByteReader, type Duplex, messageDuplex, webDuplex } from "../../../src/nbd/duplex.js";
 import { NbdServer, type NbdServerOptions } from "../../../src/nbd/server.js";
 import { formatNbdUri, parseNbdAddress } from "../../../src/nbd/uri.js";
 import { pipe, type PipeEnd } from "../../support/pipe.js";
@@ -96,6 +96,39 @@ test("a server of the old style has one export without a name, and no options", 
       assert.match((error as Error).message, message);
     }
   }
+});
+
+test("a server of the new style without options that have replies: an export by its name", async () => {
+  for (const flags of [0, 2]) {
+    const hello = new Uint8Array(18);
+    hello.set(encodeText("NBDMAGICIHAVEOPT"));
+    viewOf(hello).setUint16(16, flags);
+    const [near, far] = pipe();
+    const server = webDuplex(far);
+    const reader = new ByteReader(server);
+    void server.write([hello]);
+    const joining = NbdClient.connect(webDuplex(near), { exportName: "disk" });
+    assert.is(viewOf(await reader.read(4)).getUint32(0), flags);
+    const option = (await reader.read(20)).slice();
+    assert.is(viewOf(option).getUint32(8), 1);
+    assert.is(decodeText(option.subarray(16)), "disk");
+    const answer = new Uint8Array(flags === 2 ? 10 : 134);
+    writeU64BE(viewOf(answer), 0, SIZE);
+    viewOf(answer).setUint16(8, ExportFlag.hasFlags | ExportFlag.readOnly);
+    void server.write([answer]);
+    const client = await joining;
+    assert.is(client.info.size, SIZE);
+    assert.ok(client.readOnly);
+    await client.close();
+  }
+  const [near, far] = pipe();
+  const cut = webDuplex(far);
+  const joining = NbdClient.connect(webDuplex(near));
+  void cut.write([encodeText("NBDMAGIC")]).then(() => cut.close());
+  await joining.then(
+    () => assert.unreachable(),
+    (error: BlockError) => assert.match(error.message, /Failed to read initial magic: Unexpected end-of-file/),
+  );
 });
 
 test("what a client needs: list, info, read, write, zeros, trim, flush, block status", async () => {
