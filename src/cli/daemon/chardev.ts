@@ -16,7 +16,44 @@ export interface Chardev {
 
 const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
 
+/** How long the last output may take to go, in ms. */
+const LAST_OUTPUT = 3000;
+
+/** A chardev that, when it closes, lets out first what its clients still have to be told. */
 export function makeChardev(text: string): Chardev {
+  const chardev = openChardev(text);
+  let writing = 0;
+  let gone = (): void => {};
+  const counted = (duplex: Duplex): Duplex => ({
+    incoming: duplex.incoming,
+    close: () => duplex.close(),
+    async write(parts) {
+      writing++;
+      try {
+        await duplex.write(parts);
+      } finally {
+        if (--writing === 0) setImmediate(() => writing === 0 && gone());
+      }
+    },
+  });
+  return {
+    id: chardev.id,
+    open: (accept) => chardev.open((duplex) => accept(counted(duplex))),
+    async close() {
+      // An answer that was given just now is about to be written.
+      await new Promise((resolve) => setImmediate(resolve));
+      if (writing > 0) {
+        await new Promise<void>((resolve) => {
+          gone = resolve;
+          setTimeout(resolve, LAST_OUTPUT).unref();
+        });
+      }
+      await chardev.close();
+    },
+  };
+}
+
+function openChardev(text: string): Chardev {
   const options = optsToObject(parseOpts(text, "backend"));
   const get = (name: string): string | undefined => {
     const value = options[name];

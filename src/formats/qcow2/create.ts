@@ -81,7 +81,7 @@ export function readSettings(options: Readonly<Record<string, unknown>>): Create
   const backingFormat = text(options["backing_fmt"]);
   if (backingFormat !== null && backingFile === null) throw invalid("Backing format cannot be used without backing file");
   if (backingFile !== null && preallocation !== "off" && !extended) {
-    throw invalid("Backing file and preallocation can only be used at the same time if extended_l2 is enabled");
+    throw invalid("Backing file and preallocation can only be used at the same time if extended_l2 is on");
   }
   const lazyRefcounts = options["lazy_refcounts"] === true;
   if (lazyRefcounts && version < 3) throw newer("Lazy refcounts");
@@ -116,6 +116,20 @@ export function readSettings(options: Readonly<Record<string, unknown>>): Create
   };
 }
 
+const MAX_OFFSET = 9223372035781033984n;
+
+/** QMP is told what a file of that size came to; qemu-img has words of its own for it. */
+function tooLarge({ exactSize: size }: CreateContext): BlockError {
+  let message = "The image size is too large (try using a larger cluster size)";
+  if (size !== undefined) {
+    message = "Could not resize image: ";
+    if (size >= 2n ** 63n) message += "Image size cannot be negative";
+    else if (size > MAX_OFFSET) message += `offset(${size}) exceeds maximum(${MAX_OFFSET})`;
+    else message += "Failed to grow the L1 table: File too large";
+  }
+  return new BlockError("ERR_TOO_LARGE", message, { errno: "EFBIG" });
+}
+
 export function* createQcow2(context: CreateContext): Op<void> {
   const settings = readSettings(context.options);
   const size = context.size;
@@ -124,7 +138,7 @@ export function* createQcow2(context: CreateContext): Op<void> {
   const clusterSize = 2 ** settings.clusterBits;
   const coverage = (clusterSize / (settings.extended ? 16 : 8)) * clusterSize;
   if (Math.ceil(size / coverage) * 8 > MAX_L1_BYTES) {
-    throw new BlockError("ERR_TOO_LARGE", "The image size is too large (try using a larger cluster size)", { errno: "EFBIG" });
+    throw tooLarge(context);
   }
   const passphrase = settings.encryption === null ? null : yield* encryptPassphrase(context.environment, settings.encryption);
   const header = minimalHeader(settings);

@@ -1,7 +1,7 @@
 /** Exports in today's spelling. */
 import { BlockError } from "../../base/error.js";
 import { alternate, array, bool, enumeration, optional, str, struct, union, type UnionType } from "../../qapi/schema.js";
-import { bitmapMembers } from "../bitmap.js";
+import { bitmapMembers, bitmapOf } from "../bitmap.js";
 import { command, type Command } from "../command.js";
 import { blockExportInfo } from "../schema/results.js";
 
@@ -43,7 +43,7 @@ export const blockExportAdd: Command = command({
       name: args.name ?? args["node-name"],
       description: args.description ?? "",
       writable: args.writable ?? false,
-      bitmaps: (args.bitmaps ?? []).map((bitmap) => (typeof bitmap === "string" ? bitmap : bitmap.name)),
+      bitmaps: (args.bitmaps ?? []).map((bitmap) => (typeof bitmap === "string" ? bitmap : bitmapOf(core, bitmap))),
       allocationDepth: args["allocation-depth"] ?? false,
     });
   },
