@@ -83,7 +83,10 @@ function planNode(node: Node, given: BlockdevOptions, parent: { flags: OpenFlags
   if (options["node-name"] !== undefined && options["node-name"] !== node.nodeName) bad.push("node-name");
   delete options["driver"];
   delete options["node-name"];
-  if (options["force-share"] === true && !node.flags.forceShare) bad.push("force-share");
+  if (options["force-share"] === true && !node.flags.forceShare) {
+    bad.push("force-share");
+    delete options["force-share"];
+  }
   const flags = inheritedFlags(node, parent);
   takeGenericFlags(options, flags);
   const detectZeroes = takeEnum(options, "detect-zeroes", ["off", "on", "unmap"]) ?? "off";

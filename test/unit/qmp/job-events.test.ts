@@ -95,10 +95,11 @@ test("a filter above the base is no layer to commit", () =>
     await core.execute("blockdev-add", { driver: "throttle", "node-name": "limited", "throttle-group": "g", file: "base" });
     await core.execute("blockdev-add", { driver: "qcow2", "node-name": "mid", backing: "limited", file: file("a") });
     await runAsync(write(core.node("base"), new Uint8Array(65536).fill(1), 0));
+    core.addDevice("d", core.node("mid"));
     let changes = 0;
     core.node("base").writeListeners.add(() => changes++);
-    await core.execute("blockdev-snapshot-sync", { "node-name": "mid", "snapshot-node-name": "top", "snapshot-file": "over" });
-    await core.execute("block-commit", { device: "top", "top-node": "mid", "job-id": "j" });
+    await core.execute("blockdev-snapshot-sync", { device: "d", "snapshot-node-name": "top", "snapshot-file": "over" });
+    await core.execute("block-commit", { device: "d", "top-node": "mid", "job-id": "j" });
     assert.is((await next("BLOCK_JOB_COMPLETED"))["error"], undefined);
     assert.is(changes, 0);
   }));

@@ -93,7 +93,7 @@ test("what cannot be changed, in QEMU's words; nothing has changed then", async 
   await no(inFile({ "node-name": "newname" }), "Cannot change the option 'node-name'");
   await no(inFile({ filename: "hd1" }), "Cannot change the option 'filename'");
   await no(inFile({ locking: "off" }), "Cannot change the option 'locking'");
-  await no(hd(0, { "force-share": true, "read-only": true }), "Cannot change the option 'force-share'");
+  await no(hd(0, { "force-share": true }), "Cannot change the option 'force-share'");
   await no({ driver: "qcow2", file: "hd0-file" }, "node-name not specified");
   await no(
     hd(0, { "detect-zeroes": "unmap" }),
