@@ -65,6 +65,15 @@ async function checkCode(world: World, hostile: HostileCase, fix: "none" | "all"
 export async function judge(hostile: HostileCase, otherwise: Partial<Duty> = {}): Promise<void> {
   const expect: Duty = { ...hostile.expect, ...otherwise };
   const began = process.cpuUsage();
+  const memory = process.memoryUsage().rss;
+  await judgeContent(hostile, expect);
+  const used = process.cpuUsage(began);
+  assert.ok((used.user + used.system) / 1e6 < expect.max_cpu_s, `took ${(used.user + used.system) / 1e6} s of CPU`);
+  const extra = (process.memoryUsage().rss - memory) / MiB;
+  assert.ok(extra < expect.max_rss_extra_mb, `took ${extra} MiB`);
+}
+
+async function judgeContent(hostile: HostileCase, expect: Duty): Promise<void> {
   if (expect.default === "refuse")
     assert.instance(await open(worldOf(hostile, false), hostile), BlockError, "it opens although the gate is closed");
   const world = worldOf(hostile);
@@ -97,8 +106,6 @@ export async function judge(hostile: HostileCase, otherwise: Partial<Duty> = {})
   if (expect.repair_then_check_rc !== undefined)
     assert.is(await checkCode(repaired, hostile, "none"), expect.repair_then_check_rc, "check after repair");
   await writeInto(hostile);
-  const used = process.cpuUsage(began);
-  assert.ok((used.user + used.system) / 1e6 < expect.max_cpu_s, `took ${(used.user + used.system) / 1e6} s of CPU`);
 }
 
 /** Writing into it: refused or done, never anything else; what is written can be read. */
