@@ -16,8 +16,8 @@ const SERVERS: Readonly<Record<string, () => Promise<Server>>> = {
   daemon: async () => (await import("./daemon/program.js")).daemonMain,
 };
 const SUMMARY = [
-  "  nbd       Serve an image over NBD until its last client has gone, or list what a server exports: the options of qemu-nbd",
-  "  daemon    Serve nodes, exports and QMP monitors until told to quit: the options of qemu-storage-daemon",
+  "  nbd       serve an image over NBD until its last client has gone, or list what a server exports: the options of qemu-nbd",
+  "  daemon    serve nodes, exports and QMP monitors until told to quit: the options of qemu-storage-daemon",
 ];
 
 const [verb, ...rest] = process.argv.slice(2);

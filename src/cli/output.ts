@@ -131,6 +131,12 @@ export class Output {
     this.#err.write(text);
   }
 
+  /** A message of the block layer that is no error: as it is where it says itself what it is, else as a warning. */
+  advise(message: string): void {
+    if (message.startsWith("WARNING:") || message.startsWith(`${this.program}:`)) this.note(`${message}\n`);
+    else this.warning(message);
+  }
+
   /** Says what went wrong and how to get help, and gives the exit code. */
   failure(error: unknown): number {
     if (this.closed && isClosedPipe(error)) return EXIT_FAILURE;

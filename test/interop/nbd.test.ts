@@ -100,6 +100,16 @@ test("-s writes to an overlay that nobody keeps, -o shows a window", async () =>
   run("qemu-io", "-f", "raw", "-c", "read -q -P 1 0 4M", "s.raw");
 });
 
+test("blockcore nbd and blockcore daemon are the same programs", async () => {
+  const cli = join(process.cwd(), "build/cli.js");
+  run(process.execPath, cli, "create", "-q", "-f", "raw", "c.raw", "1M");
+  run(process.execPath, cli, "nbd", "-t", "-f", "raw", "-k", "c.sock", "--fork", "--pid-file", "c.pid", "c.raw");
+  assert.match(run(process.execPath, cli, "nbd", "-L", "-k", join(dir, "c.sock")), /size: {2}1048576/);
+  process.kill(Number(readFileSync(join(dir, "c.pid"), "utf8")));
+  assert.match(run(process.execPath, cli, "daemon", "--help"), /^Usage: blockcore daemon/);
+  assert.match(run(process.execPath, cli, "--help"), /^ {2}daemon /m);
+});
+
 test("an option that nobody knows ends the connection that was made", async () => {
   if (!have("qemu-img")) return skip("qemu-utils is not installed");
   run("qemu-img", "create", "-q", "-f", "raw", "o.raw", "1M");

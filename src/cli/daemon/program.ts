@@ -31,7 +31,7 @@ export async function daemonMain(argv: string[], program: DaemonProgram): Promis
   try {
     const items = [...getopt([program.program, ...argv], DAEMON_OPTIONS, { wording: "glibc" })];
     for (const item of items) {
-      if (item.kind === "operands" && item.operands.length > 0) throw new UsageError(`Unexpected argument: ${item.operands[0]}`);
+      if (item.kind === "operands" && item.operands.length > 0) throw new UsageError(`${item.operands[0]}: Unexpected argument`);
       if (item.kind !== "option") continue;
       if (item.option.name === "help") {
         output.print(daemonHelp(program.program));
@@ -45,8 +45,8 @@ export async function daemonMain(argv: string[], program: DaemonProgram): Promis
     if (has(items, "daemonize") && mustDetach()) return await detach();
     return await serve(items, program);
   } catch (error) {
-    output.failure(error);
-    if (error instanceof UsageError) output.note(`Try '${program.program} --help' for more information.\n`);
+    if (!(error instanceof UsageError)) return output.failure(error);
+    output.error(error.message);
     return 1;
   }
 }
@@ -68,7 +68,7 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
   const closed = new Promise<void>((resolve) => (close = resolve));
   signal.addEventListener("abort", () => end(), { once: true });
   const core = new BlockCore({
-    environment: cliEnvironment({ objects: [], warn: (message) => output.warning(message) }),
+    environment: cliEnvironment({ objects: [], warn: (message) => output.advise(message) }),
     profile,
     listen: listenOnSockets,
     readFile: (path) => readFileSync(path),

@@ -76,10 +76,7 @@ function environmentFor(args: ParsedOptions, faces: "both" | "sync", output: Out
     objects: args.all("object"),
     faces,
     notice: (message) => output.note(`${message}\n`),
-    warn: (message) => {
-      if (message.startsWith("WARNING:") || message.startsWith(`${output.program}:`)) output.note(`${message}\n`);
-      else output.warning(message);
-    },
+    warn: (message) => output.advise(message),
   });
 }
 

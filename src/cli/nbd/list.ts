@@ -23,7 +23,7 @@ const FLAG_NAMES: readonly [number, string][] = [
 ];
 
 export async function listServer(address: SocketAddress, parsed: ParsedOptions, output: Output): Promise<number> {
-  const environment = cliEnvironment({ objects: parsed.all("object"), warn: (message) => output.warning(message) });
+  const environment = cliEnvironment({ objects: parsed.all("object"), warn: (message) => output.advise(message) });
   const startTls = clientTlsOf(environment, parsed, "host" in address ? address.host : null);
   const found = await listExports(await connectTo(address), startTls);
   output.print(`exports available: ${found.length}\n`);

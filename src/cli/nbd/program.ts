@@ -34,8 +34,8 @@ export async function nbdMain(argv: string[], program: NbdProgram): Promise<numb
     if (parsed.has("fork") && mustDetach()) return await detach();
     return await serve(addressOf(parsed, "0.0.0.0"), parsed, program);
   } catch (error) {
-    output.failure(error);
-    if (error instanceof UsageError) output.note(`Try '${program.program} --help' for more information.\n`);
+    if (!(error instanceof UsageError)) return output.failure(error);
+    output.error(error.message, `Try \`${program.program} --help' for more information.`);
     return 1;
   }
 }

@@ -17,7 +17,7 @@ import { serverTlsOf } from "./tls.js";
 const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
 
 export async function serve(address: SocketAddress, parsed: ParsedOptions, { output, signal }: NbdProgram): Promise<number> {
-  const environment = cliEnvironment({ objects: parsed.all("object"), warn: (message) => output.warning(message) });
+  const environment = cliEnvironment({ objects: parsed.all("object"), warn: (message) => output.advise(message) });
   const name = parsed.get("export-name") ?? "";
   const description = parsed.get("description") ?? "";
   if (Buffer.byteLength(name) > MAX_NAME) throw fail(`export name '${name}' too long`);
