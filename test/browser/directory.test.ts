@@ -1,0 +1,3 @@
+import { browserSuite } from "./harness.js";
+
+await browserSuite("chromium", "test/browser/directory.portable.ts");
