@@ -1,5 +1,4 @@
 /** Directories as virtual FAT disks on Node.js: of the host by their paths, besides what every platform has. */
-import { randomUUID } from "node:crypto";
 import { unlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,7 +17,7 @@ export const vvfat: Driver = /* @__PURE__ */ vvfatDriver({
 
 /** A file without a name where the system can have one. */
 function temporaryFile(): Storage {
-  const path = join(tmpdir(), `vvfat-${randomUUID()}`);
+  const path = join(tmpdir(), `vvfat-${process.getBuiltinModule("node:crypto").randomUUID()}`);
   const storage = createFileStorage(path, { faces: "sync" });
   try {
     unlinkSync(path);

@@ -1,5 +1,4 @@
 /** `--fork` and `--daemonize`: the program goes on as a process of its own, and the caller gets its terminal back once it is ready. */
-import { spawn } from "node:child_process";
 import { closeSync, openSync, writeSync } from "node:fs";
 
 /** Tells the process that goes on that its parent waits for word on descriptor `WORD`. */
@@ -18,6 +17,8 @@ export function mustDetach(): boolean {
  * complain about until then goes to this process's standard error.
  */
 export function detach(): Promise<number> {
+  // Loaded here only: importing it costs every command its time.
+  const { spawn } = process.getBuiltinModule("node:child_process");
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
       detached: true,

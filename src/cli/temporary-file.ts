@@ -1,5 +1,4 @@
 /** Files that nobody keeps: they have no name any more as soon as they are open. */
-import { randomBytes } from "node:crypto";
 import { unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { BlockError, strerror, toBlockError } from "../base/error.js";
@@ -9,7 +8,7 @@ import type { Storage } from "../storage/storage.js";
 /** An empty, writable file in `TMPDIR` or /var/tmp; its storage is called by the name that the file had. */
 export function temporaryFile(): Storage {
   const base = join(process.env["TMPDIR"] ?? "/var/tmp", "vl.");
-  const path = base + randomBytes(4).toString("hex").slice(0, 6);
+  const path = base + process.getBuiltinModule("node:crypto").randomBytes(4).toString("hex").slice(0, 6);
   let file: Storage;
   try {
     file = createFileStorage(path, { exclusive: true, locking: "off" });
