@@ -43,9 +43,8 @@ export function* write(node: Node, from: Uint8Array, offset: number, flags: Writ
     yield* writeZeroes(node, offset, from.length, { ...flags, mayUnmap: node.detectZeroes === "unmap" });
     return;
   }
-  watchThreshold(node, offset + from.length);
+  noteWrite(node, offset + from.length);
   yield* observed(node, offset, from.length, writeUnchecked(node, from, offset, flags));
-  noteWritten(node, offset + from.length);
   if (flags.fua || node.flags.writethrough) yield* flush(node);
 }
 
@@ -65,13 +64,13 @@ export function* writeGrow(node: Node, from: Uint8Array, offset: number): Op<voi
   checkWritable(node, "write");
   if (from.length === 0) return;
   if (offset + from.length > node.size) yield* extend(node, offset + from.length);
-  watchThreshold(node, offset + from.length);
+  noteWrite(node, offset + from.length);
   yield* writeUnchecked(node, from, offset, NO_FLAGS);
-  noteWritten(node, offset + from.length);
 }
 
-/** Told before the write is made: whoever hears of it may still make room. */
-function watchThreshold(node: Node, end: number): void {
+/** Before a write is made, so that whoever hears of it may still make room; one that fails counts, too. */
+function noteWrite(node: Node, end: number): void {
+  if (end > node.highestWrite) node.highestWrite = end;
   const threshold = node.writeThreshold;
   if (threshold === 0 || end <= threshold) return;
   node.writeThreshold = 0;
@@ -80,10 +79,6 @@ function watchThreshold(node: Node, end: number): void {
     "amount-exceeded": end - threshold,
     "write-threshold": threshold,
   });
-}
-
-function noteWritten(node: Node, end: number): void {
-  if (end > node.highestWrite) node.highestWrite = end;
 }
 
 /** Makes a file at least `size` bytes long before something is written there. */
@@ -342,9 +337,8 @@ export function* writeZeroes(node: Node, offset: number, length: number, flags: 
   checkRange(node, offset, length, "write_zeroes");
   if (length === 0) return;
   if (flags.mayUnmap && !node.flags.unmap) flags = { ...flags, mayUnmap: false };
-  watchThreshold(node, offset + length);
+  noteWrite(node, offset + length);
   yield* observed(node, offset, length, zeroUnchecked(node, offset, length, flags));
-  noteWritten(node, offset + length);
   if (flags.fua || node.flags.writethrough) yield* flush(node);
 }
 

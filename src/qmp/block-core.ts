@@ -51,6 +51,8 @@ export interface BlockCoreOptions {
   onQuit?: () => void | Promise<void>;
   /** Whether guests run at first; "prelaunch": not before `cont`. Default "running". */
   runState?: "running" | "prelaunch";
+  /** Nanoseconds that every request of a guest is said to take, for tests that compare statistics. */
+  fixedLatency?: number;
   /** Time of throttling and of statistics; the system's by default. */
   clock?: Clock;
 }
@@ -77,6 +79,7 @@ export class BlockCore {
   readonly readFile: NonNullable<BlockCoreOptions["readFile"]> | null;
   readonly #events = new Emitter<{ event: QmpEvent }>();
   readonly #gate: EventGate;
+  readonly #fixedLatency: number | undefined;
   readonly #turn = new Mutex();
   #closed = false;
 
@@ -87,6 +90,7 @@ export class BlockCore {
     this.temporaryFile = options.temporaryFile ?? null;
     this.readFile = options.readFile ?? null;
     const outer = options.environment;
+    this.#fixedLatency = options.fixedLatency;
     this.clock = options.clock ?? systemClock;
     this.machine = new Machine((options.runState ?? "running") as RunState, (running) => this.emit(running ? "RESUME" : "STOP"));
     this.throttleGroups = new ThrottleGroupList(this.clock);
@@ -250,7 +254,11 @@ export class BlockCore {
     }
     const device = new Device(name, node, this.machine, this.#deviceEvents, {
       ...options,
-      accounting: { clock: this.clock, ...options.accounting },
+      accounting: {
+        clock: this.clock,
+        ...(this.#fixedLatency === undefined ? {} : { fixedLatency: this.#fixedLatency }),
+        ...options.accounting,
+      },
     });
     this.devices.add(device);
     return device;

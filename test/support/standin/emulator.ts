@@ -86,7 +86,7 @@ export class Emulator {
         return this.#closed;
       },
       ...(this.#has("S") ? { runState: "prelaunch" as const } : {}),
-      ...(isQtest ? { clock: this.#clock } : {}),
+      ...(isQtest ? { clock: this.#clock, fixedLatency: 1e6 } : {}),
     });
     this.#devices = new GuestDevices(this.#core);
   }
