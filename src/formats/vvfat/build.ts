@@ -9,7 +9,7 @@ import { FatTable } from "./fat-table.js";
 import type { HostDirectory } from "./host-directory.js";
 import { HostNode, RunTable, type Run } from "./host-tree.js";
 import { ENTRY, type Layout } from "./layout.js";
-import { longNameEntries, makeShortName, NAME_LENGTH, shortChecksum, shortKey } from "./names.js";
+import { longNameEntries, NAME_LENGTH, shortChecksum, ShortNames } from "./names.js";
 
 const MAX_FILE = 0x7fffffff;
 const ATTRIBUTE = { directory: 0x10, file: 0x20, label: 0x28 } as const;
@@ -121,10 +121,10 @@ class Builder {
     if (self !== undefined) this.#times.set(node, self);
     const page = new EntryBytes();
     this.#pages.set(node, page);
-    const taken = new Set<string>();
+    const taken = new ShortNames();
     if (label !== null) {
       page.add(plainEntry(label, ATTRIBUTE.label));
-      taken.add(shortKey(label));
+      taken.add(label);
     } else this.#addDots(node, page, taken);
     for (const item of found) {
       if (item.name === ".") continue;
@@ -146,7 +146,7 @@ class Builder {
     return divCeil(page.count * ENTRY, layout.clusterSize);
   }
 
-  #addDots(node: HostNode, page: EntryBytes, taken: Set<string>): void {
+  #addDots(node: HostNode, page: EntryBytes, taken: ShortNames): void {
     const parent = node.parent!;
     const above = parent.parent === null ? 0 : parent.firstCluster;
     for (const [name, cluster] of [
@@ -155,7 +155,7 @@ class Builder {
     ] as const) {
       const short = new Uint8Array(NAME_LENGTH).fill(0x20);
       for (let i = 0; i < name.length; i++) short[i] = 0x2e;
-      taken.add(shortKey(short));
+      taken.add(short);
       const entry = plainEntry(short, ATTRIBUTE.directory);
       setTimes(entry, this.#times.get(name === "." ? node : parent));
       page.setCluster(page.add(entry), cluster);
@@ -176,10 +176,9 @@ function plainEntry(short: Uint8Array, attributes: number): Uint8Array {
 }
 
 /** Adds the entries of one file or directory; where its short one is, or -1 when no name could be found for it. */
-function addItem(page: EntryBytes, item: DirectoryEntry, taken: Set<string>): number {
-  const short = makeShortName(item.name, taken);
+function addItem(page: EntryBytes, item: DirectoryEntry, taken: ShortNames): number {
+  const short = taken.make(item.name);
   if (short === null) return -1;
-  taken.add(shortKey(short));
   page.add(longNameEntries(item.name, shortChecksum(short)));
   const entry = plainEntry(short, item.directory ? ATTRIBUTE.directory : ATTRIBUTE.file);
   setTimes(entry, item);

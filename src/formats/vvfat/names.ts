@@ -26,11 +26,40 @@ function shortByte(character: string): number {
   return low !== 0 && SHORT_EXTRAS.includes(String.fromCharCode(low)) ? low : 0;
 }
 
-/**
- * The short name for `name`, different from those that `taken` holds (as `shortKey` tells them): "LONGNA~1TXT".
- * null where a million of them were not enough.
- */
-export function makeShortName(name: string, taken: ReadonlySet<string>): Uint8Array | null {
+/** The short names of one directory. */
+export class ShortNames {
+  readonly #taken = new Set<string>();
+  /** By name without a number: the first number that may be free. Thousands of files may begin alike. */
+  readonly #next = new Map<string, number>();
+
+  add(short: Uint8Array): void {
+    this.#taken.add(shortKey(short));
+  }
+
+  /** A short name for `name` that no other has: "LONGNA~1TXT". null where a million of them were not enough. */
+  make(name: string): Uint8Array | null {
+    const { bytes, length, lossy } = shorten(name);
+    const key = `${length} ${shortKey(bytes)}`;
+    if (!lossy && !this.#taken.has(shortKey(bytes))) return this.#give(bytes);
+    for (let number = this.#next.get(key) ?? 1; number < 999999; number++) {
+      const tail = `~${number}`;
+      const at = Math.min(length, 8 - tail.length);
+      for (let i = 0; i < tail.length; i++) bytes[at + i] = tail.charCodeAt(i);
+      if (this.#taken.has(shortKey(bytes))) continue;
+      this.#next.set(key, number + 1);
+      return this.#give(bytes);
+    }
+    return null;
+  }
+
+  #give(bytes: Uint8Array): Uint8Array {
+    this.add(bytes);
+    return bytes;
+  }
+}
+
+/** As much of a name as goes into a short one; `length` bytes before the extension; `lossy`: something is missing. */
+function shorten(name: string): { bytes: Uint8Array; length: number; lossy: boolean } {
   const bytes = new Uint8Array(NAME_LENGTH).fill(SPACE);
   let lossy = false;
   let length = 0;
@@ -58,18 +87,10 @@ export function makeShortName(name: string, taken: ReadonlySet<string>): Uint8Ar
     }
   }
   if (bytes[0] === KANJI) bytes[0] = KANJI_STAND_IN;
-  for (let number = lossy ? 1 : 0; number < 999999; number++) {
-    if (number > 0) {
-      const tail = `~${number}`;
-      const at = Math.min(length, 8 - tail.length);
-      for (let i = 0; i < tail.length; i++) bytes[at + i] = tail.charCodeAt(i);
-    }
-    if (!taken.has(shortKey(bytes))) return bytes;
-  }
-  return null;
+  return { bytes, length, lossy };
 }
 
-export function shortKey(bytes: Uint8Array): string {
+function shortKey(bytes: Uint8Array): string {
   return String.fromCharCode(...bytes.subarray(0, NAME_LENGTH));
 }
 

@@ -111,6 +111,16 @@ test("short names: QEMU's, and one for each file", async () => {
   assert.equal(Object.keys(readFat(disk).tree), ["FILELO~1.TXT", "FILELO~2.TXT", "A~1", "ABCD~1.Y", "README", "README~1"]);
 });
 
+test("ten thousand names that begin alike", async () => {
+  const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`photograph ${i}.jpeg`, ""]));
+  const disk = await imageOf({ sub: many }, { "fat-type": 12 });
+  assert.equal(Object.keys(readFat(disk).tree["sub"] as FileTree).length, 10_000);
+  for (let at = 0; at < disk.length - 32 && at < 4 << 20; at += 32) if (disk[at + 11] === 0x0f) disk[at] = 0xe5;
+  const short = Object.keys(readFat(disk).tree["SUB"] as FileTree);
+  assert.equal([short[0], short[8], short[9], short[9_999]], ["PHOTOG~1.JPE", "PHOTOG~9.JPE", "PHOTO~10.JPE", "PH~10000.JPE"]);
+  assert.is(new Set(short).size, 10_000);
+});
+
 test("options and limits are refused in QEMU's words", async () => {
   const folder = folderOf({});
   await fails(open(folder, { "fat-type": 13 }), /^Valid FAT types are only 12, 16 and 32$/);
