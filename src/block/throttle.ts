@@ -63,7 +63,7 @@ function takeSome(bag: Record<string, unknown>, limits: ThrottleLimits): Throttl
       const value = bag[spelled];
       if ((typeof value === "number" || typeof value === "bigint") && value < 0)
         throw new BlockError("ERR_INVALID_ARGUMENT", "Property values cannot be negative");
-      if (typeof value === "string" && /^(?:-|\d{16,}$)/.test(value)) throw outOfRange();
+      if (typeof value === "string" && (value.startsWith("-") || Number(value) > MAX_RATE)) throw outOfRange();
       const taken = takeSize(bag, spelled);
       if (taken !== undefined) return taken;
     }

@@ -6,7 +6,6 @@ import { READ_WRITE } from "../block/flags.js";
 import type { Node } from "../block/node.js";
 import { openNode } from "../block/open.js";
 import type { Op } from "../block/op.js";
-import { setWritable } from "../block/reopen.js";
 import { storageNode } from "../block/storage-node.js";
 import { take, takeBool, takeString } from "../block/take.js";
 import { takeLimits, THROTTLED, type ThrottleLimits } from "../block/throttle.js";
@@ -190,7 +189,8 @@ function* overlayOf(core: BlockCore, node: Node, readOnly: boolean): Op<Node> {
     throw error;
   }
   const overlay = yield* temporaryOverlay(core.environment, node, file);
-  if (readOnly) yield* setWritable(overlay, false);
+  // The file below stays as it is: it has no name to be opened by.
+  if (readOnly) overlay.flags = { ...overlay.flags, write: false };
   return overlay;
 }
 

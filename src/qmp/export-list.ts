@@ -116,7 +116,9 @@ export class ExportList {
     const bits = new Map<string, DirtyBitmap>();
     for (const bitmap of named) {
       checkBitmap(bitmap, { allowReadOnly: true });
-      if (!request.writable && !node.readOnly && bitmap.enabled) {
+      // Of a node that can be written it would go on changing; what another node's does is that node's affair.
+      const isOwn = request.bitmaps.includes(bitmap.name);
+      if (isOwn && !request.writable && !bitmap.node.readOnly && bitmap.enabled) {
         throw new BlockError("ERR_INVALID_ARGUMENT", `Enabled bitmap '${bitmap.name}' incompatible with readonly export`);
       }
       bits.set(bitmap.name, yield* bitmap.load());

@@ -111,6 +111,8 @@ class Session {
       // Whoever does not take answers gets no more of them.
       if (this.#waitingOutput > PATIENCE) await this.#output;
     }
+    // Who has said all and listens on gets all answers.
+    await this.#output;
     this.end();
     room();
     await reading;
