@@ -39,6 +39,36 @@ export const DIVERGENCES: readonly Divergence[] = [
   { id: "complete-paused", where: "block-job-complete", "qemu-2.2": "refused while paused", "qemu-7.2": "allowed" },
   { id: "job-states", where: "JOB_STATUS_CHANGE, BLOCK_JOB_PENDING", "qemu-2.2": "no such events", "qemu-7.2": "sent" },
   { id: "blockdev-add", where: "blockdev-add", "qemu-2.2": "{options: {id, …}}", "qemu-7.2": "flat, node-name" },
+  {
+    id: "block_passwd",
+    where: "block_passwd, change",
+    "qemu-2.2": "encrypted images open without their key and get it later; media change by `change`",
+    "qemu-7.2": "CommandNotFound: secrets when a node is opened, blockdev-change-medium",
+  },
+  {
+    id: "io-error",
+    where: "BLOCK_IO_ERROR",
+    "qemu-2.2": "no node-name; nospace only where there is an io-status",
+    "qemu-7.2": "node-name; nospace always (false without io-status)",
+  },
+  {
+    id: "device-id",
+    where: "eject, block_set_io_throttle, DEVICE_TRAY_MOVED, query-block",
+    "qemu-2.2": "drives by name",
+    "qemu-7.2": "drives by name or by the id of their guest device; `id` and `qdev` in answers",
+  },
+  {
+    id: "dirty-bitmaps",
+    where: "query-block",
+    "qemu-2.2": "dirty-bitmaps beside inserted: count and granularity",
+    "qemu-7.2": "dirty-bitmaps in inserted, with names and states",
+  },
+  {
+    id: "blkdebug-events",
+    where: "blockdev-add of blkdebug",
+    "qemu-2.2": "events spelled with dots or underscores",
+    "qemu-7.2": "events spelled with underscores",
+  },
   { id: "block_stream", where: "block_stream", "qemu-2.2": "alias of block-stream", "qemu-7.2": "CommandNotFound" },
 ];
 
