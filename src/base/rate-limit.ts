@@ -20,6 +20,11 @@ export class RateLimit {
     this.#paidUntil = 0;
   }
 
+  /** Milliseconds until everything that was charged is paid for. */
+  get owed(): number {
+    return this.#bytesPerSecond <= 0 ? 0 : Math.max(0, this.#paidUntil - this.#now());
+  }
+
   /** Milliseconds to wait before a piece of `bytes` may start. The piece counts as done. */
   charge(bytes: number): number {
     if (this.#bytesPerSecond <= 0) return 0;

@@ -102,6 +102,6 @@ export function skipFilters(node: Node): Node {
 /** The first node that the user knows of: filters that jobs made without a name are passed over. */
 export function skipImplicit(node: Node): Node {
   let at = node;
-  while (at.implicit) at = below(at)!;
+  for (let next = below(at); at.implicit && next !== null; next = below(at)) at = next;
   return at;
 }

@@ -23,6 +23,16 @@ export function* setWritable(node: Node, write: boolean): Op<void> {
   if (!write) for (const file of files) if (!isWrittenByOthers(file, node)) yield* setWritable(file, false);
 }
 
+/** Whether the user has said that the file below is read-only: the node then can not be written even for a while. */
+export function staysReadOnly(node: Node): boolean {
+  return (
+    node.readOnly &&
+    node.children.some(
+      (child) => child.role !== "backing" && (child.node.options["read-only"] === true || staysReadOnly(child.node)),
+    )
+  );
+}
+
 function isWrittenByOthers(file: Node, except: Node): boolean {
   return (
     file.users.size > 0 ||

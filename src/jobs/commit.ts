@@ -1,7 +1,7 @@
 /** commit: writes what lies between `base` and `top` into `base`, then takes the layers between out of the chain. */
 import { BlockError } from "../base/error.js";
 import { alignDown, KiB } from "../base/int.js";
-import { below, drained, skipFilters } from "../block/graph.js";
+import { below, drained, replaceNode, skipFilters } from "../block/graph.js";
 import { read, truncate, write, writeZeroes, flush } from "../block/io.js";
 import type { Child, Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
@@ -73,7 +73,7 @@ export function commitDriver(options: CommitOptions): CommitDriver {
       yield* drained(top, () => takeOut(options, filter ?? top));
     },
     *clean(): Op<void> {
-      if (baseWasReadOnly && base.users.size === 0) yield* drained(base, () => setWritable(base, false));
+      if (baseWasReadOnly) yield* drained(base, () => setWritable(base, false));
     },
   };
 }
@@ -100,10 +100,9 @@ function* takeOut(options: CommitOptions, upper: Node): Op<void> {
   const { base } = options;
   if (upper.parents.length === 0)
     throw new BlockError("ERR_INVALID_ARGUMENT", `Node '${upper.nodeName}' is nobody's backing file any more`);
-  for (const edge of [...upper.parents]) {
-    const overlay = edge.parent;
+  for (const { parent: overlay, role } of [...upper.parents]) {
     const { impl } = overlay;
-    if (edge.role === "backing" && impl.shape === "mapped" && impl.changeBackingFile !== undefined) {
+    if (role === "backing" && impl.shape === "mapped" && impl.changeBackingFile !== undefined) {
       const wasReadOnly = overlay.readOnly;
       if (wasReadOnly) yield* setWritable(overlay, true);
       try {
@@ -113,7 +112,7 @@ function* takeOut(options: CommitOptions, upper: Node): Op<void> {
         if (wasReadOnly) yield* setWritable(overlay, false);
       }
     }
-    overlay.redirect(edge, base.ref());
-    yield* upper.unref();
   }
+  // Who is there now: other jobs may have taken layers out meanwhile.
+  yield* replaceNode(upper, base, (edge) => edge.parent === base);
 }

@@ -47,8 +47,13 @@ export function* insertJobFilter(options: JobFilterOptions): Op<Node> {
   const child = filter.attach(driver === "mirror_top" || driver === "commit_top" ? "backing" : "file", "filtered", above.ref());
   if (target !== undefined) filter.attach("target", "data", target.ref());
   filter.impl = options.serve?.(child) ?? (driver === "copy-before-write" ? new Guarded(child) : new PassThrough(child));
-  yield* drained(above, () => replaceNode(above, filter));
+  // The target may have the disk as its backing file: what is below the filter stays below it.
+  yield* drained(above, () => replaceNode(above, filter, (edge) => isBelow(edge.parent, filter)));
   return filter;
+}
+
+function isBelow(node: Node, above: Node): boolean {
+  return above.children.some((child) => child.node === node || isBelow(node, child.node));
 }
 
 /** Takes the filter out of the graph: those above it get what is below it. */

@@ -106,6 +106,7 @@ export function* copyLoop<P extends Piece>(job: Job, loop: CopyLoop<P>): Op<void
       if (job.speed > 0) break;
     }
     if (pieces.length === 0) return;
+    yield* job.payUp();
     const errors: { piece: P; error: unknown }[] = [];
     yield* parallel(
       pieces.map(function* (piece): Op<void> {
@@ -137,8 +138,6 @@ export function* copyLoop<P extends Piece>(job: Job, loop: CopyLoop<P>): Op<void
     }
     tell();
     if (loop.between !== undefined) yield* loop.between();
-    let bytes = 0;
-    for (const piece of pieces) bytes += loop.cost?.(piece) ?? piece.length;
-    yield* job.throttle(bytes);
+    for (const piece of pieces) job.rateLimit.charge(loop.cost?.(piece) ?? piece.length);
   }
 }

@@ -210,6 +210,15 @@ export class Job {
     this.#wake.wakeAll();
   }
 
+  /** Something else has to be done first: the job stands still until `letGo`. Not the user's affair. */
+  holdBack(): void {
+    this.#pauses++;
+  }
+  letGo(): void {
+    this.#pauses--;
+    this.#wake.wakeAll();
+  }
+
   /** An error policy stops the job: it pauses until the user resumes it. */
   stopForError(status: "failed" | "nospace"): void {
     if (this.ioStatus === "ok") this.ioStatus = status;
@@ -278,10 +287,12 @@ export class Job {
     if (this.isForceCancelled) throw new BlockError("ERR_ABORTED", "Operation canceled", { errno: "ECANCELED" });
   }
 
-  /** Waits for as long as `bytes` more cost under the speed limit; cancels, pauses and speed changes end the wait early. */
-  *throttle(bytes: number): Op<void> {
-    const wait = this.rateLimit.charge(bytes);
-    if (wait > 0) yield* this.sleep(wait);
+  /** Waits for as long as what was copied costs under the speed limit; cancels, pauses and speed changes end the wait early. */
+  *payUp(): Op<void> {
+    const { owed } = this.rateLimit;
+    if (owed <= 0) return;
+    yield* this.sleep(owed);
+    yield* this.pausePoint();
   }
 
   /** Sleeps; any verb wakes the job. */

@@ -78,6 +78,8 @@ class Mirror implements MirrorDriver, BlockingMirror {
   #filter: Node | null = null;
   /** Bytes copied so far. */
   #copied = 0;
+  /** Bytes being copied in the background, or waiting to be tried again. */
+  #copying = 0;
   #replace = false;
   #over = false;
   /** Why a blocking write ended the job. */
@@ -281,7 +283,8 @@ class Mirror implements MirrorDriver, BlockingMirror {
   }
 
   #report(): void {
-    if (this.#job !== null) this.#job.progress = { current: this.#copied, total: this.#copied + this.dirty.count };
+    if (this.#job !== null)
+      this.#job.progress = { current: this.#copied, total: this.#copied + this.#copying + this.dirty.count };
   }
 
   /** Copies until nothing is dirty. */
@@ -300,11 +303,14 @@ class Mirror implements MirrorDriver, BlockingMirror {
         if (run === null) return null;
         // Cleared before it is read: a guest write from now on marks it again.
         dirty.clear(run.offset, run.length);
-        return yield* mirror.#piece(run.offset, Math.min(run.length, mirror.#options.source.size - run.offset));
+        const length = Math.min(run.length, mirror.#options.source.size - run.offset);
+        mirror.#copying += length;
+        return yield* mirror.#piece(run.offset, length);
       },
       *copy(piece) {
         if (mirror.#blocking === null) yield* mirror.#copyPiece(piece);
         else yield* mirror.#copyAlone(mirror.#blocking, piece);
+        mirror.#copying -= piece.length;
         mirror.progress(piece.length);
         mirror.#sinceCheckpoint += piece.length;
       },
@@ -312,8 +318,12 @@ class Mirror implements MirrorDriver, BlockingMirror {
         const { journal } = mirror.#options;
         if (journal !== undefined && mirror.#sinceCheckpoint >= journal.checkpointBytes) yield* mirror.#checkpoint();
       },
-      putBack: (piece) => dirty.set(piece.offset, piece.length),
+      putBack(piece) {
+        mirror.#copying -= piece.length;
+        dirty.set(piece.offset, piece.length);
+      },
       failed(piece, outcome) {
+        if (outcome === "skip") mirror.#copying -= piece.length;
         // A journal must not lose sight of one that waits to be tried again.
         if (outcome === "skip" || mirror.#options.journal !== undefined) dirty.set(piece.offset, piece.length);
       },

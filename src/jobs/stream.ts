@@ -37,7 +37,7 @@ export function streamDriver(options: StreamOptions): JobDriver {
     type: "stream",
     *run(job: Job): Op<void> {
       job.progress = { current: 0, total: top.size };
-      if (top.backing === null || top.backing === options.base) {
+      if (top.backing === null || top.backing === currentBase()) {
         job.progress = { current: 0, total: 0 };
         return;
       }
@@ -51,7 +51,8 @@ export function streamDriver(options: StreamOptions): JobDriver {
           while (cursor < top.size) {
             const offset = cursor;
             const limit = Math.min(alignDown(offset, CHUNK) + CHUNK, top.size) - offset;
-            const base = currentBase();
+            const under = currentBase();
+            const base = under === null ? null : skipFilters(under);
             const status = yield* side("read", blockStatus(top, offset, limit, { base, wantZero: false }));
             cursor = offset + status.length;
             // In the top image already, or nowhere above the base: nothing to copy.
@@ -77,7 +78,7 @@ export function streamDriver(options: StreamOptions): JobDriver {
       if (ignored !== null) throw ignored;
     },
     *prepare(): Op<void> {
-      yield* drained(top, () => dropLayers(options, currentBase()));
+      yield* drained(top, () => dropLayers(options, currentBase));
     },
   };
 }
@@ -104,15 +105,16 @@ export function* populate(top: Node, offset: number, length: number): Op<void> {
   }
 }
 
-/** The lowest layer that is copied. */
+/** The lowest layer that is copied; no filter, as those of other jobs go when they end. */
 function aboveBase(top: Node, base: Node | null): Node {
-  let at = top;
-  for (let next = below(at); next !== null && next !== base; next = below(at)) at = next;
-  return at;
+  let lowest = top;
+  for (let at = below(top); at !== null && at !== base; at = below(at)) if (at.driver.category !== "filter") lowest = at;
+  return lowest;
 }
 
-function* dropLayers(options: StreamOptions, base: Node | null): Op<void> {
+function* dropLayers(options: StreamOptions, currentBase: () => Node | null): Op<void> {
   const { top } = options;
+  const base = currentBase();
   const impl = top.impl;
   const edge = top.children.find((child) => child.role === "backing");
   if (edge === undefined || edge.node === base || impl.shape !== "mapped") return;
@@ -133,6 +135,7 @@ function* dropLayers(options: StreamOptions, base: Node | null): Op<void> {
     return;
   }
   const old = edge.node;
-  top.redirect(edge, base.ref());
+  // Another job may have put something else there meanwhile.
+  top.redirect(edge, currentBase()!.ref());
   yield* old.unref();
 }

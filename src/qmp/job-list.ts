@@ -23,10 +23,21 @@ export interface NewJob {
   nodes: readonly Node[];
   /** The job's own node above what it works on, taken out when it ends. The caller's reference passes to the job. */
   filter?: Node;
+  /** Why there will be no job, found out so late that it is there for a moment. */
+  refusal?: BlockError;
 }
 
 const BLOCK_JOBS: ReadonlySet<string> = new Set(["commit", "stream", "mirror", "backup"]);
 export const isBlockJob = (job: Job): boolean => BLOCK_JOBS.has(job.type);
+
+/** Lets everything else that can go on do so. */
+function* anotherTurn(what: string): Op<void> {
+  yield new ForeignRequest(
+    what,
+    () => undefined,
+    () => new Promise<void>((resolve) => setTimeout(resolve, 0)),
+  );
+}
 
 export class JobList {
   /** Journals for jobs that are about to start, by ID. */
@@ -103,13 +114,14 @@ export class JobList {
       ...(driver.softCancel === undefined ? {} : { softCancel: driver.softCancel }),
       *run(running) {
         // The command that starts a job answers before the job does anything.
-        yield new ForeignRequest(
-          "Starting a job",
-          () => undefined,
-          () => new Promise<void>((resolve) => setTimeout(resolve, 0)),
-        );
+        yield* anotherTurn("Starting a job");
         yield* running.pausePoint();
-        yield* driver.run(running);
+        try {
+          yield* driver.run(running);
+        } finally {
+          // So does one that ends a mirror.
+          if (driver.softCancel === true) yield* anotherTurn("Ending a job");
+        }
       },
       ...(driver.prepare === undefined ? {} : { prepare: (j: Job) => driver.prepare!(j) }),
       ...(driver.commit === undefined ? {} : { commit: (j: Job) => driver.commit!(j) }),
@@ -137,9 +149,15 @@ export class JobList {
     this.#nodes.set(job, nodes);
     for (const node of nodes) {
       node.ref();
-      node.blockers.set(blocker, `block device is in use by block job: ${driver.type}`);
+      // As in QEMU the filter of a commit is nobody's.
+      if (node !== options.filter || node.driver.name !== "commit_top")
+        node.blockers.set(blocker, `block device is in use by block job: ${driver.type}`);
     }
-    if ((options.speed ?? 0) < 0) {
+    const refusal =
+      (options.speed ?? 0) < 0
+        ? dialectError(this.#core.profile, "bad-speed", "Parameter 'speed' expects a non-negative value")
+        : options.refusal;
+    if (refusal !== undefined) {
       // As in QEMU, the job has been there for a moment.
       list.#nodes.delete(job);
       for (const node of nodes) {
@@ -148,7 +166,7 @@ export class JobList {
       }
       job.transition("null");
       this.#jobs.delete(job.id);
-      throw dialectError(this.#core.profile, "bad-speed", "Parameter 'speed' expects a non-negative value");
+      throw refusal;
     }
     return job;
   }
@@ -159,7 +177,10 @@ export class JobList {
     try {
       if (nodeName !== undefined) this.#core.nodes.checkNames({ "node-name": nodeName }, (name) => this.#core.devices.has(name));
     } catch (error) {
-      throw prefixError(prefix, error);
+      const refusal = prefixError(prefix, error);
+      // A commit finds out when its job is there.
+      if (filter.driver === "commit_top") this.create({ ...options, refusal });
+      throw refusal;
     }
     const node = yield* insertJobFilter(filter);
     try {

@@ -183,10 +183,16 @@ export function* prepareBackup(
     used?.bitmap.reclaim();
     throw error;
   }
+  // It begins while the disk is still drained, as in QEMU: it stands still until all actions are done.
+  job.holdBack();
   return {
     // eslint-disable-next-line require-yield
     *commit(): Op<void> {
       core.jobs.start(job);
+    },
+    // eslint-disable-next-line require-yield
+    *clean(): Op<void> {
+      job.letGo();
     },
     // eslint-disable-next-line require-yield
     *abort(): Op<void> {

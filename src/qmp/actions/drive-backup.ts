@@ -1,6 +1,7 @@
 /** A backup into a file, made for it. */
 import { BlockError } from "../../base/error.js";
 import { skipFilters } from "../../block/graph.js";
+import type { Op } from "../../block/op.js";
 import { optional, str, struct } from "../../qapi/schema.js";
 import { action, type Action } from "../action.js";
 import { openTarget } from "../create-target.js";
@@ -38,6 +39,13 @@ export const driveBackup: Action = action({
       throw error;
     }
     // The job has a reference of its own.
-    return { ...prepared, clean: () => target.unref() };
+    const { clean } = prepared;
+    return {
+      ...prepared,
+      *clean(): Op<void> {
+        if (clean !== undefined) yield* clean();
+        yield* target.unref();
+      },
+    };
   },
 });

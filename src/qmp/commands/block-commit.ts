@@ -2,6 +2,7 @@
 import { BlockError } from "../../base/error.js";
 import { below, skipFilters } from "../../block/graph.js";
 import type { Node } from "../../block/node.js";
+import { staysReadOnly } from "../../block/reopen.js";
 import { findBackingImage, findLayer } from "../../image/backing.js";
 import { commitDriver } from "../../jobs/commit.js";
 import { activeCommitDriver, activeCommitGranularity } from "../../jobs/commit-active.js";
@@ -91,6 +92,7 @@ export const blockCommit: Command = command({
           "ERR_UNSUPPORTED",
           "A commit below the active layer keeps no journal: started again it does the same",
         );
+      core.checkFree(overlayOf(active, top));
       // The active layer is not touched, but jobs on it could take away what is.
       touched.unshift(active);
       const commit = commitDriver({
@@ -110,7 +112,17 @@ export const blockCommit: Command = command({
         autoFinalize: args["auto-finalize"],
         autoDismiss: args["auto-dismiss"],
         nodes: touched,
+        ...(staysReadOnly(base)
+          ? { refusal: new BlockError("ERR_READ_ONLY", "Block node is read-only", { errno: "EACCES" }) }
+          : {}),
       }),
     );
   },
 });
+
+/** The image right above `top`, whose header will name another backing file. */
+function overlayOf(active: Node, top: Node): Node {
+  let overlay = active;
+  for (let at: Node | null = active; at !== null && at !== top; at = below(at)) if (at.driver.category !== "filter") overlay = at;
+  return overlay;
+}

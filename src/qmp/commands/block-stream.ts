@@ -3,7 +3,7 @@ import { BlockError } from "../../base/error.js";
 import { below, drained, skipFilters } from "../../block/graph.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
-import { setWritable } from "../../block/reopen.js";
+import { setWritable, staysReadOnly } from "../../block/reopen.js";
 import { findBackingImage } from "../../image/backing.js";
 import type { JobFilterOptions } from "../../jobs/filter.js";
 import { streamDriver } from "../../jobs/stream.js";
@@ -79,8 +79,7 @@ export const blockStream: Command = command({
     }
     const inner = driver;
     const image = skipFilters(top);
-    if (image.readOnly && staysReadOnly(image))
-      throw new BlockError("ERR_READ_ONLY", "Block node is read-only", { errno: "EACCES" });
+    if (staysReadOnly(image)) throw new BlockError("ERR_READ_ONLY", "Block node is read-only", { errno: "EACCES" });
     let wasReadOnly = false;
     const options: NewJob = {
       id,
@@ -106,12 +105,6 @@ export const blockStream: Command = command({
     core.jobs.start(yield* core.jobs.createWithFilter(filter, options, "Could not create node: "));
   },
 });
-
-/** The user has said so, of the image or of its file; what is read-only as a backing file only can be written for a while. */
-function staysReadOnly(node: Node): boolean {
-  if (node.options["read-only"] === true) return true;
-  return node.children.some((child) => child.role !== "backing" && staysReadOnly(child.node));
-}
 
 /** The spelling of the first proposal. */
 export const blockStreamOld: Command = {

@@ -71,6 +71,27 @@ test("a lost update is found without a mutex and gone with one", () => {
   assert.is(lost(true), 0);
 });
 
+test("who comes to a mutex again at once does not pass those who wait", () => {
+  const storage = memoryStorage(1);
+  const mutex = new Mutex();
+  let isServed = false;
+  let rounds = 0;
+  function* greedy(): Op<void> {
+    while (!isServed && ++rounds < 1000) {
+      const release = yield* mutex.acquire();
+      yield* storageRead(storage, new Uint8Array(1), 0);
+      release();
+    }
+  }
+  function* modest(): Op<void> {
+    const release = yield* mutex.acquire();
+    isServed = true;
+    release();
+  }
+  runInterleaved(random(1), [greedy(), modest()]);
+  assert.ok(rounds < 10, `${rounds} rounds`);
+});
+
 test("parallel operations become tasks; their failure reaches the parent after all have ended", () => {
   const log: string[] = [];
   function* fails(): Op<void> {
