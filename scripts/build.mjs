@@ -171,7 +171,6 @@ function buildProgram(entry, outfile) {
     platform: "node",
     target: "node20.19",
     minify: true,
-    keepNames: true,
     external: externals("optional"),
     // CommonJS dependencies inside an ES module bundle still ask for node's built-ins through require().
     banner: {
