@@ -80,6 +80,15 @@ export interface BlockCoreOptions<P extends Profile = Profile, Source = Storage>
   onQuit?: () => void;
 }
 
+export interface GuestOptions {
+  /** Default: report. */
+  rerror?: "report" | "ignore" | "stop";
+  /** Default: enospc. */
+  werror?: "report" | "ignore" | "enospc" | "stop";
+  /** Has a tray and takes other media. */
+  removable?: boolean;
+}
+
 export interface BlockCorePlatform<Source> {
   formats: readonly Driver[];
   codecs: Codecs;
@@ -193,9 +202,19 @@ export class BlockCore<P extends Profile = "qemu-7.2", Source = Storage> {
     const device = this.#core.devices.get(name);
     return device === undefined ? Disk.ofNode(this.#core.any(name), this.#core.handles) : Disk.ofDevice(device);
   }
-  /** Makes a drive: a device with a name, with the node `nodeName` as its medium. */
-  addDrive(name: string, nodeName: string): void {
-    this.#core.addDevice(name, this.#core.node(nodeName));
+  /**
+   * Makes a drive: a device with a name, with the node `nodeName` as its medium (null: none yet).
+   * @param guest a guest device in front of it, which `disk(name)` is: what becomes of its I/O errors, whether its media change.
+   *   With `stop` the machine stops (events BLOCK_IO_ERROR and STOP) and the request is made again after the command `cont`
+   */
+  addDrive(name: string, nodeName: string | null, guest?: GuestOptions): void {
+    const { rerror, werror, removable = false } = guest ?? {};
+    const device = this.#core.addDevice(name, nodeName === null ? null : this.#core.node(nodeName), {
+      ...(rerror === undefined ? {} : { rerror }),
+      ...(werror === undefined ? {} : { werror }),
+    });
+    if (guest !== undefined)
+      this.#core.attachDevice(device, { id: name, qdev: name, removable, tray: removable, ioStatus: true });
   }
   /** Gives a storage a file name, as `files` does. @throws BlockError ERR_EXISTS */
   addFile(name: string, storage: Storage): void {

@@ -6,6 +6,7 @@ export type {
   CommandName,
   CommandResult,
   EventName,
+  GuestOptions,
   JobCommand,
 } from "./block-core.js";
 export { NbdClient, type NbdClientOptions } from "./nbd/client.js";

@@ -92,7 +92,7 @@ test("members take turns; the same schedule gives the same counts", async () => 
     counts.push(loads.map(({ count }) => count));
   }
   assert.equal(counts[0], counts[1]);
-  for (const count of counts[0]!) assert.ok(count >= 99 && count <= 103, `${counts[0]!.join(", ")}`);
+  for (const count of counts[0]!) assert.ok(count >= 99 && count <= 103, counts[0]!.join(", "));
 });
 
 test("new limits take effect at once, and who leaves is not limited", async () => {

@@ -87,4 +87,27 @@ test("jobs as objects: states, errors, verbs", async () => {
   await core.close();
 });
 
+test("a guest device: its error stops the machine, cont makes the request again", async () => {
+  const core = new BlockCore({ files: { disk: memoryStorage(65536) } });
+  const rule = { event: "none", iotype: "read", errno: 5, once: true, immediately: false } as const;
+  await core.execute("blockdev-add", {
+    driver: "blkdebug",
+    "node-name": "n",
+    image: { driver: "file", filename: "disk" },
+    "inject-error": [rule],
+  });
+  core.addDrive("d", "n", { rerror: "stop" });
+  const stopped = new Promise<void>((resolve) => void core.on("STOP", () => resolve()));
+  const reasons: string[] = [];
+  core.on("BLOCK_IO_ERROR", ({ data }) => void reasons.push(`${data.operation} ${data.action}: ${data.reason}`));
+  const reading = core.disk("d").read(0, 512);
+  await stopped;
+  assert.equal(reasons, ["read stop: Input/output error"]);
+  const [device] = await core.execute("query-block");
+  assert.is(device!["io-status"], "failed");
+  await core.execute("cont");
+  await reading;
+  await core.close();
+});
+
 test.run();
