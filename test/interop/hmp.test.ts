@@ -109,7 +109,7 @@ async function replies(program: string, cwd: string): Promise<string[]> {
   let next = 0;
   let pending: string[] = [];
   for await (const line of createInterface({ input: child.stdout })) {
-    const message = /^\{"/.test(line) ? (JSON.parse(line) as { QMP?: object; event?: string; return?: unknown }) : null;
+    const message = line.startsWith('{"') ? (JSON.parse(line) as { QMP?: object; event?: string; return?: unknown }) : null;
     if (message === null) {
       pending.push(normal(line));
       continue;

@@ -116,15 +116,20 @@ export function readSettings(options: Readonly<Record<string, unknown>>): Create
   };
 }
 
-const MAX_OFFSET = 9223372035781033984n;
+/** Of 64-bit numbers, which are compared as text. */
+const MAX_INT = "9223372036854775807";
+const MAX_OFFSET = "9223372035781033984";
+const isMore = (number: string, most: string): boolean =>
+  number.length > most.length || (number.length === most.length && number > most);
 
 /** QMP is told what a file of that size came to; qemu-img has words of its own for it. */
-function tooLarge({ exactSize: size }: CreateContext): BlockError {
+function tooLarge({ exactSize }: CreateContext): BlockError {
   let message = "The image size is too large (try using a larger cluster size)";
-  if (size !== undefined) {
+  if (exactSize !== undefined) {
+    const size = exactSize.toString();
     message = "Could not resize image: ";
-    if (size >= 2n ** 63n) message += "Image size cannot be negative";
-    else if (size > MAX_OFFSET) message += `offset(${size}) exceeds maximum(${MAX_OFFSET})`;
+    if (isMore(size, MAX_INT)) message += "Image size cannot be negative";
+    else if (isMore(size, MAX_OFFSET)) message += `offset(${size}) exceeds maximum(${MAX_OFFSET})`;
     else message += "Failed to grow the L1 table: File too large";
   }
   return new BlockError("ERR_TOO_LARGE", message, { errno: "EFBIG" });

@@ -25,7 +25,7 @@ export class GuestDevices {
     this.#core = core;
   }
 
-  /** `-device`, `device_add`. */
+  /** `-device`. */
   add(options: JsonObject): void {
     const driver = String(options["driver"] ?? "");
     const type = findDeviceType(driver);
@@ -36,15 +36,6 @@ export class GuestDevices {
     const path = id === null ? `/machine/peripheral-anon/device[${this.#anonymous++}]` : `/machine/peripheral/${id}`;
     const device = type.disk === undefined ? null : this.#addDisk(type, type.disk, options, { id, path, iothread });
     this.#present.set(id ?? path, { type, iothread, device });
-  }
-
-  /** `device_del`: true when there was such a device. Its drive goes, too, where it was made for it. */
-  *remove(id: string): Generator<never, Device | null, unknown> {
-    const found = this.#present.get(id);
-    if (found === undefined) throw new BlockError("ERR_NOT_FOUND", `Device '${id}' not found`, { qmpClass: "DeviceNotFound" });
-    this.#present.delete(id);
-    found.device?.detach();
-    return found.device;
   }
 
   /** A drive that has its place on the board (`if=ide`). */
