@@ -116,8 +116,8 @@ class Commit {
       try {
         yield* this.#disk.directory.remove(node.path);
       } catch (error) {
-        // The host has something in there that the guest has never seen.
-        if (!node.directory || !(error instanceof BlockError)) throw error;
+        // The host may have something in there that the guest has never seen.
+        if (!node.directory || !(error instanceof BlockError) || (yield* this.#isEmpty(node))) throw error;
         this.#disk.warn(`The directory '${node.path.join("/")}' was removed by the guest and stays: ${error.message}`);
       }
       node.detach();
@@ -125,6 +125,11 @@ class Commit {
       progress = true;
     }
     return progress;
+  }
+
+  *#isEmpty(node: HostNode): Op<boolean> {
+    const entries = yield* this.#disk.directory.list(node.path);
+    return entries.every(({ name }) => name === ".");
   }
 
   /** Whether the entry is in its place now. */

@@ -1,7 +1,7 @@
 /** Virtual FAT disks over directories in memory: what the guest reads, and what its writes do to the files. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { errnoError } from "../../../../src/base/error.js";
+import { BlockError, errnoError } from "../../../../src/base/error.js";
 import { flush, read, write } from "../../../../src/block/io.js";
 import type { Node } from "../../../../src/block/node.js";
 import { openNode } from "../../../../src/block/open.js";
@@ -241,6 +241,22 @@ test("a change that the host refuses fails the write, and is made up for by the 
   assert.ok(failures > 5, `${failures} failures`);
 });
 
+test("a directory that holds more than the guest knows stays; one that cannot be removed fails the write", async () => {
+  const empty = await imageOf({}, { floppy: true });
+  const folder = folderOf({ d: {} });
+  const known = await open(folder, { floppy: true }, true);
+  folder.sync.createFile(["d", "unknown"]);
+  await writeDifferences(known, empty, random(1));
+  await on.close(known);
+  assert.equal(flat(folder.toTree()), { "d/": "", "d/unknown": "" });
+  assert.match(on.warnings.splice(0).join(), /^The directory 'd' was removed by the guest and stays/);
+  folder.sync.remove(["d", "unknown"]);
+  const node = await open(failing(folder, { left: 0 }), { floppy: true }, true);
+  await fails(writeDifferences(node, empty, random(1)), /No space left/);
+  await on.close(node);
+  assert.equal(flat(folder.toTree()), {});
+});
+
 test("half written: the files stay, and closing says so", async () => {
   const folder = folderOf({ a: "one", b: "two" });
   const node = await open(folder, { floppy: true }, true);
@@ -275,6 +291,33 @@ test("names that lead out of the directory are never taken over", async () => {
     await on.close(node);
   }
   assert.is(on.warnings.splice(0).length, bad.length);
+});
+
+test("a guest that writes nonsense meets errors at most, and the files have names the host can have", async () => {
+  const seed = chooseSeed();
+  const chance = random(seed);
+  for (let round = 0; round < 12; round++) {
+    const folder = folderOf(randomTree(chance));
+    const node = await open(folder, { floppy: true, "fat-type": chance.pick([12, 16]) }, true);
+    const before = await content(node);
+    for (let i = 0; i < 60; i++) {
+      // FATs and directories are at the beginning; half of it is what was there with some bytes changed.
+      const at = SECTOR * (1 + chance.int(chance.chance(0.8) ? 120 : node.size / SECTOR - 1));
+      const bytes = chance.chance(0.3) ? chance.bytes(SECTOR) : before.slice(at, at + SECTOR);
+      for (let n = chance.int(4); n > 0; n--)
+        bytes[chance.int(SECTOR)] = chance.pick([0, 1, 0x10, 0x2e, 0x2f, 0xe5, 0xff, chance.int(256)]);
+      await on.run(write(node, bytes, at)).catch((error: unknown) => {
+        if (!(error instanceof BlockError)) throw error;
+      });
+    }
+    await content(node);
+    await on.close(node).catch((error: unknown) => {
+      if (!(error instanceof BlockError)) throw error;
+    });
+    for (const name of Object.keys(flat(folder.toTree())))
+      assert.not.match(name, /(^|\/)\.{0,2}\/|(^|\/)\.{1,2}$|[\0\\:]/, `seed ${seed}`);
+  }
+  on.warnings.splice(0);
 });
 
 test("the boot sector is not the guest's to write, but for its mark of use", async () => {
