@@ -1,5 +1,6 @@
 /** The server's side after the negotiation: requests in, replies out, many in flight. */
 import { BlockError } from "../base/error.js";
+import { alignDown } from "../base/int.js";
 import { encodeText, readU64BE, viewOf, writeU64BE } from "../base/bytes.js";
 import { nextTurn, runAsync, runQuickly, type Op } from "../block/op.js";
 import { blockStatus } from "../block/status.js";
@@ -39,7 +40,7 @@ const SPARSE = 32 * 1024;
 /** Bytes that are served before other connections have their turn. */
 const TURN_BYTES = 4 * 1024 * 1024;
 /** Bytes of a range that is zeroed or given up before others have their turn. */
-const TURN_RANGE = 64 * 1024 * 1024;
+const TURN_RANGE = 16 * 1024 * 1024;
 /** What a request costs that moves no bytes. */
 const REQUEST_COST = 16 * 1024;
 
@@ -258,9 +259,13 @@ export class Transmission {
 
   /** Works through the range of a request in large pieces; other connections have their turn in between. */
   async #inTurns({ offset, length }: RequestHead, work: (at: number, part: number) => Op<void>): Promise<void> {
-    for (let at = 0; at < length && !this.#broken; at += TURN_RANGE) {
-      if (at > 0) await nextTurn();
-      await runAsync(work(offset + at, Math.min(TURN_RANGE, length - at)));
+    const end = offset + length;
+    for (let at = offset; at < end && !this.#broken;) {
+      if (at > offset) await nextTurn();
+      // Cut at round places: no cluster is cut in two.
+      const stop = Math.min(end, alignDown(at, TURN_RANGE) + TURN_RANGE);
+      await runAsync(work(at, stop - at));
+      at = stop;
     }
   }
 

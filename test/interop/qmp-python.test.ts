@@ -95,7 +95,9 @@ test("commands, errors, events, many at a time; the old interface and quit", asy
   assert.equal(told["error"], ["GenericError", "Failed to find node with node-name='nothing'"]);
   assert.is(told["nodes"], 4);
   assert.equal(told["completed"], { device: "j", len: 4194304, offset: 4194304, speed: 0, type: "backup" });
-  assert.equal(told["states"], ["created", "running", "waiting", "pending", "concluded", "null"]);
+  // It may pause for a moment while the graph changes.
+  const states = (told["states"] as string[]).filter((state, i, all) => state !== "paused" && all[i - 1] !== "paused");
+  assert.equal(states, ["created", "running", "waiting", "pending", "concluded", "null"]);
   assert.is(told["same"], true);
   const ended = new Promise((resolve) => daemon.once("exit", resolve));
   python(LEGACY, socket);
