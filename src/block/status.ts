@@ -46,6 +46,8 @@ export interface StatusOptions {
  */
 export function* blockStatus(node: Node, offset: number, length: number, options: StatusOptions = {}): Op<BlockStatus> {
   const wantZero = options.wantZero ?? true;
+  // Filters may come and go above the base: it is the image that counts.
+  const base = options.base === undefined || options.base === null ? null : skipFilters(options.base);
   let layer = node;
   let limit = length;
   for (let depth = 0; ; depth++) {
@@ -53,7 +55,7 @@ export function* blockStatus(node: Node, offset: number, length: number, options
     own.depth = depth;
     if (own.allocated) return own;
     const below = skipFilters(layer).backing;
-    if (below === null || below === (options.base ?? null)) {
+    if (below === null || (base !== null && skipFilters(below) === base)) {
       own.depth = depth;
       if (below === null) own.zero = true;
       return own;

@@ -143,6 +143,10 @@ test("a stream whose base changes while it runs", async () => {
   const stream = await core.start("block-stream", { "job-id": "stream", device: d, "base-node": "filter" });
   await commit.pending;
   await stream.completed;
+  // What lies below the filter was not copied: b holds nothing but its own 700 KiB, of which c hides 100.
+  const above = (await core.execute("query-blockstats", { "query-nodes": true })).find((node) => node["node-name"] === d);
+  const written = (above!.stats as { wr_highest_offset: number }).wr_highest_offset;
+  assert.ok(written < 1.5 * MiB, `${written} bytes of the image are in use`);
   await commit.finalize();
   await reads(core, "e", model);
   assert.not.ok((await names(core)).includes(c));
