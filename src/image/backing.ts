@@ -90,8 +90,11 @@ export function refuseChange(node: Node, filename: string | null, format: string
  */
 export function* changeBackingFile(node: Node, filename: string | null, format: string | null): Op<void> {
   refuseChange(node, filename, format);
+  const top = skipFilters(node);
   try {
-    yield* (skipFilters(node).impl as MappedImpl).changeBackingFile!(filename, format);
+    yield* (top.impl as MappedImpl).changeBackingFile!(filename, format);
+    // Whether the new name leads to what is open below, only opening it again would tell.
+    top.ownBacking = null;
   } catch (error) {
     const { errno } = toBlockError(error);
     throw changeFailed(filename, errno === "ENOSPC" ? "No space left in the file header" : strerror(errno), error);

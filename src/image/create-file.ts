@@ -2,7 +2,9 @@
 import type { Environment } from "../block/context.js";
 import { createFile, createImage as createInto } from "../block/create.js";
 import type { Driver } from "../block/driver.js";
+import { truncate } from "../block/io.js";
 import type { Op } from "../block/op.js";
+import type { Preallocation } from "../storage/storage.js";
 import { alignUp } from "../base/int.js";
 import { protocolForCreate } from "./create-options.js";
 import { SECTOR } from "./open.js";
@@ -15,6 +17,15 @@ export function* createFileWithImage(
   size: number,
   options: Readonly<Record<string, unknown>>,
 ): Op<void> {
+  if (driver.create === undefined && driver.createFile !== undefined) {
+    const plain = yield* driver.createFile(environment, filename);
+    try {
+      yield* truncate(plain, size, { preallocation: (options["preallocation"] as Preallocation | undefined) ?? "off" });
+    } finally {
+      yield* plain.unref();
+    }
+    return;
+  }
   // What cannot be made is not ours to remove: somebody may be using it.
   const file = yield* createFile(environment, filename);
   let failure: { error: unknown } | null = null;

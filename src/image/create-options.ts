@@ -34,10 +34,13 @@ export function protocolForCreate(environment: Environment, filename: string): D
   return driver;
 }
 
+/** All that is to say about a file without a format in it. */
+const FILE_SIZE: CreateOption = { name: "size", type: "size", help: "Virtual disk size" };
+
 /** All options, in the order in which they are listed; without a protocol the format's own. */
 export function createOptionTable(driver: Driver, protocol: Driver | null): CreateOption[] {
   // Our raw driver takes the file's options itself.
-  const own = (driver.createOptions ?? []).filter((option) => driver.name !== "raw" || option.name === "size");
+  const own = (driver.createOptions ?? [FILE_SIZE]).filter((option) => driver.name !== "raw" || option.name === "size");
   if (protocol === null || protocol.name !== "file") return [...own];
   return [...own, ...FILE_OPTIONS.filter((option) => !own.some((other) => other.name === option.name))];
 }

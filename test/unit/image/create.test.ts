@@ -46,4 +46,19 @@ test("a file that did not become an image does not stay", () => {
   }
 });
 
+test("a file without a format in it", () => {
+  const environment = nodeEnvironment({ gate: allowAll, faces: "sync" });
+  const dir = mkdtempSync(join(tmpdir(), "blockcore-create-"));
+  try {
+    const filename = join(dir, "a");
+    let line = "";
+    const onFormatting = (text: string): void => void (line = text);
+    runSync(createImage(environment, { filename, format: "file", size: 1 << 20, onFormatting }));
+    assert.is(line, `Formatting '${filename}', fmt=file size=1048576`);
+    assert.is(readFileSync(filename).length, 1 << 20);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
 test.run();
