@@ -27,7 +27,8 @@ export function socketAddress(address: NbdAddress): SocketAddress {
   const port = Number(server.port);
   if (!Number.isInteger(port) || port < 0 || port > 65535)
     throw new BlockError("ERR_INVALID_ARGUMENT", `'${server.port}' is no port number`);
-  return { host: server.host, port, ...(server.family == null ? {} : { family: server.family }) };
+  const { host, family = null } = server;
+  return { host, port, ...(family === null ? {} : { family }) };
 }
 
 function takeAddress(context: OpenContext): NbdAddress {

@@ -100,6 +100,22 @@ test("-s writes to an overlay that nobody keeps, -o shows a window", async () =>
   run("qemu-io", "-f", "raw", "-c", "read -q -P 1 0 4M", "s.raw");
 });
 
+test("nbd-server-stop takes the socket away, quit leaves it: as qemu-storage-daemon", () => {
+  if (!have("qemu-storage-daemon")) return skip("qemu-storage-daemon is not installed");
+  const start = { execute: "nbd-server-start", arguments: { addr: { type: "unix", data: { path: join(dir, "left.sock") } } } };
+  const left = (program: string, ...more: object[]): boolean => {
+    const input = [{ execute: "qmp_capabilities" }, start, ...more, { execute: "quit" }]
+      .map((step) => JSON.stringify(step))
+      .join("\n");
+    spawnSync(program, ["--chardev", "stdio,id=m", "--monitor", "m"], { input, timeout: 20_000 });
+    return existsSync(join(dir, "left.sock"));
+  };
+  for (const program of ["qemu-storage-daemon", `${OURS}/qemu-storage-daemon`]) {
+    assert.is(left(program, { execute: "nbd-server-stop" }), false, program);
+    assert.is(left(program), true, program);
+  }
+});
+
 test("blockcore nbd and blockcore daemon are the same programs", async () => {
   const cli = join(process.cwd(), "build/cli.js");
   run(process.execPath, cli, "create", "-q", "-f", "raw", "c.raw", "1M");
