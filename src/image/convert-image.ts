@@ -97,14 +97,14 @@ function* makeTarget(environment: Environment, request: ConvertRequest, sources:
   }
   const backingFile = values["backing_file"];
   const overBacking = typeof backingFile === "string" && backingFile !== "";
-  if (overBacking && values["backing_fmt"] === undefined)
-    throw new BlockError("ERR_INVALID_ARGUMENT", "Use of backing file requires explicit backing format");
   if (overBacking && sources.length > 1) {
     throw new BlockError(
       "ERR_INVALID_ARGUMENT",
       "Having a backing file for the target makes no sense when concatenating multiple input images",
     );
   }
+  if (overBacking && values["backing_fmt"] === undefined)
+    throw new BlockError("ERR_INVALID_ARGUMENT", "Use of backing file requires explicit backing format");
   if (request.compress === true) refuseCompression(driver, values);
   if (request.bitmaps === true) {
     if (sources.length > 1) throw new BlockError("ERR_INVALID_ARGUMENT", "Copying bitmaps only possible with single source");

@@ -12,6 +12,11 @@ import { releaseEntry } from "./write.js";
 /** Guest range aligned to (sub)clusters or reaching the end of the image. */
 export function* zeroRange(image: Qcow2, offset: number, length: number, flags: WriteFlags): Op<void> {
   if (image.header.version < 3) {
+    // What is not allocated reads as zeros where there is no backing file.
+    if (image.node.backing === null && image.header.backingFile === null) {
+      yield* discardRange(image, offset, length);
+      return;
+    }
     throw new BlockError("ERR_UNSUPPORTED", "Version 2 images have no zero clusters", { errno: "ENOTSUP" });
   }
   const release = yield* image.lock.acquire();
