@@ -142,6 +142,8 @@ function crashed(recorded: Recorded, cut: number, chance: Random): Uint8Array {
       }
       case "z":
       case "d":
+        // The growth before it may be among what was lost; a write brings it about again.
+        if (medium.sync.size() < line.o + line.n) medium.sync.truncate(line.o + line.n);
         medium.sync.writeZeroes!(line.o, line.n, {});
         break;
       case "t":
