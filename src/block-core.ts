@@ -38,7 +38,7 @@ type Shape<P extends Profile, N extends CommandName<P>> = Dialects[P][N] extends
   : never;
 export type CommandArguments<N extends CommandName<P>, P extends Profile = "qemu-7.2"> = Shape<P, N>["arguments"];
 export type CommandResult<N extends CommandName<P>, P extends Profile = "qemu-7.2"> = Shape<P, N>["returns"];
-type ArgumentList<A> = Record<never, never> extends A ? [args?: A] : [args: A];
+type ArgumentList<A> = object extends A ? [args?: A] : [args: A];
 
 /** Commands that start one job. */
 export type JobCommand<P extends Profile = "qemu-7.2"> = CommandName<P> &
@@ -53,7 +53,7 @@ export type JobCommand<P extends Profile = "qemu-7.2"> = CommandName<P> &
     | "x-blockdev-amend"
   );
 
-export type EventName = keyof Events & string;
+export type EventName = keyof Events;
 export type BlockEvent<N extends EventName = EventName> = {
   [K in N]: { event: K; data: Events[K]; timestamp: { seconds: number; microseconds: number } };
 }[N];

@@ -1535,7 +1535,7 @@ export interface ImageInfoSpecificQCow2 {
   "lazy-refcounts"?: boolean | undefined;
   corrupt?: boolean | undefined;
   "refcount-bits": number;
-  encrypt?: unknown | undefined;
+  encrypt?: unknown;
   bitmaps?: readonly Qcow2BitmapInfo[] | undefined;
   "compression-type": Qcow2CompressionType;
 }

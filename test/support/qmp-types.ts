@@ -81,7 +81,8 @@ class Writer {
   #members(members: Members): string {
     const lines = Object.entries(members).map(([name, member]: [string, Member]) => {
       const type = this.type(resolve(member));
-      return member.kind === "optional" ? `  ${quoted(name)}?: ${type} | undefined;` : `  ${quoted(name)}: ${type};`;
+      const orNothing = type === "unknown" ? type : `${type} | undefined`;
+      return member.kind === "optional" ? `  ${quoted(name)}?: ${orNothing};` : `  ${quoted(name)}: ${type};`;
     });
     return lines.length === 0 ? "{ readonly [name: string]: never }" : `{\n${lines.join("\n")}\n}`;
   }

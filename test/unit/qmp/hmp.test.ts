@@ -157,7 +157,7 @@ test("the monitor greets, echoes what is typed as a line editor does, and prompt
 test("help knows every command", async () => {
   const hmp = await makeCore();
   const all = await hmp("help");
-  for (const { name } of HMP_COMMANDS) assert.ok(all.includes(`${name}`), name);
+  for (const { name } of HMP_COMMANDS) assert.ok(all.includes(name), name);
   const info = await hmp("info");
   for (const { name } of INFO_COMMANDS) assert.ok(info.includes(`info ${name} `), name);
   const document = readFileSync("docs/HMP.md", "utf8");
