@@ -38,7 +38,7 @@ type Shape<P extends Profile, N extends CommandName<P>> = Dialects[P][N] extends
   : never;
 export type CommandArguments<N extends CommandName<P>, P extends Profile = "qemu-7.2"> = Shape<P, N>["arguments"];
 export type CommandResult<N extends CommandName<P>, P extends Profile = "qemu-7.2"> = Shape<P, N>["returns"];
-type ArgumentList<A> = object extends A ? [args?: A] : [args: A];
+type ArgumentList<A> = Record<string, never> extends A ? [args?: A] : [args: A];
 
 /** Commands that start one job. */
 export type JobCommand<P extends Profile = "qemu-7.2"> = CommandName<P> &
