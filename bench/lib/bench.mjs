@@ -39,7 +39,7 @@ export function timed(program, args, cwd, { status = 0 } = {}) {
   return { wall, cpu: user + system, memory: memory / 1024, stdout: done.stdout };
 }
 
-/** Runs A B A B …: what disturbs the machine disturbs both. The functions return numbers, or objects of numbers. */
+/** Runs A B B A …: what disturbs the machine disturbs both. The functions return numbers, or objects of numbers. */
 export async function paired(rounds, contestants) {
   const samples = Object.fromEntries(Object.keys(contestants).map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {
