@@ -37,6 +37,8 @@ export class ParallelsImage extends BlockImage {
   readonly #unit: number;
   /** The header says that we write. */
   #isMarked = false;
+  /** The mark is on its way to the disk, or there: also where it could not be made sure, closing takes it away. */
+  #mayBeMarked = false;
   /** This session took space ahead of need, and gives it back when it closes. */
   #hasSpaceAhead = false;
   /** Opened unclean, and not repaired yet. */
@@ -103,6 +105,7 @@ export class ParallelsImage extends BlockImage {
   /** Says in the header that the image is being written, before anything else is. */
   *#mark(): Op<void> {
     if (this.#isMarked) return;
+    this.#mayBeMarked = true;
     yield* this.#putHeader({ inuse: IN_USE });
     yield* flush(this.file);
     this.#isMarked = true;
@@ -120,7 +123,7 @@ export class ParallelsImage extends BlockImage {
   override *close(): Op<void> {
     if (this.node.readOnly) return;
     yield* this.flush();
-    if (!this.#isMarked || this.#isUnclean) return;
+    if (!this.#mayBeMarked || this.#isUnclean) return;
     // Space taken ahead goes back.
     yield* this.withoutAllocation(this.#giveBack());
     yield* this.#putHeader({ inuse: 0 });
