@@ -1,7 +1,7 @@
 /** Parallels images: the in-use mark, space taken ahead, repair, runtime options. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import type { BlockError } from "../../../../src/base/error.js";
+import { errnoError, type BlockError } from "../../../../src/base/error.js";
 import { flush, read, truncate, write, writeZeroes } from "../../../../src/block/io.js";
 import { md5 } from "../../../../src/formats/parallels/md5.js";
 import { parallels } from "../../../../src/formats/parallels/parallels.js";
@@ -41,6 +41,22 @@ async function check(world: World, fix: "none" | "all" = "none"): Promise<{ resu
   await world.close(node);
   return { result, texts };
 }
+
+test("a mark that could not be made sure is taken away at closing, too", async () => {
+  const world = await image();
+  const node = await world.open("parallels", "image");
+  const impl = node.child("file")!.impl as unknown as { storage: { sync: { flush(): void } } };
+  const { sync } = impl.storage;
+  const works = sync.flush.bind(sync);
+  sync.flush = () => {
+    sync.flush = works;
+    throw errnoError("EIO");
+  };
+  assert.is((await failure(world.run(write(node, new Uint8Array(10).fill(1), 0)))).errno, "EIO");
+  await world.close(node);
+  assert.is(get32(world, INUSE), 0);
+  await world.close(await world.open("parallels", "image"));
+});
 
 test("the image is marked from the first write until it is closed", async () => {
   const world = await image();
