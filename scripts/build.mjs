@@ -22,7 +22,6 @@ const wanted = (name) => only === null || only.includes(name);
 if (args.includes("--force")) rmSync(join(root, "build/.stamps"), { recursive: true, force: true });
 
 const exists = (file) => existsSync(join(root, file));
-const notes = [];
 const tools = ["package.json", "package-lock.json", "tsconfig.json", ...walk("scripts", (file) => file.endsWith(".mjs"))];
 const sources = walk("src");
 
@@ -30,17 +29,13 @@ const sources = walk("src");
 const kernel = "build/kernel.wasm";
 const kernels = [kernel, "build/kernel-reader.wasm"];
 if (wanted("wasm")) {
-  if (exists("scripts/build-wasm.mjs")) {
-    const inputs = [
-      "asconfig.json",
-      "package-lock.json",
-      "scripts/build-wasm.mjs",
-      ...walk("assembly", (file) => !file.includes("__tests__")),
-    ];
-    await step("wasm", { inputs, outputs: kernels }, () => run(process.execPath, ["scripts/build-wasm.mjs"]));
-  } else {
-    notes.push("no scripts/build-wasm.mjs yet: no kernel.wasm");
-  }
+  const inputs = [
+    "asconfig.json",
+    "package-lock.json",
+    "scripts/build-wasm.mjs",
+    ...walk("assembly", (file) => !file.includes("__tests__")),
+  ];
+  await step("wasm", { inputs, outputs: kernels }, () => run(process.execPath, ["scripts/build-wasm.mjs"]));
 }
 const kernelInput = kernels.filter(exists);
 
@@ -48,18 +43,10 @@ const kernelInput = kernels.filter(exists);
 /** Entries of the package, and those that also exist in a workerd flavour. */
 const entries = ["index", "node", "browser", "worker", "edge", "reader"];
 /** Parts of the entries, as chunks of their own: an application that does not use one must not get it along with another. */
-const parts = ["block-core", "portable"];
-const workerdEntries = ["index", "edge", ...parts];
-const present = (names) => {
-  const found = {};
-  for (const name of names) {
-    if (exists(`src/${name}.ts`)) found[name] = `src/${name}.ts`;
-    else notes.push(`no src/${name}.ts yet: entry "${name}" skipped`);
-  }
-  return found;
-};
+const parts = { "block-core": "src/library/block-core.ts", portable: "src/library/portable.ts" };
+const workerdEntries = ["index", "edge", ...Object.keys(parts)];
 if (wanted("dist")) {
-  const entryPoints = present([...entries, ...parts]);
+  const entryPoints = { ...Object.fromEntries(entries.map((name) => [name, `src/${name}.ts`])), ...parts };
   const workerdPoints = Object.fromEntries(Object.entries(entryPoints).filter(([name]) => workerdEntries.includes(name)));
   const library = {
     ...common,
@@ -70,26 +57,22 @@ if (wanted("dist")) {
     sourcemap: true,
     sourcesContent: true,
   };
-  if (Object.keys(entryPoints).length > 0) {
-    const outputs = [
-      ...Object.keys(entryPoints).map((name) => `build/dist/${name}.js`),
-      ...Object.keys(workerdPoints).map((name) => `build/dist/workerd/${name}.js`),
-    ];
-    await step("dist", { inputs: [...tools, ...sources, ...kernelInput], outputs }, async () => {
-      for (const file of walkOutput("build/dist", /\.(js|js\.map|wasm)$/)) rmSync(file);
-      await esbuild({ ...library, entryPoints, outdir: "build/dist" });
-      if (Object.keys(workerdPoints).length > 0) {
-        await esbuild({
-          ...library,
-          entryPoints: workerdPoints,
-          outdir: "build/dist/workerd",
-          conditions: ["workerd"],
-          plugins: [workerdPlugin("../kernel.wasm")],
-        });
-      }
-      if (exists(kernel)) copyFileSync(join(root, kernel), join(root, "build/dist/kernel.wasm"));
+  const outputs = [
+    ...Object.keys(entryPoints).map((name) => `build/dist/${name}.js`),
+    ...Object.keys(workerdPoints).map((name) => `build/dist/workerd/${name}.js`),
+  ];
+  await step("dist", { inputs: [...tools, ...sources, ...kernelInput], outputs }, async () => {
+    for (const file of walkOutput("build/dist", /\.(js|js\.map|wasm)$/)) rmSync(file);
+    await esbuild({ ...library, entryPoints, outdir: "build/dist" });
+    await esbuild({
+      ...library,
+      entryPoints: workerdPoints,
+      outdir: "build/dist/workerd",
+      conditions: ["workerd"],
+      plugins: [workerdPlugin("../kernel.wasm")],
     });
-  }
+    copyFileSync(join(root, kernel), join(root, "build/dist/kernel.wasm"));
+  });
 }
 
 // -- 3. type declarations -------------------------------------------------------------------------------------------
@@ -112,13 +95,13 @@ if (wanted("types") && sources.some((file) => file.endsWith(".ts"))) {
 }
 
 // -- 4. programs ----------------------------------------------------------------------------------------------------
-/** Programs: the bundle's name, the candidates for its entry (the first that exists), and the drop-in's file name. */
+/** Programs: the bundle's name, its entry, and the file that starts it. */
 const programs = [
-  { bundle: "blockcore", from: ["src/cli/main.ts"], launcher: "build/cli.js" },
-  { bundle: "qemu-img", from: ["src/cli/img-main.ts", "src/cli/main.ts"], dropIn: "qemu-img" },
-  { bundle: "qemu-io", from: ["src/cli/io-main.ts"], dropIn: "qemu-io" },
-  { bundle: "qemu-nbd", from: ["src/cli/nbd-main.ts"], dropIn: "qemu-nbd" },
-  { bundle: "qemu-storage-daemon", from: ["src/cli/daemon-main.ts"], dropIn: "qemu-storage-daemon" },
+  { bundle: "blockcore", entry: "src/cli/main.ts", starter: "build/cli.js", type: "module" },
+  { bundle: "qemu-img", entry: "src/cli/img-main.ts", starter: "build/qemu/qemu-img", type: "commonjs" },
+  { bundle: "qemu-io", entry: "src/cli/io-main.ts", starter: "build/qemu/qemu-io", type: "commonjs" },
+  { bundle: "qemu-nbd", entry: "src/cli/nbd-main.ts", starter: "build/qemu/qemu-nbd", type: "commonjs" },
+  { bundle: "qemu-storage-daemon", entry: "src/cli/daemon-main.ts", starter: "build/qemu/qemu-storage-daemon", type: "commonjs" },
 ];
 /** For QEMU's own tests: the emulator's command line over the library. Users are not offered it. */
 const standIn = {
@@ -127,30 +110,16 @@ const standIn = {
   program: "build/standin/qemu-system-x86_64",
 };
 if (wanted("cli")) {
-  const made = new Map(); // source entry -> bundle that already holds it
-  for (const program of programs) {
-    const entry = program.from.find(exists);
-    if (!entry) {
-      notes.push(`no ${program.from.at(-1)} yet: ${program.launcher ?? `build/qemu/${program.dropIn}`} skipped`);
-      continue;
+  const fileOf = ({ bundle }) => `build/cli/${bundle}.js`;
+  const outputs = programs.flatMap((program) => [fileOf(program), program.starter]);
+  await step("cli", { inputs: [...tools, ...sources, ...kernelInput], outputs, extra: JSON.stringify(outputs) }, async () => {
+    for (const program of programs) {
+      await buildProgram(program.entry, fileOf(program));
+      writeProgram(program.starter, launcher(program.starter, fileOf(program), program.type));
     }
-    if (!made.has(entry)) made.set(entry, `build/cli/${program.bundle}.js`);
-    program.file = made.get(entry);
-  }
-  const ready = programs.filter((program) => program.file);
-  const outputs = [...new Set(ready.flatMap((program) => [program.file, program.launcher ?? `build/qemu/${program.dropIn}`]))];
-  if (ready.length > 0) {
-    await step("cli", { inputs: [...tools, ...sources, ...kernelInput], outputs, extra: JSON.stringify(outputs) }, async () => {
-      for (const [entry, outfile] of made) await buildProgram(entry, outfile);
-      for (const program of ready) {
-        if (program.launcher) writeProgram(program.launcher, launcher(program.launcher, program.file, "module"));
-        if (program.dropIn)
-          writeProgram(`build/qemu/${program.dropIn}`, launcher(`build/qemu/${program.dropIn}`, program.file, "commonjs"));
-      }
-      // A file without an extension has the module type of the nearest package.json; CommonJS is what every Node understands there.
-      if (exists("build/qemu")) writeFileSync(join(root, "build/qemu/package.json"), '{ "type": "commonjs" }\n');
-    });
-  }
+    // A file without an extension has the module type of the nearest package.json; CommonJS is what every Node understands there.
+    writeFileSync(join(root, "build/qemu/package.json"), '{ "type": "commonjs" }\n');
+  });
 }
 
 if (wanted("cli") && exists(standIn.from)) {
@@ -200,38 +169,6 @@ function writeProgram(file, text) {
   writeFileSync(path, text);
   chmodSync(path, 0o755);
 }
-
-// -- 5. the inspector page ------------------------------------------------------------------------------------------
-if (wanted("web") && exists("src/web/index.html")) {
-  const points = ["src/web/inspector.ts", "src/web/worker.ts"].filter(exists);
-  const assets = walk("src/web", (file) => /\.(html|css|svg|png|ico|webmanifest)$/.test(file));
-  await step("web", { inputs: [...tools, ...sources, ...kernelInput], outputs: ["build/web/index.html"] }, async () => {
-    rmSync(join(root, "build/web"), { recursive: true, force: true });
-    mkdirSync(join(root, "build/web"), { recursive: true });
-    await esbuild({
-      ...common,
-      entryPoints: points,
-      outdir: "build/web",
-      outbase: "src/web",
-      platform: "browser",
-      splitting: true,
-      minify: true,
-      sourcemap: true,
-      alias: {
-        blockcore: join(root, "src/index.ts"),
-        "blockcore/browser": join(root, "src/browser.ts"),
-        "blockcore/worker": join(root, "src/worker.ts"),
-      },
-    });
-    for (const file of assets) {
-      const out = join(root, "build/web", file.slice("src/web/".length));
-      mkdirSync(dirname(out), { recursive: true });
-      copyFileSync(join(root, file), out);
-    }
-  });
-}
-
-for (const note of new Set(notes)) console.log(`build: ${note}`);
 
 function walkOutput(dir, pattern) {
   // `walk` leaves build/ out on purpose; here the outputs themselves are wanted (not recursive into types/).

@@ -1,2 +1,2 @@
 /** `blockcore/browser`: every format, for a web page's main thread (asynchronous sources) or a worker. */
-export * from "./web-entry.js";
+export * from "./library/web-entry.js";

@@ -1,21 +1,21 @@
 /** `blockcore/node`: every format; paths and file URLs besides the portable sources. */
 import { readFileSync } from "node:fs";
-import { allFormats } from "./all-formats.js";
-import { BlockCore as AnyBlockCore, type BlockCoreOptions, type BlockCorePlatform } from "./block-core.js";
+import { allFormats } from "./platform/all-formats.js";
+import { BlockCore as AnyBlockCore, type BlockCoreOptions, type BlockCorePlatform } from "./library/block-core.js";
 import { nodeCodecs } from "./codec/node-codecs.js";
 import { nodeCrypto } from "./codec/node-crypto.js";
-import { makeLibrary, type Library } from "./library.js";
-import { fileDriver, hostDrivers, hostedDrivers } from "./node-environment.js";
-import { listenOnSockets } from "./node-listen.js";
+import { makeLibrary, type Library } from "./library/functions.js";
+import { fileDriver, hostDrivers, hostedDrivers } from "./platform/node-environment.js";
+import { listenOnSockets } from "./platform/node-listen.js";
 import type { Profile } from "./qmp/command.js";
-import { portableStorage, type PortableSource } from "./sources.js";
+import { portableStorage, type PortableSource } from "./platform/sources.js";
 
 /** Strings are paths of local files. */
 export type Source = string | PortableSource;
-export * from "./exports.js";
-export * from "./live-exports.js";
-export { allFormats } from "./all-formats.js";
-export { listOva, writeOva, type OvaContents, type OvaDisk, type OvaResult, type WriteOvaOptions } from "./ova.js";
+export * from "./library/exports.js";
+export * from "./library/live-exports.js";
+export { allFormats } from "./platform/all-formats.js";
+export { listOva, writeOva, type OvaContents, type OvaDisk, type OvaResult, type WriteOvaOptions } from "./library/ova.js";
 export { qcow2 } from "./formats/qcow2/qcow2.js";
 export { raw } from "./formats/raw/raw.js";
 export { createFileStorage, openFileStorage, type FileStorage, type FileStorageOptions } from "./storage/node-fs.js";

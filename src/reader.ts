@@ -13,7 +13,7 @@ export type { Camelized } from "./image/camel.js";
 export { ImageReader } from "./image/reader.js";
 export { mapKernelStatus as kernelStatus } from "./kernel/map-kernel.js";
 export { setKernelModule, type KernelStatus } from "./kernel/source.js";
-export { openReader, type ReaderOptions } from "./open-reader.js";
+export { openReader, type ReaderOptions } from "./library/open-reader.js";
 export { blobStorage } from "./storage/blob.js";
 export { customStorage, type CustomSource } from "./storage/custom.js";
 export { httpStorage, type HttpStorageOptions } from "./storage/http.js";

@@ -1,2 +1,2 @@
 /** `blockcore/worker`: every format, for a dedicated worker with synchronous OPFS handles: `openSync(handle)`. */
-export * from "./web-entry.js";
+export * from "./library/web-entry.js";

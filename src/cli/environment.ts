@@ -2,7 +2,7 @@
 import { writeSync } from "node:fs";
 import type { Environment } from "../block/context.js";
 import { done } from "../block/op.js";
-import { allowAll, nodeEnvironment } from "../node-environment.js";
+import { allowAll, nodeEnvironment } from "../platform/node-environment.js";
 import { readPlatformObjects } from "./platform-objects.js";
 import { readSecrets } from "./secrets.js";
 import { readThrottleGroups } from "./throttle-groups.js";

@@ -2,7 +2,7 @@
 import { unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { BlockError, strerror, toBlockError } from "../base/error.js";
-import { createFileStorage } from "../node.js";
+import { createFileStorage } from "../storage/node-fs.js";
 import type { Storage } from "../storage/storage.js";
 
 /** An empty, writable file in `TMPDIR` or /var/tmp; its storage is called by the name that the file had. */

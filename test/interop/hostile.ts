@@ -1,7 +1,7 @@
 /** How a damaged or hostile image is judged: our duty of `expect.json`, never anything but a BlockError, little time. */
 import { createHash } from "node:crypto";
 import * as assert from "uvu/assert";
-import { allFormats } from "../../src/all-formats.js";
+import { allFormats } from "../../src/platform/all-formats.js";
 import { BlockError } from "../../src/base/error.js";
 import type { GateDecision, OpenFlags } from "../../src/block/context.js";
 import { flush, read, write } from "../../src/block/io.js";

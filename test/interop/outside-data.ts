@@ -6,7 +6,7 @@ import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { memoryStorage } from "../../src/storage/memory.js";
-import { allFormats } from "../../src/all-formats.js";
+import { allFormats } from "../../src/platform/all-formats.js";
 import { makeWorld, type Mode, type World } from "../support/world.js";
 
 const DATA = "../shared/data";

@@ -7,7 +7,7 @@ import { flush, read, write, writeZeroes } from "../../src/block/io.js";
 import type { Node } from "../../src/block/node.js";
 import { openNode } from "../../src/block/open.js";
 import { runSync, type Op } from "../../src/block/op.js";
-import { allowAll, nodeEnvironment } from "../../src/node-environment.js";
+import { allowAll, nodeEnvironment } from "../../src/platform/node-environment.js";
 import { optionText, qemu, type Options } from "../support/qemu.js";
 import type { Random } from "../support/random.js";
 import { tempPath } from "../support/temp.js";

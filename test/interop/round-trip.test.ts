@@ -12,7 +12,7 @@ import { discard, readBytes, write, writeZeroes } from "../../src/block/io.js";
 import type { Node } from "../../src/block/node.js";
 import { openNode } from "../../src/block/open.js";
 import { runAsync, runSync, type Op } from "../../src/block/op.js";
-import { allowAll, nodeEnvironment } from "../../src/node-environment.js";
+import { allowAll, nodeEnvironment } from "../../src/platform/node-environment.js";
 import { assertBytes } from "../conformance/driver-suite.js";
 import { between, weighted } from "../support/choices.js";
 import { chooseSeed, random, type Random } from "../support/random.js";

@@ -1,7 +1,7 @@
 /** Samples by QEMU's own tests and other vendors: their size and content, and what only they show. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { allFormats } from "../../src/all-formats.js";
+import { allFormats } from "../../src/platform/all-formats.js";
 import { read, write } from "../../src/block/io.js";
 import { checkImage } from "../../src/image/check.js";
 import { memoryStorage } from "../../src/storage/memory.js";

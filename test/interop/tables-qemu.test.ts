@@ -13,7 +13,7 @@ import { luks } from "../../src/formats/luks/luks.js";
 import { qcow } from "../../src/formats/qcow/qcow.js";
 import { qed } from "../../src/formats/qed/qed.js";
 import { imageInfo } from "../../src/image/info.js";
-import { nodeEnvironment } from "../../src/node-environment.js";
+import { nodeEnvironment } from "../../src/platform/node-environment.js";
 import { hasQemu, optionText, qemu, type Options } from "../support/qemu.js";
 import { chooseSeed, random, type Random } from "../support/random.js";
 import { skip } from "../support/skip.js";

@@ -21,7 +21,7 @@ import { checkImage } from "../../src/image/check.js";
 import { imageInfo } from "../../src/image/info.js";
 import { mapImage } from "../../src/image/map.js";
 import { imageSize } from "../../src/image/open.js";
-import { allowAll, nodeEnvironment } from "../../src/node-environment.js";
+import { allowAll, nodeEnvironment } from "../../src/platform/node-environment.js";
 import { hasQemu } from "../support/qemu.js";
 import { skip } from "../support/skip.js";
 

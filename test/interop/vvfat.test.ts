@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { convert, open } from "../../src/node.js";
-import { nodeEnvironment } from "../../src/node-environment.js";
+import { nodeEnvironment } from "../../src/platform/node-environment.js";
 import { flush, write } from "../../src/block/io.js";
 import { openNode } from "../../src/block/open.js";
 import { runSync } from "../../src/block/op.js";

@@ -1,7 +1,7 @@
 /** What `BlockCore` of every entry must do; no platform imports. */
 import * as assert from "uvu/assert";
 import { BlockError } from "../../src/base/error.js";
-import type { BlockCore, BlockCoreOptions } from "../../src/block-core.js";
+import type { BlockCore, BlockCoreOptions } from "../../src/library/block-core.js";
 import { messageDuplex } from "../../src/nbd/duplex.js";
 import type { Disk } from "../../src/qmp/disk.js";
 import type { Profile } from "../../src/qmp/command.js";

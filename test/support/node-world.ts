@@ -1,7 +1,7 @@
 /** A `World` (see world.ts) whose images are files in a temporary directory of this machine. */
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { allowAll, nodeEnvironment } from "../../src/node-environment.js";
+import { allowAll, nodeEnvironment } from "../../src/platform/node-environment.js";
 import { tempPath } from "./temp.js";
 import { plainWorld } from "./plain-world.js";
 import type { World } from "./world.js";

@@ -17,7 +17,7 @@ import { makeChardev, type Chardev } from "./chardev.js";
 import { DAEMON_OPTIONS, daemonHelp } from "./options.js";
 import { standardOutput } from "./standard-streams.js";
 import { addObject, runKeyval, startNbd } from "./setup.js";
-import { listenOnSockets, removeQuietly } from "../../node-listen.js";
+import { listenOnSockets, removeQuietly } from "../../platform/node-listen.js";
 
 export interface DaemonProgram {
   program: string;

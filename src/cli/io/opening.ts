@@ -10,7 +10,7 @@ import type { ReopenRequest } from "../../image/io/reopen.js";
 import { storageNode } from "../../block/storage-node.js";
 import { warnIfGuessedRaw } from "../../image/open.js";
 import { temporaryOverlay } from "../../image/temporary-overlay.js";
-import { memoryStorage } from "../../node.js";
+import { memoryStorage } from "../../storage/memory.js";
 import type { ProgramSession } from "./session.js";
 
 /** What -t, -n, -d, -r, -s, -C, -U, -k, -i and -o of the program and of `open` come to. */

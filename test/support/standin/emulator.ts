@@ -10,7 +10,7 @@ import { cliEnvironment } from "../../../src/cli/environment.js";
 import type { Output } from "../../../src/cli/output.js";
 import { temporaryFile } from "../../../src/cli/temporary-file.js";
 import { makePlatformObject } from "../../../src/nbd/node-objects.js";
-import { listenOnSockets } from "../../../src/node-listen.js";
+import { listenOnSockets } from "../../../src/platform/node-listen.js";
 import type { JsonObject } from "../../../src/qapi/json.js";
 import { optsToObject, parseJsonOrKeyval, parseOpts } from "../../../src/qapi/options.js";
 import { BlockCore } from "../../../src/qmp/block-core.js";

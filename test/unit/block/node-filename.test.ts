@@ -1,8 +1,8 @@
 /** Names of nodes: what QEMU 7.2 calls the same node. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { allFilters } from "../../../src/all-filters.js";
-import { allFormats } from "../../../src/all-formats.js";
+import { allFilters } from "../../../src/platform/all-filters.js";
+import { allFormats } from "../../../src/platform/all-formats.js";
 import type { BlockdevOptions, OpenFlags } from "../../../src/block/context.js";
 import { baseDirectory } from "../../../src/block/node-filename.js";
 import { openNode } from "../../../src/block/open.js";

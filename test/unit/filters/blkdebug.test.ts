@@ -5,7 +5,7 @@ import { BlockError } from "../../../src/base/error.js";
 import { discard, flush, read, write, writeZeroes } from "../../../src/block/io.js";
 import { blockStatus } from "../../../src/block/status.js";
 import type { Op } from "../../../src/block/op.js";
-import { allFilters } from "../../../src/all-filters.js";
+import { allFilters } from "../../../src/platform/all-filters.js";
 import { parseConfig } from "../../../src/filters/blkdebug/config.js";
 import { qcow2 } from "../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../src/formats/raw/raw.js";

@@ -1,7 +1,7 @@
 /** copy-before-write and snapshot-access: the disk as it was stays readable while the guest goes on writing. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { allFilters } from "../../../src/all-filters.js";
+import { allFilters } from "../../../src/platform/all-filters.js";
 import type { BlockdevOptions } from "../../../src/block/context.js";
 import { discard, read, write, writeZeroes } from "../../../src/block/io.js";
 import type { Node } from "../../../src/block/node.js";

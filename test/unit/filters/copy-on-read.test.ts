@@ -1,7 +1,7 @@
 /** copy-on-read: what is read from below is found in the image afterwards, and nothing else changes. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { allFilters } from "../../../src/all-filters.js";
+import { allFilters } from "../../../src/platform/all-filters.js";
 import { read, write } from "../../../src/block/io.js";
 import { blockStatus } from "../../../src/block/status.js";
 import { qcow2 } from "../../../src/formats/qcow2/qcow2.js";

@@ -1,7 +1,7 @@
 /** blkverify, compress, preallocate and blklogwrites. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { allFilters } from "../../../src/all-filters.js";
+import { allFilters } from "../../../src/platform/all-filters.js";
 import type { BlockdevOptions } from "../../../src/block/context.js";
 import { discard, flush, read, truncate, write, writeGrow, writeZeroes } from "../../../src/block/io.js";
 import type { Node } from "../../../src/block/node.js";

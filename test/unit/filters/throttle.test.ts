@@ -1,7 +1,7 @@
 /** Throttling under a clock of our own: averages, bursts, operations by size, fairness, changed limits. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { allFilters } from "../../../src/all-filters.js";
+import { allFilters } from "../../../src/platform/all-filters.js";
 import { ManualClock } from "../../../src/base/clock.js";
 import { Backend } from "../../../src/block/backend.js";
 import { drained, suspendLimits } from "../../../src/block/graph.js";

@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { openNode } from "../../../src/block/open.js";
 import { runSync } from "../../../src/block/op.js";
 import { createImage } from "../../../src/image/create.js";
-import { allowAll, nodeEnvironment } from "../../../src/node-environment.js";
+import { allowAll, nodeEnvironment } from "../../../src/platform/node-environment.js";
 import { skip } from "../../support/skip.js";
 
 test("an image that somebody else is using stays when creating over it fails", () => {

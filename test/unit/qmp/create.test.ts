@@ -1,7 +1,7 @@
 /** blockdev-create: nodes by name or by options, extents, and values that are taken as they are. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { allFormats } from "../../../src/all-formats.js";
+import { allFormats } from "../../../src/platform/all-formats.js";
 import type { JsonObject } from "../../../src/qapi/json.js";
 import { BlockCore } from "../../../src/qmp/block-core.js";
 import { makeWorld, type World } from "../../support/world.js";

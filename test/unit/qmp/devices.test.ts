@@ -1,7 +1,7 @@
 /** Drives with guest devices: error policies, a machine that stops, media, limits, statistics. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { allFilters } from "../../../src/all-filters.js";
+import { allFilters } from "../../../src/platform/all-filters.js";
 import { ManualClock } from "../../../src/base/clock.js";
 import { BlockError } from "../../../src/base/error.js";
 import * as io from "../../../src/block/io.js";

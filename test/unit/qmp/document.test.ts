@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { nodeEnvironment } from "../../../src/node-environment.js";
+import { nodeEnvironment } from "../../../src/platform/node-environment.js";
 import { ACTIONS } from "../../../src/qmp/actions.js";
 import { COMMANDS } from "../../../src/qmp/commands.js";
 import { DECLARED_DRIVERS } from "../../../src/qmp/schema/blockdev-options.js";

@@ -1,7 +1,7 @@
 /** What is told of block jobs: ready, pending, errors, the end. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { allFilters } from "../../../src/all-filters.js";
+import { allFilters } from "../../../src/platform/all-filters.js";
 import { write } from "../../../src/block/io.js";
 import { runAsync } from "../../../src/block/op.js";
 import { qcow2 } from "../../../src/formats/qcow2/qcow2.js";

@@ -1,7 +1,7 @@
 /** Reopening nodes, changing children, permissions, thresholds, amending. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { allFilters } from "../../../src/all-filters.js";
+import { allFilters } from "../../../src/platform/all-filters.js";
 import { BlockError } from "../../../src/base/error.js";
 import { read, write } from "../../../src/block/io.js";
 import { runAsync } from "../../../src/block/op.js";

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { fatDisk } from "../../../src/directories.js";
+import { fatDisk } from "../../../src/platform/directories.js";
 import { open } from "../../../src/node.js";
 import type { AsyncDirectoryFace, Directory, SyncDirectoryFace } from "../../../src/storage/directory.js";
 import { handleDirectory, type DirectoryHandle, type FileHandle } from "../../../src/storage/opfs-directory.js";

@@ -9,7 +9,7 @@ import type { BlockError } from "../../../src/base/error.js";
 import { read } from "../../../src/block/io.js";
 import { openNode } from "../../../src/block/open.js";
 import { done, runAsync } from "../../../src/block/op.js";
-import { nodeEnvironment } from "../../../src/node-environment.js";
+import { nodeEnvironment } from "../../../src/platform/node-environment.js";
 import { ftpStorage } from "../../../src/storage/node-ftp.js";
 import { tftpStorage } from "../../../src/storage/node-tftp.js";
 import type { Storage } from "../../../src/storage/storage.js";

@@ -11,7 +11,7 @@ import { listTar, tarEnd, tarHeader, tarPadding } from "../../../../src/formats/
 import { raw } from "../../../../src/formats/raw/raw.js";
 import { vmdk } from "../../../../src/formats/vmdk/vmdk.js";
 import { ImageReader } from "../../../../src/image/reader.js";
-import { listOva, writeOva } from "../../../../src/ova.js";
+import { listOva, writeOva } from "../../../../src/library/ova.js";
 import { memoryStorage, type MemoryStorage } from "../../../../src/storage/memory.js";
 import { streamSink } from "../../../../src/storage/stream-sink.js";
 import { random } from "../../../support/random.js";

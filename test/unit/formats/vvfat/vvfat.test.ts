@@ -5,7 +5,7 @@ import { BlockError, errnoError } from "../../../../src/base/error.js";
 import { flush, read, write } from "../../../../src/block/io.js";
 import type { Node } from "../../../../src/block/node.js";
 import { openNode } from "../../../../src/block/open.js";
-import { portableVvfat } from "../../../../src/directories.js";
+import { portableVvfat } from "../../../../src/platform/directories.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
 import type { Directory, SyncDirectoryFace } from "../../../../src/storage/directory.js";
 import { memoryDirectory, type FileTree } from "../../../../src/storage/memory-directory.js";

@@ -1,20 +1,20 @@
 /** OVA files for callers with promises: listing what is inside, and writing one. Exported by every entry that has all formats. */
-import { BlockError } from "./base/error.js";
-import type { Environment } from "./block/context.js";
-import { done, runAsync, storageFlush, storageWrite, type Op } from "./block/op.js";
-import { storageNode } from "./block/storage-node.js";
-import { Codecs } from "./codec/codec.js";
-import { readOva, type OvaContents } from "./formats/ova/read.js";
-import { writeOva as writeArchive, type OvaOptions, type OvaResult, type OvaSink } from "./formats/ova/write.js";
-import { newCid } from "./formats/vmdk/descriptor.js";
-import { nodeSource } from "./formats/shared/stream.js";
-import { writeStreamOptimized } from "./formats/vmdk/stream.js";
-import type { ImageReader } from "./image/reader.js";
-import { throwIfAborted, type OperationOptions } from "./image/signal.js";
-import type { Storage, StorageKind } from "./storage/storage.js";
+import { BlockError } from "../base/error.js";
+import type { Environment } from "../block/context.js";
+import { done, runAsync, storageFlush, storageWrite, type Op } from "../block/op.js";
+import { storageNode } from "../block/storage-node.js";
+import { Codecs } from "../codec/codec.js";
+import { readOva, type OvaContents } from "../formats/ova/read.js";
+import { writeOva as writeArchive, type OvaOptions, type OvaResult, type OvaSink } from "../formats/ova/write.js";
+import { newCid } from "../formats/vmdk/descriptor.js";
+import { nodeSource } from "../formats/shared/stream.js";
+import { writeStreamOptimized } from "../formats/vmdk/stream.js";
+import type { ImageReader } from "../image/reader.js";
+import { throwIfAborted, type OperationOptions } from "../image/signal.js";
+import type { Storage, StorageKind } from "../storage/storage.js";
 
-export type { OvaContents, OvaDisk } from "./formats/ova/read.js";
-export type { OvaResult } from "./formats/ova/write.js";
+export type { OvaContents, OvaDisk } from "../formats/ova/read.js";
+export type { OvaResult } from "../formats/ova/write.js";
 
 /** Media that can be written at any place. Others take bytes in order: what is to be said before the data needs a pass of its own. */
 const RANDOM_ACCESS: ReadonlySet<StorageKind> = new Set(["memory", "file", "opfs"]);

@@ -1,7 +1,7 @@
 /** Drivers that the schema has and that nothing here can be: their options are read, and opening says what is missing. */
-import { BlockError } from "./base/error.js";
-import type { Driver } from "./block/driver.js";
-import { take, takeSize, takeString } from "./block/take.js";
+import { BlockError } from "../base/error.js";
+import type { Driver } from "../block/driver.js";
+import { take, takeSize, takeString } from "../block/take.js";
 
 const unsupported = (message: string): BlockError => new BlockError("ERR_UNSUPPORTED", message, { errno: "ENOTSUP" });
 

@@ -2,34 +2,34 @@
  * The functions of the package, made for one platform: what a source may be and how it becomes a storage is the entry's
  * business, all the rest is the same everywhere.
  */
-import { BlockError, prefixError } from "./base/error.js";
-import type { Environment, Gate, GateDecision, Reference } from "./block/context.js";
-import { createImage as createInto } from "./block/create.js";
-import type { Driver, Measure } from "./block/driver.js";
-import type { Node } from "./block/node.js";
-import { openNode } from "./block/open.js";
-import { done, foreign, runAsync, runSync, type Op } from "./block/op.js";
-import { storageNode } from "./block/storage-node.js";
-import type { Codecs } from "./codec/codec.js";
-import type { Crypto } from "./codec/crypto/crypto.js";
-import { compareImages, type CompareOptions, type CompareResult } from "./image/compare.js";
-import { convertInto, startsZeroed, type ConvertOptions } from "./image/convert.js";
-import { createImage as createNamed } from "./image/create.js";
-import { createOptionTable, formatForCreate, readCreateOptions } from "./image/create-options.js";
-import { snakeKey } from "./image/camel.js";
-import { Image } from "./image/image.js";
-import { measureImage } from "./image/measure.js";
-import { closeQuietly, imageSize, keySecretOptions } from "./image/open.js";
-import { readablePlan } from "./image/readable.js";
-import { planStream } from "./image/stream-plan.js";
-import { planConvert as planConvertOp, type ConvertPlan } from "./image/plan.js";
-import { SyncImage } from "./image/sync-image.js";
-import { offerJsonNames } from "./block/json-names.js";
-import { jsonNames } from "./block/json-names-qapi.js";
-import { offerKernelModule } from "./kernel/kernel.js";
-import { kernelModule } from "./kernel/module.inline.js";
-import type { Opt } from "./qapi/options.js";
-import type { Storage } from "./storage/storage.js";
+import { BlockError, prefixError } from "../base/error.js";
+import type { Environment, Gate, GateDecision, Reference } from "../block/context.js";
+import { createImage as createInto } from "../block/create.js";
+import type { Driver, Measure } from "../block/driver.js";
+import type { Node } from "../block/node.js";
+import { openNode } from "../block/open.js";
+import { done, foreign, runAsync, runSync, type Op } from "../block/op.js";
+import { storageNode } from "../block/storage-node.js";
+import type { Codecs } from "../codec/codec.js";
+import type { Crypto } from "../codec/crypto/crypto.js";
+import { compareImages, type CompareOptions, type CompareResult } from "../image/compare.js";
+import { convertInto, startsZeroed, type ConvertOptions } from "../image/convert.js";
+import { createImage as createNamed } from "../image/create.js";
+import { createOptionTable, formatForCreate, readCreateOptions } from "../image/create-options.js";
+import { snakeKey } from "../image/camel.js";
+import { Image } from "../image/image.js";
+import { measureImage } from "../image/measure.js";
+import { closeQuietly, imageSize, keySecretOptions } from "../image/open.js";
+import { readablePlan } from "../image/readable.js";
+import { planStream } from "../image/stream-plan.js";
+import { planConvert as planConvertOp, type ConvertPlan } from "../image/plan.js";
+import { SyncImage } from "../image/sync-image.js";
+import { offerJsonNames } from "../block/json-names.js";
+import { jsonNames } from "../block/json-names-qapi.js";
+import { offerKernelModule } from "../kernel/kernel.js";
+import { kernelModule } from "../kernel/module.inline.js";
+import type { Opt } from "../qapi/options.js";
+import type { Storage } from "../storage/storage.js";
 
 /** What a gate may answer: no, yes (where the platform can open names), or what to open instead. */
 export type ReferenceAnswer<Source> = boolean | null | undefined | Source;

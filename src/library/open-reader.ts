@@ -4,15 +4,15 @@
  *
  * The kernel is one of its own, of two kilobytes: the functions that look up tables.
  */
-import type { Environment, Gate, Reference } from "./block/context.js";
-import type { Driver } from "./block/driver.js";
-import { openNode } from "./block/open.js";
-import { done, foreign, runAsync } from "./block/op.js";
-import { storageNode } from "./block/storage-node.js";
-import { Codecs } from "./codec/codec.js";
-import { smallInflate } from "./codec/inflate-small.js";
-import { ImageReader } from "./image/reader.js";
-import type { Storage } from "./storage/storage.js";
+import type { Environment, Gate, Reference } from "../block/context.js";
+import type { Driver } from "../block/driver.js";
+import { openNode } from "../block/open.js";
+import { done, foreign, runAsync } from "../block/op.js";
+import { storageNode } from "../block/storage-node.js";
+import { Codecs } from "../codec/codec.js";
+import { smallInflate } from "../codec/inflate-small.js";
+import { ImageReader } from "../image/reader.js";
+import type { Storage } from "../storage/storage.js";
 
 export interface ReaderOptions {
   /** `[qcow2Reader, rawReader]`, or any other drivers. */

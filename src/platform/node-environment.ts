@@ -3,22 +3,22 @@ import { unlinkSync } from "node:fs";
 import { absentDrivers } from "./absent-drivers.js";
 import { allFilters } from "./all-filters.js";
 import { allFormats } from "./all-formats.js";
-import type { Environment, Gate, GateDecision } from "./block/context.js";
-import type { Driver } from "./block/driver.js";
-import { done, type Op } from "./block/op.js";
-import { protocolDriver } from "./block/protocol.js";
-import { nodeCodecs } from "./codec/node-codecs.js";
-import { nodeCrypto } from "./codec/node-crypto.js";
+import type { Environment, Gate, GateDecision } from "../block/context.js";
+import type { Driver } from "../block/driver.js";
+import { done, type Op } from "../block/op.js";
+import { protocolDriver } from "../block/protocol.js";
+import { nodeCodecs } from "../codec/node-codecs.js";
+import { nodeCrypto } from "../codec/node-crypto.js";
 import { ftpDrivers } from "./ftp-drivers.js";
 import { httpDrivers } from "./http-drivers.js";
-import { offerJsonNames } from "./block/json-names.js";
-import { jsonNames } from "./block/json-names-qapi.js";
-import { offerKernelModule } from "./kernel/kernel.js";
-import { kernelModule } from "./kernel/module.inline.js";
-import { nbd } from "./nbd/node-driver.js";
+import { offerJsonNames } from "../block/json-names.js";
+import { jsonNames } from "../block/json-names-qapi.js";
+import { offerKernelModule } from "../kernel/kernel.js";
+import { kernelModule } from "../kernel/module.inline.js";
+import { nbd } from "../nbd/node-driver.js";
 import { vvfat } from "./node-directories.js";
-import { nullDrivers } from "./filters/null.js";
-import { createFileStorage, isDevice, openFileStorage, openFileStorageAsync } from "./storage/node-fs.js";
+import { nullDrivers } from "../filters/null.js";
+import { createFileStorage, isDevice, openFileStorage, openFileStorageAsync } from "../storage/node-fs.js";
 
 export interface NodeEnvironmentOptions {
   /** "sync": every call on a file is made on the spot; right for short commands. Default "both". */

@@ -1,10 +1,10 @@
 /** The protocols `ftp`, `ftps` and `tftp` on Node.js, with the options of QEMU's curl driver: read-only. */
-import type { Driver } from "./block/driver.js";
-import { done } from "./block/op.js";
-import { takeBool } from "./block/take.js";
+import type { Driver } from "../block/driver.js";
+import { done } from "../block/op.js";
+import { takeBool } from "../block/take.js";
 import { curlDriver } from "./curl-driver.js";
-import { ftpStorage } from "./storage/node-ftp.js";
-import { tftpStorage } from "./storage/node-tftp.js";
+import { ftpStorage } from "../storage/node-ftp.js";
+import { tftpStorage } from "../storage/node-tftp.js";
 
 export const ftpDrivers: readonly Driver[] = [
   curlDriver({

@@ -1,13 +1,13 @@
 /** What the protocols of QEMU's curl driver have in common: http, https, ftp, ftps, tftp. Read-only, opened by a URL. */
-import { BlockError } from "./base/error.js";
-import { decodeText } from "./base/bytes.js";
-import { parseSize64 } from "./base/size.js";
-import type { OpenContext } from "./block/context.js";
-import type { Driver } from "./block/driver.js";
-import { foreign, type Op } from "./block/op.js";
-import { storageImpl } from "./block/protocol.js";
-import { take, takeSize, takeString } from "./block/take.js";
-import type { Storage } from "./storage/storage.js";
+import { BlockError } from "../base/error.js";
+import { decodeText } from "../base/bytes.js";
+import { parseSize64 } from "../base/size.js";
+import type { OpenContext } from "../block/context.js";
+import type { Driver } from "../block/driver.js";
+import { foreign, type Op } from "../block/op.js";
+import { storageImpl } from "../block/protocol.js";
+import { take, takeSize, takeString } from "../block/take.js";
+import type { Storage } from "../storage/storage.js";
 
 const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
 

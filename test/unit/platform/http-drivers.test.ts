@@ -1,13 +1,13 @@
 /** The protocols http and https as nodes: curl's options; drivers that can only say why not. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BlockError } from "../../src/base/error.js";
-import { readBytes } from "../../src/block/io.js";
-import { runAsync } from "../../src/block/op.js";
-import { nodeEnvironment } from "../../src/node-environment.js";
-import type { JsonObject } from "../../src/qapi/json.js";
-import { BlockCore } from "../../src/qmp/block-core.js";
-import { startServer } from "../support/http-server.js";
+import { BlockError } from "../../../src/base/error.js";
+import { readBytes } from "../../../src/block/io.js";
+import { runAsync } from "../../../src/block/op.js";
+import { nodeEnvironment } from "../../../src/platform/node-environment.js";
+import type { JsonObject } from "../../../src/qapi/json.js";
+import { BlockCore } from "../../../src/qmp/block-core.js";
+import { startServer } from "../../support/http-server.js";
 
 const content = Uint8Array.from({ length: 100_000 }, (_, i) => (i * 7) & 255);
 

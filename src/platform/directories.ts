@@ -1,14 +1,14 @@
 /** Directories as disks with a FAT file system, on any platform: directory handles of browsers, trees in memory, directories of the user's own. */
-import { BlockError } from "./base/error.js";
-import type { Driver } from "./block/driver.js";
-import { runAsync } from "./block/op.js";
-import { openFat, vvfatDriver, type FatOptions } from "./formats/vvfat/vvfat.js";
-import { WritableFatImage } from "./formats/vvfat/image.js";
-import { customStorage } from "./storage/custom.js";
-import type { Directory } from "./storage/directory.js";
-import { handleDirectory, type DirectoryHandle } from "./storage/opfs-directory.js";
-import { memoryStorage } from "./storage/memory.js";
-import type { Storage } from "./storage/storage.js";
+import { BlockError } from "../base/error.js";
+import type { Driver } from "../block/driver.js";
+import { runAsync } from "../block/op.js";
+import { openFat, vvfatDriver, type FatOptions } from "../formats/vvfat/vvfat.js";
+import { WritableFatImage } from "../formats/vvfat/image.js";
+import { customStorage } from "../storage/custom.js";
+import type { Directory } from "../storage/directory.js";
+import { handleDirectory, type DirectoryHandle } from "../storage/opfs-directory.js";
+import { memoryStorage } from "../storage/memory.js";
+import type { Storage } from "../storage/storage.js";
 
 /** A `FileSystemDirectoryHandle`, or a directory as `memoryDirectory` makes one. */
 export type DirectorySource = Directory | DirectoryHandle;

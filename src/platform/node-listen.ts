@@ -1,9 +1,9 @@
 /** Listening on sockets of the host, for the NBD server and for monitors. */
 import { renameSync, unlinkSync } from "node:fs";
 import type { Server } from "node:net";
-import { BlockError } from "./base/error.js";
-import { listen, socketDuplex } from "./nbd/node-socket.js";
-import type { Listen } from "./qmp/export-list.js";
+import { BlockError } from "../base/error.js";
+import { listen, socketDuplex } from "../nbd/node-socket.js";
+import type { Listen } from "../qmp/export-list.js";
 
 /** Sockets of the host for nbd-server-start. */
 export const listenOnSockets: Listen = async (address, accept) => {

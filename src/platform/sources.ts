@@ -1,11 +1,11 @@
 /** What can be opened on any platform: bytes, blobs, URLs, OPFS handles, objects with a size and a read, and storages themselves. */
-import { BlockError } from "./base/error.js";
-import { blobStorage, type BlobLike } from "./storage/blob.js";
-import { customStorage, type CustomSource } from "./storage/custom.js";
-import { httpStorage } from "./storage/http.js";
-import { memoryStorage } from "./storage/memory.js";
-import { opfsStorage, type SyncAccessHandle } from "./storage/opfs.js";
-import type { Storage } from "./storage/storage.js";
+import { BlockError } from "../base/error.js";
+import { blobStorage, type BlobLike } from "../storage/blob.js";
+import { customStorage, type CustomSource } from "../storage/custom.js";
+import { httpStorage } from "../storage/http.js";
+import { memoryStorage } from "../storage/memory.js";
+import { opfsStorage, type SyncAccessHandle } from "../storage/opfs.js";
+import type { Storage } from "../storage/storage.js";
 
 export type PortableSource = Storage | Uint8Array | ArrayBuffer | BlobLike | URL | SyncAccessHandle | CustomSource;
 

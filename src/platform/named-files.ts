@@ -2,10 +2,10 @@
  * Storages by name, where the platform has no file system: those that were given, those made in memory on the way (targets of jobs,
  * overlays of snapshots), and what a scheme opens ("opfs:"). However often a name is opened, there is one storage behind it.
  */
-import { errnoError } from "./base/error.js";
-import { memoryStorage } from "./storage/memory.js";
-import { sliceStorage } from "./storage/slice.js";
-import type { Storage, StorageOpener, StorageRemover } from "./storage/storage.js";
+import { errnoError } from "../base/error.js";
+import { memoryStorage } from "../storage/memory.js";
+import { sliceStorage } from "../storage/slice.js";
+import type { Storage, StorageOpener, StorageRemover } from "../storage/storage.js";
 
 /** Opens what a name with a scheme means, for reading and writing unless it cannot be; with `create`, made if missing and emptied. */
 export type SchemeOpener = (rest: string, options: { create: boolean }) => Promise<Storage>;

@@ -2,31 +2,31 @@
  * `BlockCore` of the package: QEMU's block layer as one object in this process, page or worker. Commands of QMP with their types,
  * events, jobs as objects, disks to read and write beside them, and monitors for others on any connection.
  */
-import { BlockError } from "./base/error.js";
-import type { BlockdevOptions, Environment, GateDecision, Reference } from "./block/context.js";
-import type { Driver } from "./block/driver.js";
-import { done, foreign, runAsync, type Op } from "./block/op.js";
-import { protocolDriver } from "./block/protocol.js";
-import type { Codecs } from "./codec/codec.js";
-import type { Crypto } from "./codec/crypto/crypto.js";
-import { httpDrivers } from "./http-drivers.js";
-import { offerJsonNames } from "./block/json-names.js";
-import { jsonNames } from "./block/json-names-qapi.js";
-import { offerKernelModule } from "./kernel/kernel.js";
-import type { Between } from "./jobs/journal.js";
-import { kernelModule } from "./kernel/module.inline.js";
-import { secretOf, type SecretSource } from "./library.js";
-import type { Duplex } from "./nbd/duplex.js";
-import type { JsonObject } from "./qapi/json.js";
-import { BlockCore as Core, type BlockCoreOptions as CoreOptions } from "./qmp/block-core.js";
-import type { Profile } from "./qmp/command.js";
-import { Disk } from "./qmp/disk.js";
-import { HmpMonitor } from "./qmp/hmp/monitor.js";
-import { JobHandle } from "./qmp/job-handle.js";
-import { serveMonitor, type MonitorOptions } from "./qmp/server.js";
-import type { Commands22, Commands72, Events } from "./qmp/types.js";
-import { NamedFiles, type SchemeOpener } from "./named-files.js";
-import type { Storage } from "./storage/storage.js";
+import { BlockError } from "../base/error.js";
+import type { BlockdevOptions, Environment, GateDecision, Reference } from "../block/context.js";
+import type { Driver } from "../block/driver.js";
+import { done, foreign, runAsync, type Op } from "../block/op.js";
+import { protocolDriver } from "../block/protocol.js";
+import type { Codecs } from "../codec/codec.js";
+import type { Crypto } from "../codec/crypto/crypto.js";
+import { httpDrivers } from "../platform/http-drivers.js";
+import { offerJsonNames } from "../block/json-names.js";
+import { jsonNames } from "../block/json-names-qapi.js";
+import { offerKernelModule } from "../kernel/kernel.js";
+import type { Between } from "../jobs/journal.js";
+import { kernelModule } from "../kernel/module.inline.js";
+import { secretOf, type SecretSource } from "./functions.js";
+import type { Duplex } from "../nbd/duplex.js";
+import type { JsonObject } from "../qapi/json.js";
+import { BlockCore as Core, type BlockCoreOptions as CoreOptions } from "../qmp/block-core.js";
+import type { Profile } from "../qmp/command.js";
+import { Disk } from "../qmp/disk.js";
+import { HmpMonitor } from "../qmp/hmp/monitor.js";
+import { JobHandle } from "../qmp/job-handle.js";
+import { serveMonitor, type MonitorOptions } from "../qmp/server.js";
+import type { Commands22, Commands72, Events } from "../qmp/types.js";
+import { NamedFiles, type SchemeOpener } from "../platform/named-files.js";
+import type { Storage } from "../storage/storage.js";
 
 export interface Dialects {
   "qemu-7.2": Commands72;

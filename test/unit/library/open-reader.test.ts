@@ -1,8 +1,8 @@
 /** The reader-only drivers give what the full ones give, and refuse what they can not serve. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { blobStorage, convert, create, memoryStorage, open, type MemoryStorage } from "../../src/node.js";
-import { BlockError } from "../../src/base/error.js";
+import { blobStorage, convert, create, memoryStorage, open, type MemoryStorage } from "../../../src/node.js";
+import { BlockError } from "../../../src/base/error.js";
 import {
   Codecs,
   openReader,
@@ -12,7 +12,7 @@ import {
   smallInflate,
   type ImageReader,
   type ReaderOptions,
-} from "../../src/reader.js";
+} from "../../../src/reader.js";
 
 const MiB = 1024 * 1024;
 const formats = [qcow2Reader, rawReader];

@@ -2,12 +2,12 @@
 import { unlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Driver } from "./block/driver.js";
+import type { Driver } from "../block/driver.js";
 import { portableDirectory } from "./directories.js";
-import { vvfatDriver } from "./formats/vvfat/vvfat.js";
-import { nodeDirectory } from "./storage/node-directory.js";
-import { createFileStorage } from "./storage/node-fs.js";
-import type { Storage } from "./storage/storage.js";
+import { vvfatDriver } from "../formats/vvfat/vvfat.js";
+import { nodeDirectory } from "../storage/node-directory.js";
+import { createFileStorage } from "../storage/node-fs.js";
+import type { Storage } from "../storage/storage.js";
 
 export const vvfat: Driver = /* @__PURE__ */ vvfatDriver({
   openDirectory: (dir, writable) =>

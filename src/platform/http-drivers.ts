@@ -1,12 +1,12 @@
 /** The protocols `http` and `https`, with the options of QEMU's curl driver: read-only, by byte ranges (`storage/http.ts`). */
-import { encodeText } from "./base/bytes.js";
-import { BlockError } from "./base/error.js";
-import type { OpenContext } from "./block/context.js";
-import type { Driver } from "./block/driver.js";
-import type { Op } from "./block/op.js";
-import { takeBool, takeString } from "./block/take.js";
+import { encodeText } from "../base/bytes.js";
+import { BlockError } from "../base/error.js";
+import type { OpenContext } from "../block/context.js";
+import type { Driver } from "../block/driver.js";
+import type { Op } from "../block/op.js";
+import { takeBool, takeString } from "../block/take.js";
 import { curlDriver, secretText } from "./curl-driver.js";
-import { httpStorage, type HttpStorageOptions } from "./storage/http.js";
+import { httpStorage, type HttpStorageOptions } from "../storage/http.js";
 
 export interface HttpDriverOptions {
   /** Makes the requests: proxies, other certificates, signing. */

@@ -1,15 +1,15 @@
 /** What the entries without a file system of a host have in common: browser, worker, edge. */
-import { allFormats } from "./all-formats.js";
-import { portableCodecs } from "./codec/portable.js";
-import { portableCrypto } from "./codec/crypto/portable-crypto.js";
-import { makeLibrary, type Library } from "./library.js";
-import { portableStorage, type PortableSource } from "./sources.js";
+import { allFormats } from "../platform/all-formats.js";
+import { portableCodecs } from "../codec/portable.js";
+import { portableCrypto } from "../codec/crypto/portable-crypto.js";
+import { makeLibrary, type Library } from "./functions.js";
+import { portableStorage, type PortableSource } from "../platform/sources.js";
 
-export type { PortableSource as Source } from "./sources.js";
+export type { PortableSource as Source } from "../platform/sources.js";
 export * from "./exports.js";
-export { qcow2 } from "./formats/qcow2/qcow2.js";
-export { raw } from "./formats/raw/raw.js";
-export { allFormats } from "./all-formats.js";
+export { qcow2 } from "../formats/qcow2/qcow2.js";
+export { raw } from "../formats/raw/raw.js";
+export { allFormats } from "../platform/all-formats.js";
 export { listOva, writeOva, type OvaContents, type OvaDisk, type OvaResult, type WriteOvaOptions } from "./ova.js";
 
 const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({
