@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
 import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { inTemporary, MiB, OURS, paired, QEMU_IMG, record, timed } from "./lib/bench.mjs";
+import { inTemporary, MiB, OURS, paired, QEMU_IMG, quickest, record, timed } from "./lib/bench.mjs";
 
 const size = Number(process.argv[2] ?? process.env.BENCH_MIB ?? 2048);
 const rounds = Number(process.argv[3] ?? process.env.BENCH_ROUNDS ?? 3);
@@ -51,9 +51,9 @@ await inTemporary(async (dir) => {
     const once = (program) => () => {
       rmSync(join(dir, "out"), { force: true });
       spawnSync("sync");
-      return timed(program, args, dir);
+      return timed(program, args, dir, { warm: size });
     };
-    const { ours, theirs } = await paired(rounds, { ours: once(OURS), theirs: once(QEMU_IMG) });
+    const { ours, theirs } = await paired(rounds, { ours: once(OURS), theirs: once(QEMU_IMG) }, quickest);
     const note = `${size} MiB; CPU ${ours.cpu.toFixed(2)} s and ${theirs.cpu.toFixed(2)} s; memory ${ours.memory.toFixed(0)} and ${theirs.memory.toFixed(0)} MiB`;
     record({
       bench: "convert",

@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
 import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { inTemporary, MiB, OURS, paired, QEMU_IMG, record, timed } from "./lib/bench.mjs";
+import { inTemporary, MiB, OURS, paired, QEMU_IMG, quickest, record, timed } from "./lib/bench.mjs";
 
 const [sizeText, roundsText, ...wanted] = process.argv.slice(2);
 const size = Number(sizeText ?? 512);
@@ -62,9 +62,9 @@ await inTemporary(async (dir) => {
       const once = (program) => () => {
         clean();
         spawnSync("sync");
-        return timed(program, args, dir);
+        return timed(program, args, dir, { warm: size });
       };
-      const { ours, theirs } = await paired(rounds, { ours: once(OURS), theirs: once(QEMU_IMG) });
+      const { ours, theirs } = await paired(rounds, { ours: once(OURS), theirs: once(QEMU_IMG) }, quickest);
       record({
         bench: "formats",
         name: what,

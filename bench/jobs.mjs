@@ -4,7 +4,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
-import { inTemporary, paired, QEMU_IMG, record } from "./lib/bench.mjs";
+import { inTemporary, paired, QEMU_IMG, record, warmMemory } from "./lib/bench.mjs";
 
 const rounds = Number(process.argv[2] ?? 3);
 const size = Number(process.argv[3] ?? 2048);
@@ -73,6 +73,7 @@ async function job(dir, program, kind, format) {
     });
   await add("source", "qcow2", join(dir, "source.qcow2"));
   await add("target", format, target);
+  warmMemory(dir, size);
   const before = cpu(daemon.child.pid);
   const start = performance.now();
   await daemon.execute(`blockdev-${kind}`, { "job-id": "j", device: "source", target: "target", sync: "full" });

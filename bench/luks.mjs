@@ -28,8 +28,9 @@ await inTemporary(async (dir) => {
       if (tries === 9) throw new Error(String(made.stderr));
     }
     const convert = (program) => () =>
-      timed(program, ["convert", ...SECRET, "--image-opts", `${OPEN[format]},file.filename=${format}`, "-O", "raw", "out"], dir)
-        .wall;
+      timed(program, ["convert", ...SECRET, "--image-opts", `${OPEN[format]},file.filename=${format}`, "-O", "raw", "out"], dir, {
+        warm: size,
+      }).wall;
     const inProcess = () => {
       const start = performance.now();
       const image = openSync(join(dir, format), { format, secrets: { s: "sesame" }, options: { [`${prefix}key-secret`]: "s" } });
