@@ -6,7 +6,7 @@ import type { CreateContext } from "../../block/context.js";
 import { isAbsolutePath, resolveReference } from "../../block/filename.js";
 import { truncate, writeGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
-import { takeString } from "../../block/take.js";
+import { takeSize, takeString } from "../../block/take.js";
 import { describe, headerSection, metadata } from "./create.js";
 import { VhdxImage } from "./image.js";
 import { Guid, MiB } from "./layout.js";
@@ -25,6 +25,9 @@ export function* createDifferencing(context: CreateContext, backingFile: string)
   if (options["subformat"] === "fixed") throw invalid("A differencing VHDX cannot be fixed");
   const parent = yield* readParent(context, backingFile);
   if (parent.size !== context.size) throw invalid(`A differencing image must have the size of its parent, ${parent.size} bytes`);
+  if ((takeSize(options, "logical_sector_size") ?? parent.sectorSize) !== parent.sectorSize)
+    throw invalid(`A differencing image must have the sectors of its parent, ${parent.sectorSize} bytes`);
+  options["logical_sector_size"] = parent.sectorSize;
   options["block_size"] ??= BLOCK_SIZE;
   const image = describe(options, context.size);
   // Each group of blocks has its entry for sector bitmaps, also the last one.
@@ -35,16 +38,12 @@ export function* createDifferencing(context: CreateContext, backingFile: string)
   yield* writeGrow(file, metadata(image, parentLocator(backingFile, parent.guid)), image.metadataOffset);
 }
 
-function* readParent(context: CreateContext, backingFile: string): Op<{ guid: string; size: number }> {
+function* readParent(context: CreateContext, backingFile: string): Op<{ guid: string; size: number; sectorSize: number }> {
   const node = yield* context.openImage(resolveReference(context.filename, backingFile), "vhdx");
   try {
     const { impl } = node;
     if (!(impl instanceof VhdxImage)) throw invalid(`'${backingFile}' is no VHDX`);
-    if (impl.logicalSector !== 512)
-      throw new BlockError("ERR_UNSUPPORTED", "Differencing images of disks with sectors of 4096 bytes are not made", {
-        errno: "ENOTSUP",
-      });
-    return { guid: impl.dataWriteGuid, size: impl.size };
+    return { guid: impl.dataWriteGuid, size: impl.size, sectorSize: impl.logicalSector };
   } finally {
     yield* node.unref();
   }

@@ -41,11 +41,11 @@ export const createOptions: readonly CreateOption[] = [
     type: "bool",
     help: "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when using 'qemu-img convert' with subformat=dynamic.",
   },
+  { name: "logical_sector_size", type: "size", help: "Sector size of the disk, 512 or 4096", default: "512" },
   { name: "backing_file", type: "string", help: "Parent of a differencing image, itself a VHDX" },
   { name: "backing_fmt", type: "string", help: "Must be 'vhdx' when present" },
 ];
 
-const SECTOR = 512;
 /** Room between metadata and blocks. */
 const GAP: number = 5 * MiB;
 /** Entries of the new table written at a time. */
@@ -76,6 +76,8 @@ function refuseOddSizes(options: Record<string, unknown>): void {
 export interface NewImage {
   /** Virtual size. */
   size: number;
+  /** Of the disk, bytes. */
+  sectorSize: number;
   fixed: boolean;
   /** Blocks without data are marked as zeros. */
   zeroState: boolean;
@@ -94,7 +96,9 @@ export interface NewImage {
 
 /** What `create` makes of its options (a bag that is emptied). */
 export function describe(options: Record<string, unknown>, virtualSize: number): NewImage {
-  const size = alignUp(virtualSize, SECTOR);
+  const sectorSize = takeSize(options, "logical_sector_size") ?? 512;
+  if (sectorSize !== 512 && sectorSize !== 4096) throw invalid("The logical sector size must be 512 or 4096");
+  const size = alignUp(virtualSize, sectorSize);
   const fixed = (takeEnum(options, "subformat", ["dynamic", "fixed"]) ?? "dynamic") === "fixed";
   const zeroState = takeBool(options, "block_state_zero") ?? true;
   const logSize = alignUp(Math.max(takeSize(options, "log_size") ?? MiB, 1), MiB);
@@ -104,7 +108,7 @@ export function describe(options: Record<string, unknown>, virtualSize: number):
   const blockSize = Math.min(wanted === 0 ? autoBlockSize(size) : alignUp(wanted, MiB), MAX_BLOCK_SIZE);
   if (!isPowerOfTwo(blockSize)) throw invalid("Block size must be a power of two");
   const blocks = divCeil(size, blockSize);
-  const chunkRatio = (CHUNK_SECTORS * SECTOR) / blockSize;
+  const chunkRatio = (CHUNK_SECTORS * sectorSize) / blockSize;
   const entries = blocks === 0 ? 0 : blocks + Math.floor((blocks - 1) / chunkRatio);
   const batOffset = HEADER_SECTION_BYTES + logSize;
   const batLength = Math.max(MiB, alignUp(entries * 8, MiB));
@@ -112,6 +116,7 @@ export function describe(options: Record<string, unknown>, virtualSize: number):
   const dataOffset = metadataOffset + GAP;
   return {
     size,
+    sectorSize,
     fixed,
     zeroState,
     blockSize,
@@ -221,7 +226,7 @@ export function putEntries(
 }
 
 /** The metadata table and its items; those of a differencing disk have a parent locator. */
-export function metadata({ size, blockSize, fixed }: NewImage, locator: Uint8Array | null = null): Uint8Array {
+export function metadata({ size, sectorSize, blockSize, fixed }: NewImage, locator: Uint8Array | null = null): Uint8Array {
   const page83 = randomGuid();
   const REQUIRED = 4;
   const VIRTUAL_DISK = 2;
@@ -237,8 +242,8 @@ export function metadata({ size, blockSize, fixed }: NewImage, locator: Uint8Arr
     ],
     [Guid.virtualSize, 8, REQUIRED | VIRTUAL_DISK, (view, at) => writeU64LE(view, at, size)],
     [Guid.page83, 16, REQUIRED | VIRTUAL_DISK, (_view, at) => bytes.set(page83, at)],
-    [Guid.logicalSector, 4, REQUIRED | VIRTUAL_DISK, (view, at) => view.setUint32(at, SECTOR, true)],
-    [Guid.physicalSector, 4, REQUIRED | VIRTUAL_DISK, (view, at) => view.setUint32(at, SECTOR, true)],
+    [Guid.logicalSector, 4, REQUIRED | VIRTUAL_DISK, (view, at) => view.setUint32(at, sectorSize, true)],
+    [Guid.physicalSector, 4, REQUIRED | VIRTUAL_DISK, (view, at) => view.setUint32(at, sectorSize, true)],
   ];
   if (locator !== null) items.push([Guid.parentLocator, locator.length, REQUIRED, (_view, at) => bytes.set(locator, at)]);
   const bytes = new Uint8Array(METADATA_TABLE_BYTES + 64 + (locator?.length ?? 0));

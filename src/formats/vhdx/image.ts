@@ -10,6 +10,7 @@ import type { Node } from "../../block/node.js";
 import { Mutex, type Op } from "../../block/op.js";
 import type { CheckOptions, ImageCheck } from "../../block/types.js";
 import { guidToText, randomGuid } from "../../codec/guid.js";
+import { FreeSpace } from "../shared/free-space.js";
 import { type Bat, entryOf, offsetOf, stateOf } from "./bat.js";
 import type { Headers } from "./headers.js";
 import { BlockState, HEADER_SECTION_BYTES, LOG_SECTOR, MiB } from "./layout.js";
@@ -63,11 +64,13 @@ class BlockPlan implements WritePlan {
   readonly blocks: { index: number; offset: number; isNew: boolean }[] = [];
 }
 
+const isStored = (state: number): boolean => state === BlockState.fullyPresent || state === BlockState.partiallyPresent;
+
 export class VhdxImage implements MappedImpl {
   readonly shape = "mapped";
   readonly size: number;
   readonly allocationUnit: number;
-  readonly zeroUnit: number = 1;
+  readonly zeroUnit: number;
   readonly discardUnit: number = 512;
   readonly backingFile: BackingLink | null;
   readonly #node: Node;
@@ -81,8 +84,12 @@ export class VhdxImage implements MappedImpl {
   readonly #bitmaps = new Map<number, Uint8Array>();
   /** First byte behind all space handed out. */
   #end: number;
-  /** Blocks that were handed out and never linked: they may hold anything. */
-  readonly #free: number[] = [];
+  /** Blocks from here on were made in this session. */
+  readonly #ownFrom: number;
+  /** No two blocks of the image lie over each other; null: nobody has looked. */
+  #isSound: boolean | null = null;
+  /** Blocks that nothing uses any more. */
+  readonly #free: FreeSpace;
   #begun = false;
   /** All data write GUIDs it has had since it was opened. */
   readonly #guids = new Set<string>();
@@ -102,8 +109,12 @@ export class VhdxImage implements MappedImpl {
     this.size = options.metadata.virtualSize;
     this.allocationUnit = options.metadata.blockSize;
     this.backingFile = options.backingFile;
+    // Part of a block can be made zeros in place only where it is the image's own as a whole.
+    this.zeroUnit = options.metadata.parent === null ? 1 : options.metadata.blockSize;
+    this.#free = new FreeSpace(options.node.requests);
     this.#guids.add(this.dataWriteGuid);
     this.#end = alignUp(Math.max(options.survey.end, options.node.file.size), MiB);
+    this.#ownFrom = this.#end;
   }
 
   get #file(): Node {
@@ -329,7 +340,7 @@ export class VhdxImage implements MappedImpl {
     const { blockSize } = this.#metadata;
     const unlock = yield* this.#allocating.acquire();
     const file = this.#node.file;
-    const reused = this.#free.splice(0, count);
+    const reused = this.#free.take(count);
     try {
       for (const place of reused) yield* writeZeroes(file, place, blockSize);
       const missing = count - reused.length;
@@ -345,7 +356,7 @@ export class VhdxImage implements MappedImpl {
       for (let i = 0; i < missing; i++) places.push(begin + i * blockSize);
       return places;
     } catch (error) {
-      this.#free.push(...reused);
+      this.#free.give(reused);
       throw error;
     } finally {
       unlock();
@@ -361,37 +372,65 @@ export class VhdxImage implements MappedImpl {
 
   // eslint-disable-next-line require-yield
   *abortWrite(plan: WritePlan): Op<void> {
-    this.#free.push(...(plan as BlockPlan).blocks.flatMap(({ offset, isNew }) => (isNew ? [offset] : [])));
+    this.#free.give((plan as BlockPlan).blocks.flatMap(({ offset, isNew }) => (isNew ? [offset] : [])));
   }
 
   // ---- zeros and discard ----
 
   *writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
-    if (this.#metadata.parent !== null) throw new BlockError("ERR_UNSUPPORTED", "Zeros over a parent must be written");
     yield* this.#begin();
-    yield* this.#eachPresent(offset, length, (host, bytes) => writeZeroes(this.#node.file, host, bytes, flags));
+    const covered = this.#metadata.parent !== null;
+    // Over a parent blocks without data of their own become zeros, too. Space that is to stay stays where that is possible.
+    const lets = (state: number): boolean =>
+      state === BlockState.fullyPresent ? flags.mayUnmap === true : covered && state !== BlockState.zero;
+    yield* this.#clear(offset, length, BlockState.zero, lets, (host, bytes) => writeZeroes(this.#node.file, host, bytes, flags));
   }
 
   *discard(offset: number, length: number): Op<void> {
     yield* this.#begin();
-    yield* this.#eachPresent(offset, length, (host, bytes) => discard(this.#node.file, host, bytes));
+    yield* this.#clear(offset, length, BlockState.unmapped, isStored, (host, bytes) => discard(this.#node.file, host, bytes));
   }
 
-  /** The stored parts of a range, as ranges inside the file. */
-  *#eachPresent(offset: number, length: number, work: (host: number, length: number) => Op<void>): Op<void> {
-    const { blockSize } = this.#metadata;
+  /**
+   * Clears a range: whole blocks whose state `lets` go become `state`, and their space is used again once that is on disk; of other
+   * stored ones the parts in the range are cleared by `inPlace`. Blocks of fixed disks keep their places.
+   */
+  *#clear(
+    offset: number,
+    length: number,
+    state: number,
+    lets: (state: number) => boolean,
+    inPlace: (host: number, length: number) => Op<void>,
+  ): Op<void> {
+    const { blockSize, fixed, parent } = this.#metadata;
     const end = offset + length;
     for (let block = Math.floor(offset / blockSize); block * blockSize < end; block++) {
       const index = this.#indexOf(block);
-      if (index >= this.#bat.storedCount) return;
+      if (index >= this.#bat.storedCount && parent === null) return;
+      if (this.#bat.isCrowded) yield* this.flush();
       const entry = yield* this.#bat.get(index);
       const place = this.#placeOf(block, entry);
-      if (place < 0 || stateOf(entry) !== BlockState.fullyPresent) continue;
       const from = Math.max(offset, block * blockSize);
-      const host = place + (from - block * blockSize);
-      const inside = Math.min(Math.min(end, (block + 1) * blockSize) - from, this.#node.file.size - host);
-      if (inside > 0) yield* work(host, inside);
+      const to = Math.min(end, (block + 1) * blockSize);
+      const isWhole = from === block * blockSize && to === Math.min(this.size, (block + 1) * blockSize);
+      if (stateOf(entry) === BlockState.fullyPresent) {
+        const host = place + (from - block * blockSize);
+        const inside = Math.min(to - from, this.#node.file.size - host);
+        if (inside > 0) yield* inPlace(host, inside);
+      }
+      if (!isWhole || fixed || !lets(stateOf(entry))) continue;
+      const isOwn = place >= 0 && (yield* this.#isOwn(place));
+      yield* this.#bat.get(index);
+      this.#bat.set(index, entryOf(state, 0));
+      if (isOwn) this.#free.release(place);
     }
+  }
+
+  /** Whether a block that is let go leaves its place to nobody: in a damaged image another block may lie there, too. */
+  *#isOwn(place: number): Op<boolean> {
+    if (place >= this.#ownFrom) return true;
+    this.#isSound ??= (yield* checkBlocks(this.#bat, this.#metadata, this.#file.size, () => {})) === 0;
+    return this.#isSound;
   }
 
   /** A commit changes the parent's data write GUID; the image names the new one from then on, if it named the parent's before. */
@@ -423,12 +462,14 @@ export class VhdxImage implements MappedImpl {
         yield* flush(this.#node.file);
         return;
       }
+      this.#free.beginFlush();
       let written = false;
       try {
         yield* this.#log.write(sectors);
         written = true;
       } finally {
         this.#bat.settle(sectors, written);
+        this.#free.endFlush(written);
       }
     } finally {
       unlock();

@@ -14,6 +14,10 @@ export interface Survey {
 
 const isPayload = (index: number, chunkRatio: number): boolean => index % (chunkRatio + 1) !== chunkRatio;
 
+/** Whether an entry has a place in the file. */
+const isStored = (entry: number, { parent }: Metadata): boolean =>
+  stateOf(entry) === BlockState.fullyPresent || (stateOf(entry) === BlockState.partiallyPresent && parent !== null);
+
 /** Refuses tables whose blocks lie over the header, the log, the table or the metadata. */
 export function* surveyBlocks(bat: Bat, metadata: Metadata, regions: RegionMap): Op<Survey> {
   const { blockSize, chunkRatio } = metadata;
@@ -21,8 +25,7 @@ export function* surveyBlocks(bat: Bat, metadata: Metadata, regions: RegionMap):
   yield* bat.each((first, entries) => {
     for (let i = 0; i < entries.length; i++) {
       const entry = entries[i]!;
-      const state = stateOf(entry);
-      if (state !== BlockState.fullyPresent && (state !== BlockState.partiallyPresent || metadata.parent === null)) continue;
+      if (!isStored(entry, metadata)) continue;
       const offset = offsetOf(entry);
       const length = isPayload(first + i, chunkRatio) ? blockSize : MiB;
       if (!Number.isSafeInteger(offset + length))
@@ -50,10 +53,11 @@ export function* checkBlocks(
   yield* bat.each((first, entries) => {
     for (let i = 0; i < entries.length; i++) {
       const entry = entries[i]!;
-      if (stateOf(entry) !== BlockState.fullyPresent || !isPayload(first + i, chunkRatio)) continue;
+      const payload = isPayload(first + i, chunkRatio);
+      if (!isStored(entry, metadata) || (!payload && metadata.parent === null)) continue;
       const unit = Math.floor(entry / 8);
       let shared = false;
-      for (let at = unit; at < Math.min(units, unit + blockSize / MiB); at++) {
+      for (let at = unit; at < Math.min(units, unit + (payload ? blockSize / MiB : 1)); at++) {
         if ((used[at >>> 3]! & (1 << (at & 7))) !== 0) shared = true;
         used[at >>> 3]! |= 1 << (at & 7);
       }

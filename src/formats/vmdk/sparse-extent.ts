@@ -12,9 +12,9 @@ import { ExtentKind, type ExtentList } from "../../block/extent.js";
 import { discard, flush, readBytes, writeGrow, writeZeroes, zeroGrow } from "../../block/io.js";
 import type { Child, Node } from "../../block/node.js";
 import { Mutex, type Op } from "../../block/op.js";
+import { FreeSpace } from "../shared/free-space.js";
 import type { VmdkExtent } from "./extent.js";
 import type { Directory, PlainDirectory, TablePlace } from "./directory.js";
-import { FreeGrains } from "./free-grains.js";
 import { DAMAGED, GrainTable, TableCache, TableMiss, UNALLOCATED, ZEROED } from "./grain-tables.js";
 import { GTE_ZEROED, MAX_FILE_SECTORS, SECTOR } from "./layout.js";
 
@@ -67,7 +67,7 @@ export class SparseExtent implements VmdkExtent {
   readonly #entryBytes: 4 | 8;
   readonly #decode: (view: DataView, at: number) => number;
   readonly #tables: TableCache;
-  readonly #free: FreeGrains;
+  readonly #free: FreeSpace;
   readonly #loading = new Mutex();
   readonly #allocating = new Mutex();
   readonly #flushing = new Mutex();
@@ -90,7 +90,7 @@ export class SparseExtent implements VmdkExtent {
     this.#entryBytes = options.entryBytes;
     this.#decode = options.decode;
     this.#tables = new TableCache(options.budget);
-    this.#free = new FreeGrains(options.node.requests);
+    this.#free = new FreeSpace(options.node.requests);
     this.#next = alignUp(options.child.node.size, options.compressed ? SECTOR : options.grainSize);
     this.#ownFrom = this.#next;
   }

@@ -223,6 +223,27 @@ test("one is made over a parent; sizes and formats that do not fit are refused",
   assert.match(await make(SIZE, { backing_file: "parent.vhdx", subformat: "fixed" }), /cannot be fixed/);
 });
 
+test("one over a disk with sectors of 4096 bytes has such sectors, too", async () => {
+  const here = world();
+  await here.create("vhdx", "parent.vhdx", SIZE, { logical_sector_size: 4096 });
+  const parent = await here.open("vhdx", "parent.vhdx");
+  await here.run(write(parent, new Uint8Array(SIZE).fill(0x11), 0));
+  await here.close(parent);
+  await here.create("vhdx", "new.vhdx", SIZE, { backing_file: "parent.vhdx" });
+  const node = await here.open("vhdx", "new.vhdx");
+  await here.run(write(node, new Uint8Array(5000).fill(0x22), 2 * MiB - 1000));
+  const want = new Uint8Array(SIZE).fill(0x11).fill(0x22, 2 * MiB - 1000, 2 * MiB + 4000);
+  const seen = new Uint8Array(SIZE);
+  await here.run(read(node, seen, 0));
+  assert.is(Buffer.compare(seen, want), 0);
+  await here.close(node);
+  const bytes = here.bytes("new.vhdx");
+  assert.is(viewOf(bytes).getUint32(METADATA + 65536 + 32, true), 4096, "its logical sectors");
+  const make = (options: Record<string, unknown>) => failure(here.create("vhdx", "x.vhdx", SIZE, options));
+  assert.match(await make({ backing_file: "parent.vhdx", logical_sector_size: 512 }), /must have the sectors of its parent/);
+  assert.match(await make({ logical_sector_size: 1024 }), /must be 512 or 4096/);
+});
+
 test("a damaged locator or bitmap is an error, not a guess", async () => {
   const here = world();
   const guid = await makeParent(here);

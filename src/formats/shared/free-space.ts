@@ -1,6 +1,6 @@
 /**
- * Grains that are let go and can be used again: not before the table that no longer names them is on disk, and every reader
- * that may still have found them is done.
+ * Blocks of a file that are let go and can be used again: not before the table that no longer names them is on disk, and every
+ * reader that may still have found them is done. Places are byte offsets.
  */
 import type { ReadEpoch, Requests } from "../../block/requests.js";
 
@@ -9,7 +9,7 @@ interface Batch {
   readers: readonly ReadEpoch[];
 }
 
-export class FreeGrains {
+export class FreeSpace {
   readonly #requests: Requests;
   /** Let go since the last flush began. */
   #released: number[] = [];
@@ -50,7 +50,7 @@ export class FreeGrains {
     this.#mixed = true;
   }
 
-  /** Up to `count` grains, in ascending order. */
+  /** Up to `count` places, in ascending order. They may hold anything. */
   take(count: number): number[] {
     while (this.#waiting.length > 0 && this.#waiting[0]!.readers.every((epoch) => epoch.readers === 0)) {
       this.give(this.#waiting.shift()!.hosts);
