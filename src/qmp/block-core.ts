@@ -17,6 +17,7 @@ import type { Command, Profile, Reply } from "./command.js";
 import { Device, type DeviceEvents, type DeviceOptions, type FrontEnd } from "./device.js";
 import { DeviceList } from "./device-list.js";
 import { EventGate } from "./event-gate.js";
+import type { HumanCommands } from "./hmp/command.js";
 import { ExportList, type Listen } from "./export-list.js";
 import { JobList } from "./job-list.js";
 import { NodeList } from "./node-list.js";
@@ -55,6 +56,10 @@ export interface BlockCoreOptions {
   fixedLatency?: number;
   /** Time of throttling and of statistics; the system's by default. */
   clock?: Clock;
+  /** Commands of the program's own; one of the same name stands in for that of the block layer. */
+  commands?: readonly Command[];
+  /** The same for the human monitor: commands, and what comes after `info`. */
+  humanCommands?: Partial<HumanCommands>;
 }
 
 export class BlockCore {
@@ -77,6 +82,9 @@ export class BlockCore {
   readonly temporaryFile: NonNullable<BlockCoreOptions["temporaryFile"]> | null;
   readonly console: NonNullable<BlockCoreOptions["console"]> | null;
   readonly readFile: NonNullable<BlockCoreOptions["readFile"]> | null;
+  /** What the human monitor has beside the commands about disks. */
+  readonly humanCommands: HumanCommands;
+  readonly #ownCommands: readonly Command[];
   readonly #events = new Emitter<{ event: QmpEvent }>();
   readonly #gate: EventGate;
   readonly #fixedLatency: number | undefined;
@@ -89,6 +97,8 @@ export class BlockCore {
     this.console = options.console ?? null;
     this.temporaryFile = options.temporaryFile ?? null;
     this.readFile = options.readFile ?? null;
+    this.humanCommands = { commands: [], info: [], ...options.humanCommands };
+    this.#ownCommands = options.commands ?? [];
     const outer = options.environment;
     this.#fixedLatency = options.fixedLatency;
     this.clock = options.clock ?? systemClock;
@@ -153,7 +163,9 @@ export class BlockCore {
   // ---- commands -----------------------------------------------------------------------------------------------------
 
   commands(): readonly Command[] {
-    return commandsOf(this.profile);
+    const own = this.#ownCommands;
+    const known = commandsOf(this.profile);
+    return own.length === 0 ? known : [...own, ...known.filter(({ name }) => own.every((each) => each.name !== name))];
   }
 
   /**
@@ -170,7 +182,7 @@ export class BlockCore {
   }
 
   #find(name: string): Command {
-    const found = findCommand(this.profile, name);
+    const found = this.#ownCommands.find((each) => each.name === name) ?? findCommand(this.profile, name);
     if (found === null)
       throw new BlockError("ERR_UNSUPPORTED", `The command ${name} has not been found`, { qmpClass: "CommandNotFound" });
     return found;
@@ -290,6 +302,12 @@ export class BlockCore {
       throw error;
     }
     device.attach(frontEnd);
+  }
+
+  /** Takes the guest device away; the drive stays. */
+  detachDevice(device: Device): void {
+    device.backend.permissions = undefined;
+    device.detach();
   }
 
   /** Ends a drive; its node closes when nobody else uses it. */

@@ -23,9 +23,10 @@ export class DeviceList {
     if (at >= 0) this.#devices.splice(at, 1);
   }
 
-  /** The drive whose guest device has this ID or stands at this place. */
+  /** The drive whose guest device has this ID or stands at this place, from the root or from among the devices that were added. */
   behind(id: string): Device | undefined {
-    return this.#devices.find(({ frontEnd }) => frontEnd !== null && (frontEnd.id === id || frontEnd.qdev === id));
+    const place = added(id);
+    return this.#devices.find(({ frontEnd }) => frontEnd !== null && (frontEnd.id === id || added(frontEnd.qdev) === place));
   }
 
   /**
@@ -36,8 +37,14 @@ export class DeviceList {
     if ((device === undefined) === (id === undefined))
       throw new BlockError("ERR_INVALID_ARGUMENT", "Need exactly one of 'device' and 'id'");
     const found = device === undefined ? this.behind(id!) : this.get(device);
+    if (found === undefined && this.#devices.some(({ frontEnd }) => id !== undefined && frontEnd?.outer === id))
+      throw new BlockError("ERR_INVALID_ARGUMENT", "Device does not have a block device backend");
     if (found === undefined)
       throw new BlockError("ERR_NOT_FOUND", `Device '${device ?? id!}' not found`, { qmpClass: "DeviceNotFound" });
     return found;
   }
 }
+
+const PERIPHERAL = "/machine/peripheral/";
+/** The place of a device that was added, without the way there. */
+const added = (place: string): string => (place.startsWith(PERIPHERAL) ? place.slice(PERIPHERAL.length) : place);

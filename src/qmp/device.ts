@@ -19,6 +19,8 @@ export interface FrontEnd {
   readonly id: string | null;
   /** Where it stands in the machine, as `qdev` of query-block shows it. */
   readonly qdev: string;
+  /** ID of the device that this one is a part of (virtio-blk-pci has its disk inside); it is not the one with the drive. */
+  readonly outer?: string;
   /** Media can be changed (CD-ROM, floppy, SD card). */
   readonly removable: boolean;
   /** It has a tray that opens and closes (CD-ROM). */

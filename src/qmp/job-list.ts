@@ -59,6 +59,11 @@ export class JobList {
     for (const nodes of this.#nodes.values()) yield* nodes;
   }
 
+  /** Those that work on a node. */
+  on(node: Node): Job[] {
+    return this.all().filter((job) => this.#nodes.get(job)?.includes(node) === true);
+  }
+
   find(id: string): Job {
     const job = this.#jobs.get(id);
     if (job === undefined) throw new BlockError("ERR_NOT_FOUND", "Job not found", { qmpClass: "GenericError" });

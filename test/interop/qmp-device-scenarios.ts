@@ -281,5 +281,62 @@ export function deviceScenarios(): DeviceScenario[] {
       run("query-block"),
     ],
   );
+
+  // Plugging and unplugging. (QEMU takes its time to let go of a drive: it is not asked about right after.)
+  const plug = (options: Json): Json => run("device_add", options);
+  const unplug = (id: string): Json => run("device_del", { id });
+  const node = run("blockdev-add", { driver: "null-co", "node-name": "nul" });
+  const names = run("x-debug-query-block-graph");
+  const bus = ["-device", "virtio-scsi-pci,id=bus"];
+  add("a SCSI disk comes and goes", bus, [
+    node,
+    plug({ driver: "scsi-hd", id: "hd", drive: "nul" }),
+    run("query-block"),
+    run("qom-get", { path: "/machine/peripheral/hd", property: "drive" }),
+    plug({ driver: "scsi-hd", id: "hd", drive: "nul" }),
+    run("blockdev-del", { "node-name": "nul" }),
+    unplug("hd"),
+    unplug("hd"),
+    run("blockdev-del", { "node-name": "nul" }),
+    names,
+  ]);
+  add(
+    "a virtio disk goes at the reset",
+    [],
+    [
+      node,
+      plug({ driver: "virtio-blk", id: "v0", drive: "nul" }),
+      run("eject", { id: "v0" }),
+      run("eject", { id: "/machine/peripheral/v0/virtio-backend" }),
+      limit({ id: "v0/virtio-backend" }, { iops: 7 }),
+      unplug("v0"),
+      run("query-block"),
+      run("system_reset"),
+      run("blockdev-del", { "node-name": "nul" }),
+    ],
+  );
+  add("drives of -drive go with their device", [...disk(), ...scsi()], [unplug("hd"), names]);
+  add("plugging what cannot be", bus, [
+    node,
+    plug({ id: "x" }),
+    plug({ driver: "nope" }),
+    plug({ driver: "scsi-hd", id: "1x", drive: "nul" }),
+    plug({ driver: "scsi-hd", id: "x", drive: "nope" }),
+    plug({ driver: "scsi-hd", id: "x" }),
+    plug({ driver: "scsi-hd", id: "x", drive: "nul", bus: "nope.0" }),
+    unplug("x"),
+    run("query-block"),
+    names,
+  ]);
+  add("a device on another node", bus, [
+    node,
+    run("blockdev-add", { driver: "null-co", "node-name": "second" }),
+    plug({ driver: "scsi-hd", id: "hd", drive: "nul" }),
+    run("qom-set", { path: "/machine/peripheral/hd", property: "drive", value: "second" }),
+    run("query-block"),
+    run("blockdev-del", { "node-name": "nul" }),
+    run("qom-set", { path: "/machine/peripheral/hd", property: "drive", value: "nope" }),
+    run("blockdev-del", { "node-name": "second" }),
+  ]);
   return all;
 }

@@ -8,7 +8,7 @@ export const blockdevBackup: Action = action({
   data: struct("BlockdevBackup", backupMembers),
   *prepare(core, data, jobs) {
     const args = data as unknown as BackupArguments;
-    const source = core.root(args.device);
+    const source = core.any(args.device);
     const target = core.any(args.target);
     return yield* prepareBackup(core, args, source, target, jobs);
   },

@@ -13,7 +13,7 @@ export const driveBackup: Action = action({
   data: struct("DriveBackup", { ...backupMembers, format: optional(str()), mode: optional(newImageMode) }),
   *prepare(core, data, jobs) {
     const args = data as unknown as BackupArguments & { format?: string; mode?: "existing" | "absolute-paths" };
-    const source = core.root(args.device);
+    const source = core.any(args.device);
     core.checkFree(source);
     const mode = args.mode ?? "absolute-paths";
     const below = skipFilters(source).backing;

@@ -33,6 +33,12 @@ export interface HmpCommand {
   readonly run: (core: BlockCore, out: HmpOutput, args: HmpArguments) => Op<void>;
 }
 
+/** Commands, and those that come after `info`. */
+export interface HumanCommands {
+  readonly commands: readonly HmpCommand[];
+  readonly info: readonly HmpCommand[];
+}
+
 export const flag = (letter: string, name: string): HmpParameter => ({ name, type: "flag", letter, optional: true });
 export const device: HmpParameter = { name: "device", type: "device" };
 export const word = (name: string): HmpParameter => ({ name, type: "word" });

@@ -1,5 +1,6 @@
 /** The commands of the human monitor: a new one is a line here. */
-import type { HmpCommand } from "./command.js";
+import type { BlockCore } from "../command.js";
+import type { HmpCommand, HumanCommands } from "./command.js";
 import { commit } from "./commands/commit.js";
 import { blockResize, blockSetIoThrottle, change, driveAdd, driveDel, eject } from "./commands/drives.js";
 import { infoBlock } from "./commands/info-block.js";
@@ -62,3 +63,8 @@ export const INFO_COMMANDS: readonly HmpCommand[] = [
   infoStatus,
   infoVersion,
 ];
+
+/** What the monitor of a BlockCore knows: the program's own commands first. */
+export function humanCommandsOf({ humanCommands: own }: BlockCore): HumanCommands {
+  return { commands: [...own.commands, ...HMP_COMMANDS], info: [...own.info, ...INFO_COMMANDS] };
+}

@@ -4,7 +4,7 @@ import type { Op } from "../../block/op.js";
 import type { BlockCore } from "../command.js";
 import { parseArguments } from "./arguments.js";
 import type { HmpCommand, HmpOutput } from "./command.js";
-import { HMP_COMMANDS, INFO_COMMANDS } from "./commands.js";
+import { humanCommandsOf } from "./commands.js";
 import { helpLine, printHelp } from "./help.js";
 
 const find = (commands: readonly HmpCommand[], name: string): HmpCommand | undefined =>
@@ -15,19 +15,20 @@ export function* runHmp(core: BlockCore, out: HmpOutput, line: string): Op<void>
   const [, name = "", rest = ""] = /^\s*(\S*)(.*)$/s.exec(line)!;
   if (name === "" || name.startsWith("#")) return;
   if (name === "help" || name === "?") {
-    printHelp(out, rest.trim());
+    printHelp(core, out, rest.trim());
     return;
   }
-  let command = find(HMP_COMMANDS, name);
+  const known = humanCommandsOf(core);
+  let command = find(known.commands, name);
   let title = name;
   let words = rest;
   if (name === "info") {
     const [, item = "", more = ""] = /^\s*(\S*)(.*)$/s.exec(rest)!;
     if (item === "") {
-      for (const each of INFO_COMMANDS) out.print(helpLine(each, "info "));
+      for (const each of known.info) out.print(helpLine(each, "info "));
       return;
     }
-    command = find(INFO_COMMANDS, item);
+    command = find(known.info, item);
     title = `info ${item}`;
     words = more;
   }

@@ -1,7 +1,11 @@
 /** Guest devices in front of drives, as far as drives and monitors see them. */
 import { BlockError } from "../../../src/base/error.js";
+import { drained } from "../../../src/block/graph.js";
 import type { Node } from "../../../src/block/node.js";
+import type { Op } from "../../../src/block/op.js";
+import { checkPermissions } from "../../../src/block/permissions.js";
 import type { JsonObject } from "../../../src/qapi/json.js";
+import { checkId } from "../../../src/qapi/options.js";
 import type { BlockCore } from "../../../src/qmp/block-core.js";
 import type { Device, FrontEnd } from "../../../src/qmp/device.js";
 import { findDeviceType, type DeviceType, type DiskKind } from "./device-types.js";
@@ -10,9 +14,15 @@ const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUME
 
 interface Present {
   readonly type: DeviceType & { name: string };
+  readonly id: string | null;
+  readonly path: string;
   readonly iothread: string | null;
   /** The drive behind it. */
   readonly device: Device | null;
+  /** What has the bus that it is on. */
+  readonly adapter: Present | null;
+  /** The guest was asked to let go of it, and has not yet. */
+  leaving: boolean;
 }
 
 export class GuestDevices {
@@ -25,17 +35,96 @@ export class GuestDevices {
     this.#core = core;
   }
 
-  /** `-device`. */
-  add(options: JsonObject): void {
-    const driver = String(options["driver"] ?? "");
+  /** `-device`, `device_add`. */
+  *add(options: JsonObject): Op<void> {
+    if (options["driver"] === undefined) throw fail("Parameter 'driver' is missing");
+    const driver = String(options["driver"]);
     const type = findDeviceType(driver);
     if (type === null) throw fail(`'${driver}' is not a valid device model name`);
     const id = options["id"] === undefined ? null : String(options["id"]);
+    if (id !== null) checkId(id);
     if (id !== null && this.#present.has(id)) throw fail(`Duplicate device ID '${id}'`);
     const iothread = this.#iothreadOf(type, options);
     const path = id === null ? `/machine/peripheral-anon/device[${this.#anonymous++}]` : `/machine/peripheral/${id}`;
-    const device = type.disk === undefined ? null : this.#addDisk(type, type.disk, options, { id, path, iothread });
-    this.#present.set(id ?? path, { type, iothread, device });
+    const device = type.disk === undefined ? null : yield* this.#addDisk(type, type.disk, options, { id, path, iothread });
+    this.#present.set(id ?? path, { type, id, path, iothread, device, adapter: this.#adapterOf(type, options), leaving: false });
+  }
+
+  #find(id: string): Present {
+    const found =
+      this.#present.get(id) ??
+      [...this.#present.values()].find(({ path }) => path === id || path === `/machine/peripheral/${id}`);
+    if (found === undefined) throw new BlockError("ERR_NOT_FOUND", `Device '${id}' not found`, { qmpClass: "DeviceNotFound" });
+    return found;
+  }
+
+  /** `device_del`: what is on the PCI bus goes when the guest lets go of it, which it does at the next reset only. */
+  *remove(id: string): Op<void> {
+    const found = this.#find(id);
+    if (found.leaving) throw fail(`Device ${id} is already in the process of unplug`);
+    if (found.type.bus === "IDE" || found.type.bus === "floppy-bus")
+      throw fail(`Bus '${found.type.bus}' does not support hotplugging`);
+    if (found.type.bus === "PCI") found.leaving = true;
+    else yield* this.#unplug(found);
+  }
+
+  /** `system_reset`. */
+  *reset(): Op<void> {
+    for (const { device } of this.#present.values()) {
+      const root = device?.backend.root ?? null;
+      // Nothing that the devices have begun goes on afterwards.
+      if (root !== null) yield* drained(root, nothing);
+    }
+    for (const each of [...this.#present.values()]) if (each.leaving) yield* this.#unplug(each);
+  }
+
+  *#unplug(gone: Present): Op<void> {
+    for (const each of [...this.#present.values()]) if (each.adapter === gone) yield* this.#unplug(each);
+    const { id, path, device } = gone;
+    if (device !== null) yield* this.#letGo(device);
+    this.#present.delete(id ?? path);
+    const inner = gone.type.disk?.inner ?? "";
+    if (inner !== "") this.#core.emit("DEVICE_DELETED", { path: path + inner });
+    this.#core.emit("DEVICE_DELETED", { ...(id === null ? {} : { device: id }), path });
+  }
+
+  /** Drives that came for their device, by `-drive` or with it, go with it. */
+  *#letGo(device: Device): Op<void> {
+    const core = this.#core;
+    const { root } = device.backend;
+    core.detachDevice(device);
+    if (device.name !== "" && device.place === null) return;
+    if (root !== null) for (const job of core.jobs.on(root)) job.cancel(false);
+    yield* core.removeDevice(device);
+  }
+
+  /** The drive or node behind a device (`qom-get`). */
+  driveNameOf(path: string): string {
+    const { backend, name } = this.#diskAt(path);
+    return name === "" ? (backend.root?.nodeName ?? "") : name;
+  }
+  /** Puts a device on another node (`qom-set`). */
+  *setDrive(path: string, nodeName: string): Op<void> {
+    const { backend } = this.#diskAt(path);
+    const from = backend.root;
+    const to = this.#core.node(nodeName);
+    if (from === null) throw fail("Device has no medium");
+    yield* drained(from, function* () {
+      backend.nodeReplaced(to.ref());
+      try {
+        checkPermissions(to);
+      } catch (error) {
+        backend.nodeReplaced(from);
+        yield* to.unref();
+        throw error;
+      }
+    });
+    yield* from.unref();
+  }
+  #diskAt(path: string): Device {
+    const { device, type } = this.#find(path);
+    if (device === null) throw fail(`Property '${type.name}.drive' not found`);
+    return device;
   }
 
   /** A drive that has its place on the board (`if=ide`). */
@@ -68,12 +157,12 @@ export class GuestDevices {
     this.#core.attachDevice(device, frontEnd(type.disk, null, path));
   }
 
-  #addDisk(
+  *#addDisk(
     type: DeviceType & { name: string },
     kind: DiskKind,
     options: JsonObject,
     { id, path, iothread }: { id: string | null; path: string; iothread: string | null },
-  ): Device {
+  ): Op<Device> {
     const device = this.#driveOf(type, kind, options);
     try {
       const { root } = device.backend;
@@ -85,7 +174,7 @@ export class GuestDevices {
       this.#core.attachDevice(device, frontEnd(kind, id, path), options["share-rw"] === "on" || options["share-rw"] === true);
       return device;
     } catch (error) {
-      if (device.name === "" && device.frontEnd === null) this.#core.devices.remove(device);
+      if (device.name === "" && device.frontEnd === null) yield* this.#core.removeDevice(device);
       throw error;
     }
   }
@@ -140,8 +229,11 @@ export class GuestDevices {
   }
 }
 
+function* nothing(): Op<void> {}
+
 function frontEnd(kind: DiskKind, id: string | null, path: string): FrontEnd {
   const { removable, tray, ioStatus, inner } = kind;
   const isInner = inner !== "";
-  return { id: isInner ? null : id, qdev: isInner || id === null ? path + inner : id, removable, tray, ioStatus };
+  const outer = isInner && id !== null ? { outer: id } : {};
+  return { id: isInner ? null : id, qdev: isInner || id === null ? path + inner : id, ...outer, removable, tray, ioStatus };
 }

@@ -19,6 +19,7 @@ import { addDrive } from "../../../src/qmp/drive.js";
 import { HmpMonitor } from "../../../src/qmp/hmp/monitor.js";
 import { serveMonitor } from "../../../src/qmp/server.js";
 import type { Given } from "./command-line.js";
+import { deviceCommands, humanDeviceCommands } from "./device-commands.js";
 import { emulatorDrivers } from "./drivers.js";
 import { GuestDevices } from "./devices.js";
 import { answerProbe } from "./probes.js";
@@ -66,9 +67,12 @@ export class Emulator {
   constructor(given: readonly Given[], output: Output) {
     this.#given = given;
     this.#output = output;
-    const isQtest =
-      this.#all("accel").some((value) => value.startsWith("qtest")) ||
-      this.#all("machine").some((value) => /accel=qtest/.test(value));
+    const accelerators = [
+      ...this.#all("accel"),
+      ...this.#all("machine").flatMap((value) => /accel=(\w+)/.exec(value)?.[1] ?? []),
+    ];
+    // Under qtest time stands still until the test moves it.
+    const isQtest = accelerators.some((name) => name.startsWith("qtest")) && !accelerators.some((name) => name.startsWith("tcg"));
     const environment = cliEnvironment({
       objects: [],
       warn: (message) => output.warning(message),
@@ -85,6 +89,8 @@ export class Emulator {
         this.shutDown("host-qmp-quit");
         return this.#closed;
       },
+      commands: deviceCommands(() => this.#devices),
+      humanCommands: { commands: humanDeviceCommands },
       ...(this.#has("S") ? { runState: "prelaunch" as const } : {}),
       ...(isQtest ? { clock: this.#clock, fixedLatency: 1e6 } : {}),
     });
@@ -147,7 +153,8 @@ export class Emulator {
       if (device.place?.interface === "ide") this.#devices.attachToBoard(device);
       else await this.#option(option, "", () => this.#devices.attachToBoard(device));
     }
-    for (const value of this.#all("device")) await this.#option("device", value, () => this.#devices.add(deviceOptions(value)));
+    for (const value of this.#all("device"))
+      await this.#option("device", value, () => runAsync(this.#devices.add(deviceOptions(value))));
     for (const monitor of human) void monitor.serve();
     for (const { chardev, pretty } of this.#monitors.filter((each) => !each.human))
       await chardev.open((duplex) => serveMonitor(this.#core, duplex, { pretty }));

@@ -8,9 +8,11 @@ import * as io from "../../../src/block/io.js";
 import { runAsync } from "../../../src/block/op.js";
 import { qcow2 } from "../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../src/formats/raw/raw.js";
+import { str } from "../../../src/qapi/schema.js";
 import type { JsonObject, JsonValue } from "../../../src/qapi/json.js";
 import { BlockCore, type QmpEvent } from "../../../src/qmp/block-core.js";
-import type { Profile } from "../../../src/qmp/command.js";
+import type { Command, Profile } from "../../../src/qmp/command.js";
+import type { HmpCommand } from "../../../src/qmp/hmp/command.js";
 import type { Device, FrontEnd } from "../../../src/qmp/device.js";
 import { addDrive } from "../../../src/qmp/drive.js";
 import { makeWorld } from "../../support/world.js";
@@ -437,6 +439,62 @@ test("block_passwd unlocks what was opened without its key", async () => {
   await runAsync(device.guest.write(into.fill(6), 512));
   await runAsync(device.guest.read(into.fill(0), 512));
   assert.is(into[0], 6);
+  await core.close();
+});
+
+test("devices are found by ID and by place; one that only has a disk inside is not the disk", async () => {
+  const { core, drive } = await setUp();
+  const place = "/machine/peripheral/v/virtio-backend";
+  const inside = await drive(
+    { file: "a", if: "none", id: "d" },
+    { id: null, qdev: place, outer: "v", removable: false, tray: false, ioStatus: true },
+  );
+  assert.is(core.devices.behind(place), inside);
+  assert.is(core.devices.behind("v/virtio-backend"), inside);
+  assert.is((await refused(core.execute("eject", { id: "v" }))).message, "Device does not have a block device backend");
+  assert.is((await refused(core.execute("eject", { id: "w" }))).qmpClass, "DeviceNotFound");
+  core.detachDevice(inside);
+  assert.is(core.devices.behind(place), undefined);
+  assert.is(inside.backend.permissions, undefined);
+  await core.close();
+});
+
+test("a program's own commands stand beside and before those of the block layer", async () => {
+  const { environment } = makeWorld({ mode: "async", drivers: [raw], seed: 1 });
+  const mine = (name: string): Command => ({
+    name,
+    since: "1.0",
+    summary: "",
+    arguments: null,
+    returns: str(),
+    // eslint-disable-next-line require-yield
+    *run() {
+      return `my ${name}`;
+    },
+  });
+  const hello: HmpCommand = {
+    name: "hello",
+    parameters: [],
+    usage: "",
+    summary: "greets",
+    // eslint-disable-next-line require-yield
+    *run(_core, out) {
+      out.print("hello\n");
+    },
+  };
+  const core = new BlockCore({
+    environment,
+    commands: [mine("own"), mine("query-version")],
+    humanCommands: { commands: [hello] },
+  });
+  assert.is(await core.execute("own"), "my own");
+  assert.is(await core.execute("query-version"), "my query-version");
+  const names = ((await core.execute("query-commands")) as JsonObject[]).map(({ name }) => name);
+  assert.is(names.filter((name) => name === "query-version").length, 1);
+  assert.ok(names.includes("own") && names.includes("query-block"));
+  const say = (line: string): Promise<JsonValue> => core.execute("human-monitor-command", { "command-line": line });
+  assert.is(await say("hello"), "hello\r\n");
+  assert.match(String(await say("help")), "greets");
   await core.close();
 });
 
