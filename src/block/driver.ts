@@ -234,6 +234,8 @@ export interface MappedImpl extends CommonImpl {
   readonly discardUnit?: number;
   /** Brings metadata and data down to the file children, in the right order, durably. */
   flush(): Op<void>;
+  /** `flush` says itself when metadata is written and the file's turn has come (the event `flush_to_disk`). */
+  readonly tellsFlush?: boolean;
   truncate?(size: number, options: TruncateOptions): Op<void>;
   check?(options: CheckOptions): Op<ImageCheck>;
   /** Rewrites the backing file string in the image ("" or null: none). */

@@ -524,7 +524,10 @@ export function* flush(node: Node): Op<void> {
     return;
   }
   const debug = node.child("file")?.impl.debug;
-  if (debug !== undefined) yield* debug.event("flush_to_os");
+  if (debug !== undefined) {
+    yield* debug.event("flush_to_os");
+    if (impl.shape !== "mapped" || impl.tellsFlush !== true) yield* debug.event("flush_to_disk");
+  }
   yield* impl.flush();
 }
 

@@ -53,6 +53,7 @@ import { discardRange, zeroRange } from "./zero.js";
 
 class Qcow2Impl implements MappedImpl {
   readonly shape = "mapped";
+  readonly tellsFlush = true;
   readonly image: Qcow2;
   readonly encryption: Encryption | null;
   // Present where the image is encrypted only: their presence makes the chokepoint work in sectors and on copies.

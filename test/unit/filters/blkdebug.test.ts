@@ -6,6 +6,7 @@ import { discard, flush, read, write, writeZeroes } from "../../../src/block/io.
 import { blockStatus } from "../../../src/block/status.js";
 import type { Op } from "../../../src/block/op.js";
 import { allFilters } from "../../../src/platform/all-filters.js";
+import { allFormats } from "../../../src/platform/all-formats.js";
 import { parseConfig } from "../../../src/filters/blkdebug/config.js";
 import { qcow2 } from "../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../src/formats/raw/raw.js";
@@ -177,6 +178,36 @@ test("what is wrong with rules is said", async () => {
   assert.throws(() => parseConfig('event = "x"\n', "f"), /f:1: no group defined/);
   assert.throws(() => parseConfig("[set-state]\nnonsense\n", "f"), /f:2: parse error/);
   assert.throws(() => parseConfig("[other]\n", "f"), /There is no option group 'other'/);
+});
+
+test("every format's flush tells of itself: the second one fails, the third one has all of it", async () => {
+  for (const driver of ["raw", "qcow2", "qed", "qcow", "cow", "vdi", "vpc", "vhdx", "vmdk", "parallels"]) {
+    const on = makeWorld({ mode: "sync", drivers: [...allFormats, ...allFilters] });
+    await on.create(driver, "image", 4 * MB);
+    const node = await on.open(
+      driver,
+      "image",
+      { write: true },
+      {
+        file: {
+          driver: "blkdebug",
+          "set-state": [{ event: "flush_to_disk", state: 1, new_state: 2 }],
+          "inject-error": [{ event: "flush_to_disk", state: 2, once: true, immediately: true }],
+        },
+      },
+    );
+    await on.run(write(node, bytes(65536, 1), 0));
+    assert.is(await failure(on, flush(node)), null, driver);
+    await on.run(write(node, bytes(65536, 2), MB));
+    assert.is((await failure(on, flush(node)))?.errno, "EIO", driver);
+    assert.is(await failure(on, flush(node)), null, driver);
+    await on.close(node);
+    const again = await on.open(driver, "image", {});
+    const back = new Uint8Array(65536);
+    await on.run(read(again, back, MB));
+    assert.equal(back, bytes(65536, 2), driver);
+    await on.close(again);
+  }
 });
 
 test("qcow2 comes through an error at every event unharmed", async () => {
