@@ -70,6 +70,7 @@ export interface RepairStep {
     | "raise-refcounts"
     | "rebuild-refcounts"
     | "zero-entries"
+    | "set-bitmap-entries"
     | "correct-copied-flags"
     | "rewrite-snapshot-table"
     | "clear-dirty-bit"

@@ -43,7 +43,7 @@ export class Allocator {
   /** Host clusters of refcount blocks. */
   readonly #blocks = new Set<number>();
 
-  /** No free cluster is below this index. */
+  /** Where the next search begins. It passes by gaps too small for what was wanted until something is freed: no search twice. */
   #hint = 0;
   /** Where the next compressed cluster may begin inside a shared host cluster; 0: nowhere. */
   #nextByte = 0;
@@ -176,7 +176,7 @@ export class Allocator {
       // New blocks may take clusters for themselves: look again when one had to be made.
       if (yield* this.#ensureBlocks(cluster, count)) continue;
       yield* this.update(cluster, count, 1);
-      if (count === 1 || cluster === this.#hint) this.#hint = cluster + count;
+      this.#hint = cluster + count;
       return cluster * this.#image.clusterSize;
     }
   }
@@ -232,47 +232,30 @@ export class Allocator {
     return made;
   }
 
-  /** Index of the first of `count` free clusters in a row, from the hint on; their blocks may not exist yet. */
+  /** Index of the first of `count` free clusters in a row; their blocks may not exist yet. */
   *#find(count: number, from: number = this.#hint): Op<number> {
     const kernel = this.#image.kernel;
     let at = from;
     let run = 0;
-    // Only a search that began at the hint may move it.
-    let firstFree = from === this.#hint ? -1 : this.#hint;
     for (;;) {
       const left = this.sliceEntries - (at % this.sliceEntries);
       const pointer = yield* this.slice(at);
       if (pointer < 0) {
         // A block that does not exist is free, and so is all behind the end of the table.
         const step = this.blockEntries - (at % this.blockEntries);
-        if (firstFree < 0) firstFree = at - run;
         run += step;
-        if (run >= count || at >= this.tableEntries * this.blockEntries) {
-          this.#hint = Math.max(this.#hint, firstFree);
-          return at + step - run;
-        }
         at += step;
+        if (run >= count || at > this.tableEntries * this.blockEntries) return at - run;
         continue;
       }
       const index = at % this.sliceEntries;
       const used = kernel.refFindUsed(pointer, index, left, this.#order);
       const lead = used < 0 ? left : used - index;
-      if (firstFree < 0) {
-        const free = kernel.refFindFree(pointer, index, left, this.#order);
-        if (run > 0) firstFree = at - run;
-        else if (free >= 0) firstFree = at + (free - index);
-      }
-      if (run + lead >= count) {
-        this.#hint = firstFree;
-        return at - run;
-      }
+      if (run + lead >= count) return at - run;
       if (used < 0) run += left;
       else {
         const found = kernel.refFindFreeRun(pointer, index, left, this.#order, count);
-        if (found >= 0) {
-          this.#hint = firstFree;
-          return at + (found - index);
-        }
+        if (found >= 0) return at + (found - index);
         run = kernel.refFreeTail(pointer, index, left, this.#order);
       }
       at += left;

@@ -1,7 +1,7 @@
 /** References of the persistent bitmaps: directory, bitmap tables, bitmap clusters. */
 import { readU64BE, viewOf } from "../../base/bytes.js";
 import { alignUp, divCeil, MiB } from "../../base/int.js";
-import { readBytes } from "../../block/io.js";
+import { readBytes, writeGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { Census } from "./census.js";
 import { hex64 } from "./check-state.js";
@@ -17,6 +17,8 @@ const IN_USE = 1;
 const KNOWN_FLAGS = 7;
 const RESERVED_HI = 0xff000000;
 const RESERVED_LO = 0x1fe;
+/** A table entry without a cluster whose bits are all set. */
+const ALL_ONES = 1;
 
 /** Whether the image says that its bitmaps are up to date; otherwise nobody may rely on them, and they do not count. */
 export function hasValidBitmaps(census: Census): boolean {
@@ -78,24 +80,48 @@ export function* bitmapReferences(census: Census): Op<void> {
 }
 
 function* tableReferences(census: Census, tableOffset: number, entries: number): Op<void> {
-  const { image, state, window } = census;
+  const { image } = census;
   census.reference(tableOffset, entries * 8);
   const step = MiB / 8;
   for (let from = 0; from < entries; from += step) {
     const at = tableOffset + from * 8;
     if (at >= image.file.size) return;
     const count = Math.min(step, entries - from);
-    const view = viewOf(yield* readBytes(image.file, at, count * 8));
-    for (let i = 0; i < count; i++) {
-      const hi = view.getUint32(i * 8);
-      const lo = view.getUint32(i * 8 + 4);
-      if (hi === 0 && lo <= 1) continue;
-      const host = (hi & OFFSET_HI) * 4294967296 + ((lo & OFFSET_LO) >>> 0);
-      if ((hi & RESERVED_HI) !== 0 || (lo & RESERVED_LO) !== 0 || (lo & 1) !== 0 || lo % image.clusterSize !== 0) {
-        if (window.first) state.corruption("entries", `ERROR bitmap table entry ${from + i} is corrupted`, at + i * 8);
-        continue;
-      }
-      census.reference(host, image.clusterSize);
-    }
+    const bytes = yield* readBytes(image.file, at, count * 8);
+    const view = viewOf(bytes);
+    let mended = false;
+    for (let i = 0; i < count; i++) if (entryReference(census, view, i, from + i, at + i * 8)) mended = true;
+    if (!mended) continue;
+    yield* image.checkOverlap(at, bytes.length, null);
+    yield* writeGrow(image.file, bytes, at);
   }
+}
+
+/** Entry `i` of the part in `view`, at byte `at` of the file. @returns whether it was mended */
+function entryReference(census: Census, view: DataView, i: number, entry: number, at: number): boolean {
+  const { image, state, window } = census;
+  const hi = view.getUint32(i * 8);
+  const lo = view.getUint32(i * 8 + 4);
+  if (hi === 0 && lo <= ALL_ONES) return false;
+  const host = (hi & OFFSET_HI) * 4294967296 + ((lo & OFFSET_LO) >>> 0);
+  const nonsense = (hi & RESERVED_HI) !== 0 || (lo & RESERVED_LO) !== 0 || (lo & 1) !== 0 || lo % image.clusterSize !== 0;
+  if (!nonsense && !census.isOutside(host, image.clusterSize)) {
+    census.reference(host, image.clusterSize);
+    return false;
+  }
+  if (!window.first) return false;
+  if (!census.mendEntries) {
+    if (nonsense) state.corruption("entries", `ERROR bitmap table entry ${entry} is corrupted`, at);
+    else census.tellOutside(hex64(hi & OFFSET_HI, lo), image.clusterSize, at);
+    if (!state.quiet) state.settable++;
+    return false;
+  }
+  // What the bits were nobody knows. Set, they make a backup copy too much; clear, it would leave something out.
+  state.repair(`Repairing bitmap table entry ${entry}: all bits of its part are set`, at);
+  state.corruptionsFixed++;
+  state.corruptions.entries--;
+  state.settable--;
+  view.setUint32(i * 8, 0);
+  view.setUint32(i * 8 + 4, ALL_ONES);
+  return true;
 }

@@ -32,6 +32,8 @@ export class CheckState {
   muted = false;
   /** Entries (among `corruptions.entries`) that a repair turns into plain zeros. */
   zeroable = 0;
+  /** Entries of bitmap tables (among `corruptions.entries`) whose bits a repair sets. */
+  settable = 0;
   /** Errors (among `errors`) that go away when the refcount structures are rebuilt. */
   unreadableBlocks = 0;
 

@@ -86,6 +86,13 @@ function plan(state: CheckState, snapshots: CheckedSnapshots, wrongFlags: number
       count: state.zeroable,
     });
   }
+  if (all && state.settable > 0) {
+    tell({
+      action: "set-bitmap-entries",
+      reason: "Bitmap table entries point to no cluster of bits: what they stood for counts as changed",
+      count: state.settable,
+    });
+  }
   if (state.rebuild) {
     tell({
       action: "rebuild-refcounts",
@@ -118,7 +125,8 @@ function plan(state: CheckState, snapshots: CheckedSnapshots, wrongFlags: number
       count: snapshots.mendable + snapshots.overhanging,
     });
   }
-  const remaining = corruptions.entries - (all ? state.zeroable : 0) + (all ? 0 : corruptions.refcounts + corruptions.snapshots);
+  const mendable = all ? state.zeroable + state.settable : 0;
+  const remaining = corruptions.entries - mendable + (all ? 0 : corruptions.refcounts + corruptions.snapshots);
   if (remaining > 0 || state.errors > (state.rebuild ? state.unreadableBlocks : 0)) return;
   if ((image.header.incompatible.lo & Incompatible.dirty) !== 0)
     tell({ action: "clear-dirty-bit", reason: "The refcounts are right", count: 1 });
@@ -135,7 +143,7 @@ function* repair(state: CheckState, census: Census, snapshots: CheckedSnapshots,
     return;
   }
   const rebuilt = state.rebuild;
-  const again = rebuilt || state.zeroable > 0 || census.windows.length > 1;
+  const again = rebuilt || state.zeroable + state.settable > 0 || census.windows.length > 1;
   census.mendEntries = all;
   census.keepStatistics = true;
   try {

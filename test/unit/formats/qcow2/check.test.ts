@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { readU64BE, viewOf, writeU64BE } from "../../../../src/base/bytes.js";
 import { BlockError } from "../../../../src/base/error.js";
 import { read, write } from "../../../../src/block/io.js";
+import { addBitmap, getBitmap } from "../../../../src/block/named-bitmap.js";
 import type { SnapshotVerbs } from "../../../../src/block/driver.js";
 import type { CheckProblem, ImageCheck, RepairStep } from "../../../../src/block/types.js";
 import { qcow2 } from "../../../../src/formats/qcow2/qcow2.js";
@@ -197,6 +198,42 @@ test("references behind the end of the file stay corruptions", async () => {
     texts.join("\n"),
   );
   assert.is(found.corruptions, 1);
+});
+
+test("entries of bitmap tables that point to no bits: everything there counts as changed", async () => {
+  for (const [entry, words] of [
+    [2 ** 40, /exceeding the end of the file by one cluster or more: offset 0x10000000000 size 0x10000/],
+    [0x10200, /bitmap table entry 0 is corrupted/],
+    [3, /bitmap table entry 0 is corrupted/],
+  ] as const) {
+    const world = await made();
+    let node = await world.open("qcow2", "image");
+    addBitmap(node, { name: "changes", persistent: true });
+    await world.run(write(node, new Uint8Array(1000), 0));
+    await world.close(node);
+    let tableEntry = 0;
+    patch(world, (_bytes, view) => {
+      let at = view.getUint32(100);
+      while (view.getUint32(at) !== 0x23852875) at += 8 + view.getUint32(at + 4);
+      tableEntry = readU64BE(view, readU64BE(view, at + 24));
+      writeU64BE(view, tableEntry, entry);
+    });
+    const { texts } = await check(world);
+    assert.ok(
+      texts.some((text) => words.test(text)),
+      texts.join("\n"),
+    );
+    const planned = await check(world, "all", true);
+    assert.ok(planned.plan.some(({ action, count }) => action === "set-bitmap-entries" && count === 1));
+    assert.is(readU64BE(viewOf(world.bytes("image")), tableEntry), entry, "a dry run writes nothing");
+    const { found } = await check(world, "all");
+    assert.is(found["corruptions-fixed"], 1);
+    assert.is(found.corruptions, undefined);
+    assert.equal((await check(world)).texts, []);
+    node = await world.open("qcow2", "image");
+    assert.equal([...(await world.run(getBitmap(node, "changes").load())).runs()], [{ offset: 0, length: SIZE }]);
+    await world.close(node);
+  }
 });
 
 test("a dry run plans and leaves the file alone", async () => {
