@@ -1,10 +1,11 @@
 // npm run build: assembly/ and src/ -> build/ (outputs only). Steps whose inputs did not change are skipped.
 //   node scripts/build.mjs [--force] [--only=wasm,dist,types,cli,web]
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { createHash } from "node:crypto";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { setup } from "./setup.mjs";
 import { acquire } from "./lib/lock.mjs";
-import { rel, root, run, walk } from "./lib/proc.mjs";
+import { root, run, walk } from "./lib/proc.mjs";
 import { step } from "./lib/stamp.mjs";
 
 setup();
@@ -103,22 +104,25 @@ const programs = [
   { bundle: "qemu-nbd", entry: "src/cli/nbd-main.ts", starter: "build/qemu/qemu-nbd", type: "commonjs" },
   { bundle: "qemu-storage-daemon", entry: "src/cli/daemon-main.ts", starter: "build/qemu/qemu-storage-daemon", type: "commonjs" },
 ];
+/** What starts them all. */
+const START = "build/cli/start.js";
 /** For QEMU's own tests: the emulator's command line over the library. Users are not offered it. */
 const standIn = {
   from: "test/support/standin/main.ts",
-  file: "build/standin/emulator.mjs",
+  file: "build/standin/emulator.js",
   program: "build/standin/qemu-system-x86_64",
 };
 if (wanted("cli")) {
   const fileOf = ({ bundle }) => `build/cli/${bundle}.js`;
-  const outputs = programs.flatMap((program) => [fileOf(program), program.starter]);
+  const outputs = [START, ...programs.flatMap((program) => [fileOf(program), program.starter])];
   await step("cli", { inputs: [...tools, ...sources, ...kernelInput], outputs, extra: JSON.stringify(outputs) }, async () => {
+    await buildProgram("src/cli/start.ts", START);
     for (const program of programs) {
       await buildProgram(program.entry, fileOf(program));
       writeProgram(program.starter, launcher(program.starter, fileOf(program), program.type));
     }
-    // A file without an extension has the module type of the nearest package.json; CommonJS is what every Node understands there.
-    writeFileSync(join(root, "build/qemu/package.json"), '{ "type": "commonjs" }\n');
+    isCommonJs("build/cli");
+    isCommonJs("build/qemu");
   });
 }
 
@@ -127,11 +131,11 @@ if (wanted("cli") && exists(standIn.from)) {
   await step("standin", { inputs, outputs: [standIn.file, standIn.program] }, async () => {
     await buildProgram(standIn.from, standIn.file);
     writeProgram(standIn.program, launcher(standIn.program, standIn.file, "commonjs"));
-    writeFileSync(join(root, "build/standin/package.json"), '{ "type": "commonjs" }\n');
+    isCommonJs("build/standin");
   });
 }
 
-/** One file with everything in it. */
+/** One file with everything in it: CommonJS, as V8's code cache does not work for ES modules in every Node.js. */
 function buildProgram(entry, outfile) {
   return esbuild({
     ...common,
@@ -139,28 +143,32 @@ function buildProgram(entry, outfile) {
     outfile,
     platform: "node",
     target: "node20.19",
+    format: "cjs",
     minify: true,
     external: externals("optional"),
-    // CommonJS dependencies inside an ES module bundle still ask for node's built-ins through require().
-    banner: {
-      js: 'import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);',
-    },
+    define: { "import.meta.url": "__importMetaUrl" },
+    // Strict mode before anything else, as in the ES modules these were.
+    banner: { js: '"use strict";const __importMetaUrl=require("node:url").pathToFileURL(__filename).href;' },
   });
 }
 
-/** A few lines that switch V8's compile cache on (Node >= 22.1; it must be on before the code is loaded) and start the program. */
-function launcher(from, to, type) {
-  const target = join(
-    ...dirname(from)
-      .split("/")
-      .slice(1)
-      .map(() => ".."),
-    rel(join(root, to)).replace(/^build\//, ""),
-  );
-  const specifier = JSON.stringify(target.startsWith(".") ? target : `./${target}`);
-  return type === "module"
-    ? `#!/usr/bin/env node\nimport module from "node:module";\nmodule.enableCompileCache?.();\nawait import(${specifier});\n`
-    : `#!/usr/bin/env node\n"use strict";\nrequire("node:module").enableCompileCache?.();\nimport(${specifier}).catch((error) => {\n  console.error(error);\n  process.exit(1);\n});\n`;
+/** The lines that start a program; the hash of its bundle tells V8's code caches of different builds apart. */
+function launcher(from, bundle, type) {
+  const build = createHash("sha256")
+    .update(readFileSync(join(root, bundle)))
+    .digest("hex")
+    .slice(0, 16);
+  const specifier = (file) => JSON.stringify(relative(dirname(from), file).replace(/^(?!\.)/, "./"));
+  const imports =
+    type === "module"
+      ? 'import { createRequire } from "node:module";\nconst require = createRequire(import.meta.url);'
+      : '"use strict";';
+  return `#!/usr/bin/env node\n${imports}\nrequire(${specifier(START)}).start(require.resolve(${specifier(bundle)}), "${build}");\n`;
+}
+
+/** For files without an extension, and for ".js" inside this package, the nearest package.json tells the type of module. */
+function isCommonJs(directory) {
+  writeFileSync(join(root, directory, "package.json"), '{ "type": "commonjs" }\n');
 }
 
 function writeProgram(file, text) {

@@ -9,7 +9,7 @@ const MAX_LINES = 700;
 /** Made by a program, for programs. */
 const GENERATED: ReadonlySet<string> = new Set(["src/qmp/types.ts"]);
 const ENTRIES = ["index", "node", "browser", "edge", "worker", "reader"];
-const PROGRAMS = ["main", "img-main", "io-main", "nbd-main", "daemon-main"];
+const PROGRAMS = ["main", "img-main", "io-main", "nbd-main", "daemon-main", "start"];
 
 interface Source {
   path: string;

@@ -2,6 +2,6 @@
 import { daemonMain } from "./daemon/program.js";
 import { runProgram } from "./process.js";
 
-await runProgram("qemu-storage-daemon", (argv, output, signal) =>
+void runProgram("qemu-storage-daemon", (argv, output, signal) =>
   daemonMain(argv, { program: "qemu-storage-daemon", version: "7.2.0 (Blockcore)", output, signal }),
 );

@@ -2,6 +2,6 @@
 import { imgMain } from "./img/program.js";
 import { runProgram } from "./process.js";
 
-await runProgram("qemu-img", (argv, output, signal) =>
+void runProgram("qemu-img", (argv, output, signal) =>
   imgMain(argv, { program: "qemu-img", version: "7.2.0 (Blockcore)", friendly: false, output, signal }),
 );

@@ -5,7 +5,7 @@ import { ioMain } from "./io/program.js";
 
 const name = "qemu-io";
 const output = processOutput();
-process.exitCode = await ioMain(process.argv.slice(2), {
+void ioMain(process.argv.slice(2), {
   name,
   version: "7.2.0 (Blockcore)",
   output,
@@ -17,4 +17,6 @@ process.exitCode = await ioMain(process.argv.slice(2), {
       debugMessage: (message) => output.write(`${message}\n`),
       flush: () => output.flush(),
     }),
+}).then((code) => {
+  process.exitCode = code;
 });

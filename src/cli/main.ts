@@ -24,7 +24,7 @@ const [verb, ...rest] = process.argv.slice(2);
 const server = verb === undefined || !Object.hasOwn(SERVERS, verb) ? undefined : SERVERS[verb];
 const program = server === undefined ? "blockcore" : `blockcore ${verb}`;
 
-await runProgram(program, async (argv, output, signal) => {
+void runProgram(program, async (argv, output, signal) => {
   if (server !== undefined) return (await server())(rest, { program, version: VERSION, output, signal });
   return imgMain(argv, { program, version: VERSION, friendly: true, more: SUMMARY, output, signal });
 });

@@ -2,6 +2,6 @@
 import { nbdMain } from "./nbd/program.js";
 import { runProgram } from "./process.js";
 
-await runProgram("qemu-nbd", (argv, output, signal) =>
+void runProgram("qemu-nbd", (argv, output, signal) =>
   nbdMain(argv, { program: "qemu-nbd", version: "7.2.0 (Blockcore)", output, signal }),
 );
