@@ -80,6 +80,8 @@ export interface OpenFlags {
   check: boolean;
   /** Accept concurrent writers (`-U`). */
   forceShare: boolean;
+  /** Another process owns the image for now: nothing is written and nothing is locked before `activate` (`block/activation.ts`). */
+  inactive?: boolean;
   /** Pass guest discards on. */
   unmap: boolean;
   /** Ignore flushes (cache=unsafe). */

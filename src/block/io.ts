@@ -27,6 +27,13 @@ let zeros: Uint8Array | undefined;
 const zeroChunk = (length: number): Uint8Array => (zeros ??= new Uint8Array(ZERO_CHUNK)).subarray(0, length);
 
 function checkWritable(node: Node, operation: string): void {
+  if (node.inactive?.write === true) {
+    throw new BlockError("ERR_READ_ONLY", `Block node '${node.nodeName}' is inactive: its image may belong to another process`, {
+      errno: "EPERM",
+      node: node.nodeName,
+      operation,
+    });
+  }
   if (node.readOnly) {
     throw new BlockError("ERR_READ_ONLY", `Block node is read-only`, { errno: "EPERM", node: node.nodeName, operation });
   }

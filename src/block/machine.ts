@@ -5,7 +5,17 @@
 import { WaitQueue, WaitRequest, type Op } from "./op.js";
 
 /** Those of QEMU's run states that a machine of block devices can be in. */
-export type RunState = "prelaunch" | "running" | "paused" | "io-error" | "save-vm" | "restore-vm" | "shutdown";
+export type RunState =
+  | "prelaunch"
+  | "running"
+  | "paused"
+  | "inmigrate"
+  | "finish-migrate"
+  | "postmigrate"
+  | "io-error"
+  | "save-vm"
+  | "restore-vm"
+  | "shutdown";
 
 export class Machine {
   #state: RunState;
@@ -30,6 +40,10 @@ export class Machine {
     if (!this.isRunning) return;
     this.#state = state;
     this.#changed(false);
+  }
+  /** Stopped for another reason. */
+  become(state: Exclude<RunState, "running">): void {
+    if (!this.isRunning) this.#state = state;
   }
   resume(): void {
     if (this.isRunning) return;

@@ -42,6 +42,8 @@ export class NamedBitmap {
   readonly inconsistent: boolean;
   /** The image cannot be written: content must stay as it is. */
   readOnly = false;
+  /** On its way to another process, or back: the image does not get it before it has arrived. */
+  migrating = false;
   /** What uses it and keeps others from changing it ("backup job"); null: nobody. */
   busy: string | null = null;
   #bits: DirtyBitmap;

@@ -71,6 +71,8 @@ export class Node {
   highestWrite = 0;
   /** The first write that reaches behind this offset is reported (`block-set-write-threshold`), once; 0: none. */
   writeThreshold = 0;
+  /** Another process owns the image: how the node will be open when it is its turn (`block/activation.ts`). null: it is. */
+  inactive: Pick<OpenFlags, "write" | "forceShare" | "unmap"> | null = null;
   #impl: NodeImpl | null = null;
   #closed = false;
 
@@ -108,6 +110,10 @@ export class Node {
   }
   get readOnly(): boolean {
     return !this.flags.write;
+  }
+  /** Read-only as users know it: not just until the image is this process's own. */
+  get staysReadOnly(): boolean {
+    return !(this.inactive ?? this.flags).write;
   }
 
   child(name: string): Node | null {

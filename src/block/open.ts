@@ -2,6 +2,7 @@
  * Opening nodes: from a file name, from options, or both; probing; children; backing chains; and the gate that stands before
  * everything an image names.
  */
+import { dropStoredBitmaps, openInactive } from "./inactive.js";
 import { BlockError, prefixError } from "../base/error.js";
 import type { BlockdevOptions, ChildRole, Environment, OpenContext, OpenFlags, Reference } from "./context.js";
 import type { Driver } from "./driver.js";
@@ -212,6 +213,7 @@ function* construct(
   file?: Node,
 ): Op<Node> {
   const node = new Node(environment, driver, { driver: driver.name, ...options }, flags);
+  const own = flags.inactive === true ? openInactive(node) : flags;
   const rest: BlockdevOptions = { ...options };
   delete rest["node-name"];
   const detectZeroes = takeChoice(rest, "detect-zeroes", ["off", "on", "unmap"]);
@@ -231,7 +233,7 @@ function* construct(
     environment,
     node,
     options: rest,
-    flags,
+    flags: own,
     *openChild(name, role, extra = {}) {
       const given = take(rest, name);
       if (name === "file" && waiting !== undefined) {
@@ -252,7 +254,7 @@ function* construct(
       // Nodes that others use already: they must be able to live with us before anything is read or written.
       if (typeof given === "string") checkNode(child.node);
       else if (!(given instanceof Node)) child.node.describedBy = node;
-      if (flags.autoReadOnly === true && child.node.readOnly) flags.write = false;
+      if (flags.autoReadOnly === true && child.node.staysReadOnly) flags.write = own.write = false;
       return child;
     },
     *openReference(name, role, reference, more = {}) {
@@ -265,6 +267,7 @@ function* construct(
   };
   try {
     node.impl = yield* driver.open(context);
+    if (flags.inactive === true) dropStoredBitmaps(node);
     refuseLeftovers(driver, rest);
     const canHaveBacking = driver.supportsBacking === true || driver.hasParents === true;
     if (canHaveBacking && !flags.noBacking) yield* openBacking(node, hasBacking, backing, chain);
@@ -305,7 +308,7 @@ function* openBacking(node: Node, given: boolean, backing: unknown, chain: Chain
   const impl = node.impl;
   const link = impl.shape === "mapped" ? (impl.backingFile ?? null) : null;
   // Formats unmap only what may go: below them that is always allowed, whatever the node itself was given.
-  const flags: OpenFlags = { ...node.flags, write: false, unmap: true, check: false, noBacking: false };
+  const flags: OpenFlags = { ...node.flags, ...node.inactive, write: false, unmap: true, check: false, noBacking: false };
   if (
     given &&
     (typeof backing === "string" ||

@@ -6,7 +6,8 @@ import { StorageRequest, type Op } from "./op.js";
 
 /** Gives the node (and the files below it, not its backing chain) write access, or takes it away after a flush. */
 export function* setWritable(node: Node, write: boolean): Op<void> {
-  if (node.flags.write === write) return;
+  if (node.inactive !== null) node.inactive = { ...node.inactive, write };
+  if (node.inactive !== null || node.flags.write === write) return;
   if (!write) yield* flush(node);
   const impl = node.impl;
   const files = node.children.filter((child) => child.role !== "backing").map((child) => child.node);
@@ -40,14 +41,15 @@ function isWrittenByOthers(file: Node, except: Node): boolean {
   );
 }
 
-function* reopenStorage(node: Node, write: boolean): Op<void> {
+/** @param forceShare with locks or without, where that changes */
+export function* reopenStorage(node: Node, write: boolean, forceShare?: boolean): Op<void> {
   const impl = node.impl;
-  if (impl.shape !== "storage" || impl.storage.readOnly === !write) return;
+  if (impl.shape !== "storage" || (impl.storage.readOnly === !write && forceShare === undefined)) return;
   const old = impl.storage;
   if (old.reopen === undefined) {
-    if (!write) return; // it stays writable below; the node's flags keep everyone from writing
+    if (!write || !old.readOnly) return; // it stays writable below; the node's flags keep everyone from writing
     throw new BlockError("ERR_READ_ONLY", `'${node.filename}' cannot be made writable`, { errno: "EACCES", node: node.nodeName });
   }
-  impl.storage = old.reopen(!write);
+  impl.storage = old.reopen(!write, forceShare);
   yield new StorageRequest(old, "close");
 }

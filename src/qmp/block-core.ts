@@ -7,8 +7,9 @@ import { BlockError, strerror, toBlockError } from "../base/error.js";
 import { systemClock, type Clock } from "../base/clock.js";
 import { Emitter } from "../base/events.js";
 import type { Backend } from "../block/backend.js";
-import type { Environment } from "../block/context.js";
-import { Machine, type RunState } from "../block/machine.js";
+import type { Environment, OpenFlags } from "../block/context.js";
+import { READ_WRITE } from "../block/flags.js";
+import { Machine } from "../block/machine.js";
 import type { Node } from "../block/node.js";
 import { checkPermissions, Permission } from "../block/permissions.js";
 import { Mutex, runAsync, type Op } from "../block/op.js";
@@ -50,8 +51,11 @@ export interface BlockCoreOptions {
   temporaryFile?: () => Storage;
   /** Called by the command `quit`, which is answered when what this returns has ended. */
   onQuit?: () => void | Promise<void>;
-  /** Whether guests run at first; "prelaunch": not before `cont`. Default "running". */
-  runState?: "running" | "prelaunch";
+  /**
+   * Whether guests run at first; "prelaunch": not before `cont`; "inmigrate": they are still elsewhere, and nodes are opened inactive
+   * (`block/activation.ts`). Default "running".
+   */
+  runState?: "running" | "prelaunch" | "inmigrate";
   /** Nanoseconds that every request of a guest is said to take, for tests that compare statistics. */
   fixedLatency?: number;
   /** Time of throttling and of statistics; the system's by default. */
@@ -102,7 +106,7 @@ export class BlockCore {
     const outer = options.environment;
     this.#fixedLatency = options.fixedLatency;
     this.clock = options.clock ?? systemClock;
-    this.machine = new Machine((options.runState ?? "running") as RunState, (running) => this.emit(running ? "RESUME" : "STOP"));
+    this.machine = new Machine(options.runState ?? "running", (running) => this.emit(running ? "RESUME" : "STOP"));
     this.throttleGroups = new ThrottleGroupList(this.clock);
     this.objects = new ObjectList(options.readFile ?? null, this.throttleGroups, options.makeObject);
     this.environment = {
@@ -250,6 +254,11 @@ export class BlockCore {
     for (const reason of node.blockers.values()) {
       throw dialectError(this.profile, "busy-device", `Node '${this.deviceOf(node)?.name ?? node.nodeName}' is busy: ${reason}`);
     }
+  }
+
+  /** How nodes are opened that users ask for: not for themselves as long as the machine is elsewhere. */
+  openFlags(flags: Partial<OpenFlags>): OpenFlags {
+    return { ...READ_WRITE, ...(this.machine.state === "inmigrate" ? { inactive: true } : {}), ...flags };
   }
 
   // ---- devices ------------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ export function* deviceInfo(core: BlockCore, node: Node, flat: boolean, backend:
   return {
     file: node.filename,
     "node-name": node.nodeName,
-    ro: node.readOnly,
+    ro: node.staysReadOnly,
     drv: node.driver.name,
     ...backingFile(node, link?.filename ?? null, modern),
     backing_file_depth: flat ? 0 : chainDepth(node, backend !== null),

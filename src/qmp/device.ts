@@ -119,7 +119,7 @@ export class Device {
     if (node === null) return;
     const { direct, noFlush, writethrough } = node.flags;
     Object.assign(this.root, {
-      readOnly: node.readOnly,
+      readOnly: node.staysReadOnly,
       detectZeroes: node.detectZeroes,
       flags: { direct, noFlush, writethrough },
     });

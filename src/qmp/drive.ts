@@ -2,7 +2,6 @@
 import { BlockError } from "../base/error.js";
 import type { BlockdevOptions, OpenFlags } from "../block/context.js";
 import type { ErrorPolicy } from "../block/error-policy.js";
-import { READ_WRITE } from "../block/flags.js";
 import type { Node } from "../block/node.js";
 import { openNode } from "../block/open.js";
 import type { Op } from "../block/op.js";
@@ -164,12 +163,15 @@ function* openMedium(core: BlockCore, bag: Bag, readOnly: boolean): Op<Node | nu
     ...(file === undefined || file === "" ? {} : { filename: file }),
     ...(driver === undefined ? {} : { driver }),
     options,
-    flags: { ...READ_WRITE, ...cache, ...(snapshot ? { write: false } : {}) },
+    flags: core.openFlags({ ...cache, ...(snapshot ? { write: false } : {}) }),
   });
   if (snapshot) return yield* overlayOf(core, node, readOnly);
   if (!copyOnRead || readOnly) return node;
   try {
-    return yield* openNode(core.environment, { options: { driver: "copy-on-read", file: node }, flags: node.flags });
+    return yield* openNode(core.environment, {
+      options: { driver: "copy-on-read", file: node },
+      flags: { ...node.flags, ...node.inactive },
+    });
   } finally {
     yield* node.unref();
   }

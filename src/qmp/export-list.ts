@@ -1,5 +1,6 @@
 /** Exports: nodes offered to clients of the NBD server. */
 import { BlockError } from "../base/error.js";
+import { activate } from "../block/activation.js";
 import { Backend } from "../block/backend.js";
 import type { DirtyBitmap } from "../block/dirty-bitmap.js";
 import { checkBitmap, getBitmap, type NamedBitmap } from "../block/named-bitmap.js";
@@ -108,6 +109,8 @@ export class ExportList {
     if (request.name.length > 4096) throw new BlockError("ERR_INVALID_ARGUMENT", `export name '${request.name}' too long`);
     if (request.description.length > 4096)
       throw new BlockError("ERR_INVALID_ARGUMENT", `description '${request.description}' too long`);
+    // An export can be needed before the machine is here: its image is for whoever mirrors to it.
+    yield* activate([node]);
     if (request.writable && node.readOnly) {
       if (node.flags.autoReadOnly !== true) throw new BlockError("ERR_READ_ONLY", "Cannot export read-only node as writable");
       yield* setWritable(node, true);

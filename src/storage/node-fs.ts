@@ -82,7 +82,7 @@ export interface FileStorage extends Storage {
    * The same file opened anew, read-only or read-write: its locks pass to the new storage, this one is left open without
    * any until it is closed. On failure nothing has changed.
    */
-  reopen(readOnly: boolean): FileStorage;
+  reopen(readOnly: boolean, forceShare?: boolean): FileStorage;
 }
 
 const NOT_POSSIBLE = new Set(["ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENODEV", "EINVAL", "EBADF", "ESPIPE", "ENOTTY"]);
@@ -152,9 +152,9 @@ class NodeFile implements FileStorage {
     this.lock?.set(permissions, shared);
   }
 
-  reopen(readOnly: boolean): FileStorage {
+  reopen(readOnly: boolean, forceShare: boolean = this.options.forceShare ?? false): FileStorage {
     if (this.closed) throw closedError(this.name, "reopen");
-    const options = { ...this.options, readOnly };
+    const options = { ...this.options, readOnly, forceShare };
     delete options.permissions;
     delete options.shared;
     const before = fstatSync(this.fd, { bigint: true });

@@ -81,8 +81,11 @@ export interface Storage {
   readonly fixedSize: boolean;
   readonly sync: SyncStorageFace | null;
   readonly async: AsyncStorageFace | null;
-  /** The same medium opened anew, read-only or read-write; locks pass on, this object is closed by the caller. Absent: it cannot. */
-  reopen?(readOnly: boolean): Storage;
+  /**
+   * The same medium opened anew, read-only or read-write; locks pass on, this object is closed by the caller. Absent: it cannot.
+   * `forceShare`: with locks or without, where that changes.
+   */
+  reopen?(readOnly: boolean, forceShare?: boolean): Storage;
   /** Counters some storages keep (HTTP: requests, bytes). */
   readonly statistics?: Readonly<Record<string, number>>;
 }

@@ -121,13 +121,21 @@ export class ParallelsImage extends BlockImage {
   }
 
   override *close(): Op<void> {
-    if (this.node.readOnly) return;
+    if (!this.node.readOnly) yield* this.#settle();
+  }
+  /** Becoming read-only leaves the file as closing would. */
+  *accessChanging(write: boolean): Op<void> {
+    if (!write) yield* this.#settle();
+  }
+
+  *#settle(): Op<void> {
     yield* this.flush();
     if (!this.#mayBeMarked || this.#isUnclean) return;
     // Space taken ahead goes back.
     yield* this.withoutAllocation(this.#giveBack());
     yield* this.#putHeader({ inuse: 0 });
     yield* flush(this.file);
+    this.#isMarked = this.#mayBeMarked = false;
   }
 
   *#giveBack(): Op<void> {

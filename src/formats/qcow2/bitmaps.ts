@@ -82,7 +82,10 @@ export class PersistentBitmaps implements BitmapStore {
     for (const entry of stored)
       if ((entry.flags & BITMAP_IN_USE) === 0 && isReachable(image, entry)) yield* checkBitmapTable(image, entry);
     this.#stored = stored;
+    const found: NamedBitmap[] = [];
     for (const entry of stored) {
+      // One that came here from another process is newer than what the image has, which is out of date.
+      if ((entry.flags & BITMAP_IN_USE) !== 0 && findBitmap(node, entry.name) !== null) continue;
       // A table that the file does not reach to would read as "nothing has changed".
       const inconsistent = (entry.flags & BITMAP_IN_USE) !== 0 || !isReachable(image, entry);
       const bitmap = new NamedBitmap(node, {
@@ -95,9 +98,9 @@ export class PersistentBitmaps implements BitmapStore {
         content: inconsistent ? null : (into) => loadBitmap(image, entry, into),
       });
       bitmap.readOnly = !node.flags.write;
-      node.bitmaps.push(bitmap);
+      found.unshift(bitmap);
     }
-    node.bitmaps.reverse();
+    node.bitmaps.unshift(...found);
   }
 
   get supported(): boolean {
@@ -207,7 +210,9 @@ export class PersistentBitmaps implements BitmapStore {
   /** Stores all when one has changed; then the bitmaps on disk are in order. */
   *store(): Op<void> {
     const image = this.#image;
-    const bitmaps = image.node.bitmaps.filter((bitmap) => bitmap.persistent && !bitmap.inconsistent && !bitmap.readOnly);
+    const bitmaps = image.node.bitmaps.filter(
+      (bitmap) => bitmap.persistent && !bitmap.inconsistent && !bitmap.readOnly && !bitmap.migrating,
+    );
     const known = byName(this.#stored);
     if (!this.#renamed && bitmaps.every((bitmap) => isStored(known.get(bitmap.name), bitmap))) return;
     const release = yield* image.lock.acquire();

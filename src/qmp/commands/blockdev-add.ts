@@ -2,7 +2,6 @@
 import { BlockError } from "../../base/error.js";
 import type { BlockdevOptions, OpenFlags } from "../../block/context.js";
 import type { ErrorPolicy } from "../../block/error-policy.js";
-import { READ_WRITE } from "../../block/flags.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
 import { openNode } from "../../block/open.js";
@@ -67,7 +66,7 @@ function* openPerhapsLocked(core: BlockCore, options: BlockdevOptions, flags: Pa
 
 /** Opens a node that does not get in the way of others who use the same nodes. */
 function* openChecked(core: BlockCore, options: BlockdevOptions, flags: Partial<OpenFlags> = {}): Op<Node> {
-  const node = yield* openNode(core.environment, { options, flags: { ...READ_WRITE, ...flags } });
+  const node = yield* openNode(core.environment, { options, flags: core.openFlags(flags) });
   try {
     checkPermissions(node);
   } catch (error) {

@@ -59,7 +59,7 @@ export const nbdServerAdd: Command = command({
       name,
       description: args.description ?? "",
       // As QEMU does, a read-only node is exported read-only without a word.
-      writable: (args.writable ?? false) && !node.readOnly,
+      writable: (args.writable ?? false) && !node.staysReadOnly,
       bitmaps: args.bitmap === undefined ? [] : [args.bitmap],
       allocationDepth: false,
       ...(drive === undefined ? {} : { drive }),
