@@ -12,7 +12,9 @@ import { done, WaitQueue, WaitRequest, type Op } from "../block/op.js";
 import { blockStatus } from "../block/status.js";
 import type { Job, JobDriver } from "./job.js";
 import type { JobJournal } from "./journal.js";
-import { copyLoop, side, SideError, type ErrorPolicies, type Piece } from "./job-io.js";
+import { copyLoop, Scratch, type Piece } from "./copy-loop.js";
+import { side, SideError, type ErrorPolicies } from "./job-io.js";
+import { sourceRun } from "./source-run.js";
 
 export type BackupSync = "top" | "full" | "none" | "incremental" | "bitmap";
 
@@ -70,7 +72,7 @@ export function backupDriver(options: BackupOptions): BackupDriver {
   let job: Job | null = null;
 
   /** Copies the clusters of a range that are still to be copied; returns when none of it is under way any more. */
-  function* copyOut(offset: number, length: number): Op<number> {
+  function* copyOut(offset: number, length: number, scratch: Scratch): Op<number> {
     let bytes = 0;
     for (;;) {
       const busy = copying.find((piece) => piece.offset < offset + length && offset < piece.offset + piece.length);
@@ -87,7 +89,7 @@ export function backupDriver(options: BackupOptions): BackupDriver {
       copying.push(piece);
       todo.clear(piece.offset, piece.length);
       try {
-        yield* copyPiece(options, piece);
+        yield* copyPiece(options, piece, scratch);
         bytes += piece.length;
       } catch (error) {
         todo.set(piece.offset, piece.length);
@@ -103,7 +105,7 @@ export function backupDriver(options: BackupOptions): BackupDriver {
     const start = alignDown(offset, clusterSize);
     try {
       const end = alignUp(offset + length, clusterSize);
-      const bytes = yield* copyOut(start, end - start);
+      const bytes = yield* copyOut(start, end - start, new Scratch());
       // What the journal calls left is read from the source after a crash: it must not change under it.
       if (journal?.claims(start, end - start) === true) yield* checkpoint();
       if (job !== null) job.progress.current += bytes;
@@ -113,6 +115,8 @@ export function backupDriver(options: BackupOptions): BackupDriver {
       job?.kick();
     }
   }
+
+  const isCheckpointDue = (): boolean => journal !== undefined && sinceCheckpoint >= journal.checkpointBytes;
 
   /** Makes durable what has been copied, and says so. */
   function* checkpoint(): Op<void> {
@@ -154,7 +158,7 @@ export function backupDriver(options: BackupOptions): BackupDriver {
       let cursor = 0;
       yield* copyLoop<Piece>(running, {
         policies: options.policies,
-        batch: Math.min(options.workers ?? WORKERS, MAX_WORKERS),
+        workers: Math.min(options.workers ?? WORKERS, MAX_WORKERS),
         // eslint-disable-next-line require-yield
         *next() {
           if (hookError !== undefined) throw hookError;
@@ -163,15 +167,16 @@ export function backupDriver(options: BackupOptions): BackupDriver {
           cursor = run.offset + run.length;
           return { offset: run.offset, length: Math.min(run.length, source.size - run.offset) };
         },
-        *copy(piece) {
+        *copy(piece, scratch) {
           // Read after the wait: several pieces are under way at a time.
-          const bytes = yield* copyOut(piece.offset, piece.length);
+          const bytes = yield* copyOut(piece.offset, piece.length, scratch);
           running.progress.current += bytes;
           sinceCheckpoint += bytes;
         },
         insists: true,
+        isDue: isCheckpointDue,
         *between() {
-          if (journal !== undefined && sinceCheckpoint >= journal.checkpointBytes) yield* checkpoint();
+          if (isCheckpointDue()) yield* checkpoint();
         },
       });
       // What guest writes are pushing out of their way at this moment belongs to the copy too.
@@ -218,16 +223,18 @@ function* keepTopOnly(options: BackupOptions, todo: DirtyBitmap, job: Job): Op<v
   }
 }
 
-function* copyPiece(options: BackupOptions, piece: Piece): Op<void> {
-  const { source, target } = options;
-  const status = yield* side("read", blockStatus(source, piece.offset, piece.length));
-  if (status.zero && status.length >= piece.length) {
-    yield* side("write", writeZeroes(target, piece.offset, piece.length, { mayUnmap: true }));
-    return;
+function* copyPiece(options: BackupOptions, { offset, length }: Piece, scratch: Scratch): Op<void> {
+  const { source, target, clusterSize } = options;
+  for (let at = offset; at < offset + length;) {
+    const rest = offset + length - at;
+    const run = yield* sourceRun(source, at, rest, clusterSize, rest);
+    if (run.kind === "data") {
+      const bytes = scratch.take(run.length);
+      yield* side("read", read(source, bytes, at));
+      yield* side("write", write(target, bytes, at, options.compress ? { compressed: true } : {}));
+    } else yield* side("write", writeZeroes(target, at, run.length, { mayUnmap: true }));
+    at += run.length;
   }
-  const bytes = new Uint8Array(piece.length);
-  yield* side("read", read(source, bytes, piece.offset));
-  yield* side("write", write(target, bytes, piece.offset, options.compress ? { compressed: true } : {}));
 }
 
 /** The unit of copying for a target with clusters of this size. */

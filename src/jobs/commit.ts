@@ -9,7 +9,8 @@ import { PassThrough } from "../block/pass-through.js";
 import { setWritable } from "../block/reopen.js";
 import { blockStatus } from "../block/status.js";
 import type { Job, JobDriver } from "./job.js";
-import { copyLoop, side, type ErrorPolicies, type Piece } from "./job-io.js";
+import { copyLoop, type Piece, type Scratch } from "./copy-loop.js";
+import { side, type ErrorPolicies } from "./job-io.js";
 
 const CHUNK = 512 * KiB;
 
@@ -49,7 +50,7 @@ export function commitDriver(options: CommitOptions): CommitDriver {
       let cursor = 0;
       yield* copyLoop<CommitPiece>(job, {
         policies: options.policies,
-        batch: 4,
+        workers: 4,
         insists: true,
         *next(idle) {
           while (cursor < top.size) {
@@ -63,7 +64,7 @@ export function commitDriver(options: CommitOptions): CommitDriver {
           }
           return null;
         },
-        copy: (piece) => copyRange(top, base, piece),
+        copy: (piece, scratch) => copyRange(top, base, piece, scratch),
         passed: (piece) => void (job.progress.current = piece.offset + piece.length),
       });
       job.progress.current = top.size;
@@ -85,12 +86,12 @@ function aboveBase(top: Node, base: Node): Node {
   return base;
 }
 
-function* copyRange(from: Node, to: Node, piece: CommitPiece): Op<void> {
+function* copyRange(from: Node, to: Node, piece: CommitPiece, scratch: Scratch): Op<void> {
   if (piece.zero) {
     yield* side("write", writeZeroes(to, piece.offset, piece.length, { mayUnmap: true }));
     return;
   }
-  const bytes = new Uint8Array(piece.length);
+  const bytes = scratch.take(piece.length);
   yield* side("read", read(from, bytes, piece.offset));
   yield* side("write", write(to, bytes, piece.offset));
 }

@@ -4,7 +4,6 @@
  *
  * While a change is under way on both sides, nothing else copies there: the background copy takes leases on the same ranges.
  */
-import { alignDown } from "../base/int.js";
 import type { DirtyBitmap } from "../block/dirty-bitmap.js";
 import type { WriteFlags } from "../block/driver.js";
 import { write, writeZeroes } from "../block/io.js";
@@ -130,12 +129,3 @@ export class MirrorTop extends PassThrough {
 }
 
 const fua = (flags: WriteFlags): WriteFlags => (flags.fua === true ? { fua: true } : {});
-
-/** Splits a range at multiples of `unit`. */
-export function* inUnits(offset: number, length: number, unit: number): Generator<{ offset: number; length: number }, void> {
-  for (let at = offset; at < offset + length;) {
-    const end = Math.min(alignDown(at, unit) + unit, offset + length);
-    yield { offset: at, length: end - at };
-    at = end;
-  }
-}

@@ -16,9 +16,11 @@ import { PassThrough } from "../block/pass-through.js";
 import { setWritable } from "../block/reopen.js";
 import { blockStatus } from "../block/status.js";
 import type { Job, JobDriver, JobType } from "./job.js";
-import { copyLoop, handleError, side, SideError, type ErrorPolicies, type Piece } from "./job-io.js";
+import { copyLoop, Scratch, type Piece } from "./copy-loop.js";
+import { handleError, side, SideError, type ErrorPolicies } from "./job-io.js";
 import type { JobJournal } from "./journal.js";
-import { BlockingWrites, inUnits, MirrorTop, type BlockingMirror } from "./mirror-top.js";
+import { BlockingWrites, MirrorTop, type BlockingMirror } from "./mirror-top.js";
+import { sourceRun, type SourceRun } from "./source-run.js";
 
 export type MirrorSync = "top" | "full" | "none" | "bitmap" | "incremental";
 
@@ -50,9 +52,10 @@ export interface MirrorOptions {
   beforeReplace?(): Op<void>;
 }
 
-interface MirrorPiece extends Piece {
-  kind: "data" | "zero" | "discard";
-}
+interface MirrorPiece extends Piece, SourceRun {}
+
+/** The longest run of zeros that is written at once. */
+const MAX_ZERO = 256 * MiB;
 
 export interface MirrorDriver extends JobDriver {
   /** Serves the requests to the node above the source (`jobs/filter.ts`). Write-blocking needs one. */
@@ -76,6 +79,8 @@ class Mirror implements MirrorDriver, BlockingMirror {
   #sinceCheckpoint = 0;
   #job: Job | null = null;
   #filter: Node | null = null;
+  /** Where the background copy has got to. */
+  #cursor = 0;
   /** Bytes copied so far. */
   #copied = 0;
   /** Bytes being copied in the background, or waiting to be tried again. */
@@ -113,7 +118,9 @@ class Mirror implements MirrorDriver, BlockingMirror {
     else yield* this.#markRest(job, journal);
     if (journal !== undefined) yield* journal.begin(() => this.#left());
     yield* this.#copyDirty(job);
-    yield* this.#checkpoint();
+    // From here on an end of the job leaves a whole copy behind.
+    if (journal === undefined) yield* side("write", flush(target));
+    else yield* this.#checkpoint();
     job.ready();
     for (;;) {
       yield* this.#copyDirty(job);
@@ -296,27 +303,21 @@ class Mirror implements MirrorDriver, BlockingMirror {
     this.#report();
     yield* copyLoop<MirrorPiece>(job, {
       policies,
-      batch: Math.max(1, Math.min(16, Math.floor(this.#options.bufferSize / chunk))),
+      workers: Math.max(1, Math.min(16, Math.floor(this.#options.bufferSize / chunk))),
       *next() {
         if (mirror.#failure !== null) throw mirror.#failure;
-        const run = dirty.nextDirty(0, chunk);
-        if (run === null) return null;
-        // Cleared before it is read: a guest write from now on marks it again.
-        dirty.clear(run.offset, run.length);
-        const length = Math.min(run.length, mirror.#options.source.size - run.offset);
-        mirror.#copying += length;
-        return yield* mirror.#piece(run.offset, length);
+        return yield* mirror.#nextPiece();
       },
-      *copy(piece) {
-        if (mirror.#blocking === null) yield* mirror.#copyPiece(piece);
-        else yield* mirror.#copyAlone(mirror.#blocking, piece);
+      *copy(piece, scratch) {
+        if (mirror.#blocking === null) yield* mirror.#copyPiece(piece, scratch);
+        else yield* mirror.#copyAlone(mirror.#blocking, piece, scratch);
         mirror.#copying -= piece.length;
         mirror.progress(piece.length);
         mirror.#sinceCheckpoint += piece.length;
       },
+      isDue: () => mirror.#isCheckpointDue,
       *between() {
-        const { journal } = mirror.#options;
-        if (journal !== undefined && mirror.#sinceCheckpoint >= journal.checkpointBytes) yield* mirror.#checkpoint();
+        if (mirror.#isCheckpointDue) yield* mirror.#checkpoint();
       },
       putBack(piece) {
         mirror.#copying -= piece.length;
@@ -331,36 +332,65 @@ class Mirror implements MirrorDriver, BlockingMirror {
     this.#report();
   }
 
+  get #isCheckpointDue(): boolean {
+    const { journal } = this.#options;
+    return journal !== undefined && this.#sinceCheckpoint >= journal.checkpointBytes;
+  }
+
+  /** A dirty run of one kind, clean from now on; null: nothing is dirty. */
+  *#nextPiece(): Op<MirrorPiece | null> {
+    const { dirty } = this;
+    const { source, granularity } = this.#options;
+    // Round and round: what guests write again and again does not keep the rest waiting.
+    const found = dirty.nextDirty(this.#cursor, MAX_ZERO) ?? dirty.nextDirty(0, MAX_ZERO);
+    if (found === null) return null;
+    const { offset } = found;
+    const length = Math.min(found.length, source.size - offset);
+    // Cleared before it is looked at: a guest write from now on marks it again.
+    dirty.clear(offset, length);
+    this.#copying += length;
+    const run = yield* sourceRun(source, offset, length, granularity, this.#chunk);
+    const rest = length - run.length;
+    if (rest > 0) {
+      dirty.set(offset + run.length, rest);
+      this.#copying -= rest;
+    }
+    this.#cursor = offset + run.length;
+    return { offset, ...run };
+  }
+
   /** Copies while no guest changes both sides. What is there is only certain from then on. */
-  *#copyAlone(blocking: BlockingWrites, { offset, length }: Piece): Op<void> {
+  *#copyAlone(blocking: BlockingWrites, { offset, length }: Piece, scratch: Scratch): Op<void> {
     const lease = yield* blocking.acquire(offset, length);
     try {
-      yield* this.copyRange(offset, length);
+      yield* this.#copyRange(offset, length, scratch);
     } finally {
       blocking.release(lease);
     }
   }
 
-  *copyRange(offset: number, length: number): Op<void> {
-    for (const part of inUnits(offset, length, this.#chunk)) yield* this.#copyPiece(yield* this.#piece(part.offset, part.length));
+  copyRange(offset: number, length: number): Op<void> {
+    return this.#copyRange(offset, length, new Scratch());
   }
 
-  *#piece(offset: number, length: number): Op<MirrorPiece> {
-    const status = yield* side("read", blockStatus(this.#options.source, offset, length));
-    const kind = status.length < length ? "data" : status.zero ? (status.data || !this.unmap ? "zero" : "discard") : "data";
-    return { offset, length, kind };
+  *#copyRange(offset: number, length: number, scratch: Scratch): Op<void> {
+    for (let at = offset; at < offset + length;) {
+      const run = yield* sourceRun(this.#options.source, at, offset + length - at, 1, this.#chunk);
+      yield* this.#copyPiece({ offset: at, ...run }, scratch);
+      at += run.length;
+    }
   }
 
-  *#copyPiece({ kind, offset, length }: MirrorPiece): Op<void> {
+  *#copyPiece({ kind, offset, length }: MirrorPiece, scratch: Scratch): Op<void> {
     const { source, target, unmap } = this.#options;
     if (kind === "data") {
-      const bytes = new Uint8Array(length);
+      const bytes = scratch.take(length);
       yield* side("read", read(source, bytes, offset));
       yield* side("write", write(target, bytes, offset));
       return;
     }
     yield* side("write", writeZeroes(target, offset, length, { mayUnmap: unmap }));
-    if (kind === "discard") yield* side("write", discard(target, offset, length));
+    if (kind === "hole" && unmap) yield* side("write", discard(target, offset, length));
   }
 }
 

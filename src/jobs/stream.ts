@@ -8,7 +8,8 @@ import type { Op } from "../block/op.js";
 import { setWritable } from "../block/reopen.js";
 import { blockStatus, layerStatus } from "../block/status.js";
 import type { Job, JobDriver } from "./job.js";
-import { copyLoop, side, SideError, type ErrorPolicies, type Piece } from "./job-io.js";
+import { copyLoop, type Piece, type Scratch } from "./copy-loop.js";
+import { side, SideError, type ErrorPolicies } from "./job-io.js";
 
 const CHUNK = 512 * KiB;
 
@@ -46,7 +47,7 @@ export function streamDriver(options: StreamOptions): JobDriver {
       const { policies } = options;
       yield* copyLoop<Piece>(job, {
         policies,
-        batch: 4,
+        workers: 4,
         *next(idle) {
           while (cursor < top.size) {
             const offset = cursor;
@@ -63,9 +64,9 @@ export function streamDriver(options: StreamOptions): JobDriver {
           }
           return null;
         },
-        *copy(piece) {
+        *copy(piece, scratch) {
           try {
-            yield* populate(top, piece.offset, piece.length);
+            yield* populate(top, piece, scratch);
           } catch (error) {
             if (error instanceof SideError && policies.read === "ignore") ignored ??= toBlockError(error.inner);
             throw error;
@@ -84,7 +85,7 @@ export function streamDriver(options: StreamOptions): JobDriver {
 }
 
 /** Copies the parts of a range that the top image does not hold, with guest writers kept out meanwhile. */
-export function* populate(top: Node, offset: number, length: number): Op<void> {
+function* populate(top: Node, { offset, length }: Piece, scratch: Scratch): Op<void> {
   const impl = top.impl;
   if (impl.shape !== "mapped") return;
   const lease = yield* top.requests.acquire(offset, length, impl.allocationUnit);
@@ -94,7 +95,7 @@ export function* populate(top: Node, offset: number, length: number): Op<void> {
       const status = yield* side("read", layerStatus(top, at, offset + length - at, false));
       const backing = top.backing;
       if (!status.allocated && backing !== null) {
-        const bytes = new Uint8Array(status.length);
+        const bytes = scratch.take(status.length);
         yield* side("read", readPadded(backing, bytes, at));
         yield* side("write", writeLeased(top, impl, bytes, at));
       }

@@ -193,7 +193,7 @@ rounds("mirror follows the guest and then takes its place", async ({ world, chan
     target,
     sync,
     granularity: CLUSTER,
-    bufferSize: 1 << 20,
+    bufferSize: chance.pick([1, 16]) << 20,
     writeBlocking,
     targetIsZero: chance.chance(0.5),
     unmap: true,
