@@ -9,7 +9,7 @@ import type { Driver } from "./block/driver.js";
 import { makeLibrary, member, type Library } from "./library/functions.js";
 import { portablePlatform } from "./library/portable-platform.js";
 import type { Profile } from "./qmp/command.js";
-import { portableStorage, type PortableSource } from "./platform/sources.js";
+import { portableStorage, storageByUrl, type PortableSource } from "./platform/sources.js";
 
 export type { PortableSource as Source } from "./platform/sources.js";
 export * from "./library/exports.js";
@@ -33,6 +33,7 @@ const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSou
   codecs,
   crypto: portableCrypto,
   protocols: [],
+  byName: storageByUrl,
   toStorage: portableStorage,
 });
 export const open: Library<PortableSource>["open"] = /* @__PURE__ */ member(library, "open");

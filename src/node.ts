@@ -1,16 +1,17 @@
-/** `blockcore/node`: every format; paths and file URLs besides the portable sources. */
+/** `blockcore/node`: every format; paths, other names of files and URLs of every protocol besides the portable sources. */
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { allFormats } from "./platform/all-formats.js";
 import { BlockCore as AnyBlockCore, type BlockCoreOptions, type BlockCorePlatform } from "./library/block-core.js";
 import { nodeCodecs } from "./codec/node-codecs.js";
 import { nodeCrypto } from "./codec/node-crypto.js";
 import { makeLibrary, type Library } from "./library/functions.js";
-import { fileDriver, hostDrivers, hostedDrivers } from "./platform/node-environment.js";
+import { fileDriver, hostedDrivers } from "./platform/node-environment.js";
 import { listenOnSockets } from "./platform/node-listen.js";
 import type { Profile } from "./qmp/command.js";
 import { portableStorage, type PortableSource } from "./platform/sources.js";
 
-/** Strings are paths of local files. */
+/** Strings are QEMU's names of files: paths, `nbd://…`, `http://…`, `json:{…}`. */
 export type Source = string | PortableSource;
 export * from "./library/exports.js";
 export * from "./library/live-exports.js";
@@ -27,11 +28,11 @@ const library: Library<Source> = /* @__PURE__ */ makeLibrary<Source>({
   codecs: nodeCodecs,
   crypto: nodeCrypto,
   memoryBudget: MEMORY_BUDGET,
-  protocols: /* @__PURE__ */ hostDrivers("both"),
+  protocols: /* @__PURE__ */ hostedDrivers("both"),
   toStorage: (source, writable) => {
-    if (typeof source === "string") return source;
-    if (source instanceof URL && source.protocol === "file:") return decodeURIComponent(source.pathname);
-    return portableStorage(source, writable);
+    if (!(source instanceof URL)) return typeof source === "string" ? source : portableStorage(source, writable);
+    if (source.protocol === "file:") return fileURLToPath(source);
+    return /^https?:$/.test(source.protocol) ? portableStorage(source, writable) : source.href;
   },
 });
 export const open: Library<Source>["open"] = library.open;

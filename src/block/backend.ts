@@ -28,8 +28,9 @@ export class Backend implements NodeUser {
   }
 
   get node(): Node {
-    if (this.#node === null) throw new BlockError("ERR_NOT_FOUND", `Device '${this.name}' has no medium`, { errno: "ENOMEDIUM" });
-    return this.#node;
+    if (this.#node !== null) return this.#node;
+    if (this.name === "") throw new BlockError("ERR_CLOSED", "The block device is closed", { errno: "ENOMEDIUM" });
+    throw new BlockError("ERR_NOT_FOUND", `Device '${this.name}' has no medium`, { errno: "ENOMEDIUM" });
   }
   get root(): Node | null {
     return this.#node;

@@ -2,7 +2,7 @@
 import { allocate } from "../base/allocate.js";
 import { BlockError } from "../base/error.js";
 import { alignDown, alignUp } from "../base/int.js";
-import type { InterceptImpl, MappedImpl, StorageImpl } from "./driver.js";
+import type { InterceptImpl, MappedImpl, SpecialExtent, StorageImpl } from "./driver.js";
 import { ExtentKind, ExtentList, type Extent } from "./extent.js";
 import type { Node } from "./node.js";
 import { parallel, StorageRequest, type Op } from "./op.js";
@@ -20,7 +20,7 @@ export function giveList(list: ExtentList): void {
 /** Throws unless the range lies inside the node. */
 export function checkRange(node: Node, offset: number, length: number, operation: string): void {
   const size = node.size;
-  if (!Number.isSafeInteger(offset) || offset < 0 || length < 0 || offset > size - length) {
+  if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0 || offset > size - length) {
     throw new BlockError(
       "ERR_OUT_OF_RANGE",
       `${operation} of ${length} bytes at offset ${offset} is outside '${node.filename}' (${size} bytes)`,
@@ -153,8 +153,13 @@ function* readExtents(node: Node, impl: MappedImpl, list: ExtentList, into: Uint
   }
   // Zero fills happen at once; what needs I/O goes out together.
   let ops: Op<void>[] = [];
+  const together: SpecialExtent[] = [];
   for (let i = 0; i < list.count; i++) {
     const extent = list.at(i);
+    if (extent.kind === ExtentKind.special && impl.readSpecials !== undefined) {
+      together.push(copyOf(extent));
+      continue;
+    }
     const part = into.subarray(extent.start - base, extent.start - base + extent.length);
     if (extent.kind === ExtentKind.zero || (extent.kind === ExtentKind.unallocated && node.backing === null)) part.fill(0);
     else ops.push(readExtent(node, impl, extent, part));
@@ -163,8 +168,12 @@ function* readExtents(node: Node, impl: MappedImpl, list: ExtentList, into: Uint
       ops = [];
     }
   }
+  if (together.length > 0) ops.push(impl.readSpecials!(together, base, into));
   yield* parallel(ops);
 }
+
+/** A list is used again in its owner's next turn; formats get extents of their own. */
+const copyOf = ({ start, length, host, aux, file }: Extent): SpecialExtent => ({ start, length, host, aux, file });
 
 function* readExtent(node: Node, impl: MappedImpl, extent: Extent, part: Uint8Array): Op<void> {
   switch (extent.kind) {
@@ -192,9 +201,8 @@ function* readExtent(node: Node, impl: MappedImpl, extent: Extent, part: Uint8Ar
       return;
     }
     case ExtentKind.special: {
-      // The list is reused by the caller's next turn; the format gets its own copy.
-      const { start, length, host, aux, file } = extent;
-      yield* impl.readSpecial!({ start, length, host, aux, file }, start, part);
+      const special = copyOf(extent);
+      yield* impl.readSpecial!(special, special.start, part);
       return;
     }
   }

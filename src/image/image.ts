@@ -2,11 +2,11 @@
 import { discard, flush, write, writeZeroes } from "../block/io.js";
 import { runAsync } from "../block/op.js";
 import type { CheckFix, CheckProblem, ImageCheck, SnapshotInfo } from "../block/types.js";
-import type { Preallocation } from "../storage/storage.js";
+import { changing, checkBytes, checkSize } from "./arguments.js";
 import { camelize, type Camelized } from "./camel.js";
 import { checkImage } from "./check.js";
 import { ImageReader } from "./reader.js";
-import { resizeImage } from "./resize.js";
+import { resizeImage, type ResizeOptions } from "./resize.js";
 import { applySnapshot, createSnapshot, listSnapshots, removeSnapshot } from "./snapshot.js";
 import type { OperationOptions } from "./signal.js";
 
@@ -25,26 +25,29 @@ const MAX_PROBLEMS = 1000;
 
 /** Offsets and lengths are bytes; everything throws `BlockError`. */
 export class Image extends ImageReader {
-  write(from: Uint8Array, offset: number): Promise<void> {
-    return runAsync(write(this.node, from, offset));
+  async write(from: Uint8Array, offset: number): Promise<void> {
+    checkBytes(from);
+    await runAsync(changing(this.node, write(this.node, from, offset)));
   }
 
   /** @param options.unmap give the space back */
   writeZeroes(offset: number, length: number, options: { unmap?: boolean } = {}): Promise<void> {
-    return runAsync(writeZeroes(this.node, offset, length, { mayUnmap: options.unmap === true }));
+    return runAsync(changing(this.node, writeZeroes(this.node, offset, length, { mayUnmap: options.unmap === true })));
   }
 
   /** The range is not needed any more; a hint. */
   discard(offset: number, length: number): Promise<void> {
-    return runAsync(discard(this.node, offset, length));
+    return runAsync(changing(this.node, discard(this.node, offset, length)));
   }
 
   flush(): Promise<void> {
     return runAsync(flush(this.node));
   }
 
-  resize(size: number, options: { preallocation?: Preallocation; shrink?: boolean } = {}): Promise<void> {
-    return runAsync(resizeImage(this.node, size, options));
+  /** @param options.shrink giving away what is at the end must be wanted */
+  async resize(size: number, options: ResizeOptions = {}): Promise<void> {
+    checkSize(size);
+    await runAsync(changing(this.node, resizeImage(this.node, size, options)));
   }
 
   get snapshots(): readonly SnapshotInfo[] {
@@ -52,15 +55,15 @@ export class Image extends ImageReader {
   }
   /** Takes an internal snapshot. @throws BlockError ERR_UNSUPPORTED for formats without */
   createSnapshot(name: string): Promise<void> {
-    return runAsync(createSnapshot(this.node, name, this.node.environment.now()));
+    return runAsync(changing(this.node, createSnapshot(this.node, name, this.node.environment.now())));
   }
   /** Goes back to the snapshot with this ID or else this name; all that was written since is gone. */
   applySnapshot(idOrName: string): Promise<void> {
-    return runAsync(applySnapshot(this.node, idOrName));
+    return runAsync(changing(this.node, applySnapshot(this.node, idOrName)));
   }
   /** Deletes the first snapshot of this name. */
   deleteSnapshot(name: string): Promise<void> {
-    return runAsync(removeSnapshot(this.node, name));
+    return runAsync(changing(this.node, removeSnapshot(this.node, name)));
   }
 
   /** Consistency of the image's metadata. @throws BlockError ERR_UNSUPPORTED for formats that have no checks */

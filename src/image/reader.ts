@@ -1,10 +1,10 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** An open image for reading: what `openReader` returns, and the half of `Image` that changes nothing. */
-import { BlockError } from "../base/error.js";
 import { read } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import { runAsync } from "../block/op.js";
 import type { ImageInfo, MapEntry } from "../block/types.js";
+import { checkBytes, checkLength, spanOf } from "./arguments.js";
 import { camelize, type Camelized } from "./camel.js";
 import { imageInfo } from "./info.js";
 import { mapImage } from "./map.js";
@@ -41,21 +41,16 @@ export class ImageReader {
 
   /** `length` bytes from `offset`; the range must lie inside the image. */
   async read(offset: number, length: number): Promise<Uint8Array> {
-    if (!Number.isSafeInteger(length) || length < 0 || offset + length > this.size) {
-      throw new BlockError(
-        "ERR_OUT_OF_RANGE",
-        `read of ${length} bytes at offset ${offset} is outside '${this.name}' (${this.size} bytes)`,
-        { errno: "EIO", offset },
-      );
-    }
+    checkLength(this.node, offset, length);
     const bytes = new Uint8Array(length);
     await runAsync(read(this.node, bytes, offset));
     return bytes;
   }
 
   /** Fills `into` from `offset`. */
-  readInto(into: Uint8Array, offset: number): Promise<void> {
-    return runAsync(read(this.node, into, offset));
+  async readInto(into: Uint8Array, offset: number): Promise<void> {
+    checkBytes(into);
+    await runAsync(read(this.node, into, offset));
   }
 
   /** What the image is; the members of QAPI's ImageInfo in camelCase. */
@@ -70,14 +65,14 @@ export class ImageReader {
 
   /** Where the data is, in order; adjacent runs of one kind come as one. */
   async *extents(options: { from?: number; to?: number; signal?: AbortLike } = {}): AsyncGenerator<MapEntry, void, undefined> {
-    const to = Math.min(options.to ?? this.size, this.size);
+    const { start, end } = spanOf(this.node, options.from, options.to);
     let held: MapEntry | null = null;
-    for (let at = options.from ?? 0; at < to; at += EXTENT_WINDOW) {
+    for (let at = start; at < end; at += EXTENT_WINDOW) {
       const batch: MapEntry[] = [];
       await runAsync(
         mapImage(this.node, (entry) => batch.push(entry), {
           start: at,
-          length: Math.min(EXTENT_WINDOW, to - at),
+          length: Math.min(EXTENT_WINDOW, end - at),
           signal: options.signal,
         }),
       );
@@ -93,10 +88,10 @@ export class ImageReader {
     if (held !== null) yield held;
   }
 
-  /** The guest's bytes [start, end) as a stream, read as it is consumed. */
+  /** The guest's bytes [start, end) as a stream, read as it is consumed. @throws BlockError ERR_OUT_OF_RANGE */
   stream(options: { start?: number; end?: number; signal?: AbortLike } = {}): ReadableStream<Uint8Array> {
-    let at = options.start ?? 0;
-    const end = Math.min(options.end ?? this.size, this.size);
+    const { start, end } = spanOf(this.node, options.start, options.end);
+    let at = start;
     return new ReadableStream<Uint8Array>(
       {
         pull: async (controller) => {

@@ -4,6 +4,7 @@ import { discard, flush, read, write, writeZeroes } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import { runSync } from "../block/op.js";
 import type { ImageCheck, ImageInfo, MapEntry, SnapshotInfo } from "../block/types.js";
+import { changing, checkBytes, checkLength, checkSize, spanOf } from "./arguments.js";
 import { camelize, type Camelized } from "./camel.js";
 import { checkImage, type CheckImageOptions } from "./check.js";
 import { imageInfo } from "./info.js";
@@ -33,49 +34,51 @@ export class SyncImage {
   }
 
   read(offset: number, length: number): Uint8Array {
+    checkLength(this.node, offset, length);
     const bytes = new Uint8Array(length);
     runSync(read(this.node, bytes, offset));
     return bytes;
   }
   readInto(into: Uint8Array, offset: number): void {
+    checkBytes(into);
     runSync(read(this.node, into, offset));
   }
   write(from: Uint8Array, offset: number): void {
-    runSync(write(this.node, from, offset));
+    checkBytes(from);
+    runSync(changing(this.node, write(this.node, from, offset)));
   }
   writeZeroes(offset: number, length: number, options: { unmap?: boolean } = {}): void {
-    runSync(writeZeroes(this.node, offset, length, { mayUnmap: options.unmap === true }));
+    runSync(changing(this.node, writeZeroes(this.node, offset, length, { mayUnmap: options.unmap === true })));
   }
   discard(offset: number, length: number): void {
-    runSync(discard(this.node, offset, length));
+    runSync(changing(this.node, discard(this.node, offset, length)));
   }
   flush(): void {
     runSync(flush(this.node));
   }
   resize(size: number, options: ResizeOptions = {}): void {
-    runSync(resizeImage(this.node, size, options));
+    checkSize(size);
+    runSync(changing(this.node, resizeImage(this.node, size, options)));
   }
   get snapshots(): readonly SnapshotInfo[] {
     return listSnapshots(this.node);
   }
   createSnapshot(name: string): void {
-    runSync(createSnapshot(this.node, name, this.node.environment.now()));
+    runSync(changing(this.node, createSnapshot(this.node, name, this.node.environment.now())));
   }
   applySnapshot(idOrName: string): void {
-    runSync(applySnapshot(this.node, idOrName));
+    runSync(changing(this.node, applySnapshot(this.node, idOrName)));
   }
   deleteSnapshot(name: string): void {
-    runSync(removeSnapshot(this.node, name));
+    runSync(changing(this.node, removeSnapshot(this.node, name)));
   }
   info(): Camelized<ImageInfo> {
     return camelize(runSync(imageInfo(this.node)));
   }
   extents(options: { from?: number; to?: number } = {}): MapEntry[] {
     const entries: MapEntry[] = [];
-    const start = options.from ?? 0;
-    runSync(
-      mapImage(this.node, (entry) => entries.push(entry), { start, length: Math.max(0, (options.to ?? this.size) - start) }),
-    );
+    const { start, end } = spanOf(this.node, options.from, options.to);
+    if (end > start) runSync(mapImage(this.node, (entry) => entries.push(entry), { start, length: end - start }));
     return entries;
   }
   check(options: CheckImageOptions = {}): Camelized<ImageCheck> {

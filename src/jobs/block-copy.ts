@@ -80,6 +80,9 @@ const MAX_STATUS = 1024 * MiB;
 /** Largest run of zeros written at once, so that cancelling does not wait for a terabyte. */
 const MAX_ZERO = 256 * MiB;
 
+/** Longest uninterrupted wait for a rate limit, in ms. */
+const WAIT_STEP = 50;
+
 export function throwIfAborted(signal: AbortLike | undefined): void {
   if (signal?.aborted !== true) return;
   throw new BlockError("ERR_ABORTED", "The operation was aborted", signal.reason === undefined ? {} : { cause: signal.reason });
@@ -158,7 +161,8 @@ class BlockCopy {
         }
         if (piece === null) return;
         const wait = this.#o.rateLimit?.charge(piece.kind === "data" ? piece.length : 0) ?? 0;
-        if (wait > 0) yield* sleep(wait);
+        if (wait > 0) yield* this.#waitToPay(wait);
+        if (this.#failed) return;
         if (piece.kind === "data") yield* this.#o.source.read(buffer.subarray(0, piece.length), piece.offset);
         if (this.#o.inOrder) {
           while (this.#turn !== piece.ticket && !this.#failed) yield new WaitRequest(this.#turns);
@@ -174,6 +178,14 @@ class BlockCopy {
       this.#failed = true;
       this.#turns.wakeAll();
       throw error;
+    }
+  }
+
+  /** In short steps: one who gives up, or another worker's failure, is not to wait for what a slow limit makes hours. */
+  *#waitToPay(milliseconds: number): Op<void> {
+    for (let left = milliseconds; left > 0 && !this.#failed; left -= WAIT_STEP) {
+      yield* sleep(Math.min(left, WAIT_STEP));
+      throwIfAborted(this.#o.signal);
     }
   }
 

@@ -15,7 +15,8 @@ import { jsonNames } from "../block/json-names-qapi.js";
 import { offerKernelModule } from "../kernel/kernel.js";
 import type { Between } from "../jobs/journal.js";
 import { kernelModule } from "../kernel/module.inline.js";
-import { secretOf, type SecretSource } from "./functions.js";
+import { checkOptions } from "../image/arguments.js";
+import { checkReferences, secretOf, type SecretSource } from "./functions.js";
 import type { Duplex } from "../nbd/duplex.js";
 import type { JsonObject } from "../qapi/json.js";
 import { BlockCore as Core, type BlockCoreOptions as CoreOptions } from "../qmp/block-core.js";
@@ -114,11 +115,27 @@ const JOURNALED: ReadonlySet<string> = new Set([
 ]);
 const DEFAULT_BUDGET = 16 * 1024 * 1024;
 
+const OPTIONS: readonly string[] = [
+  "profile",
+  "files",
+  "formats",
+  "references",
+  "secrets",
+  "memoryBudget",
+  "onWarning",
+  "onQuit",
+];
+
 export class BlockCore<P extends Profile = "qemu-7.2", Source = Storage> {
   readonly #core: Core;
   readonly #files: NamedFiles;
+  #closed = false;
 
+  /** @throws BlockError ERR_INVALID_ARGUMENT for options that there are not */
   constructor(platform: BlockCorePlatform<Source>, options: BlockCoreOptions<P, Source> = {}) {
+    checkOptions("BlockCore", options, OPTIONS);
+    if (options.profile !== undefined && options.profile !== "qemu-7.2" && options.profile !== "qemu-2.2")
+      throw new BlockError("ERR_INVALID_ARGUMENT", 'profile must be "qemu-7.2" or "qemu-2.2"');
     this.#files = new NamedFiles(platform.schemes);
     for (const [name, source] of Object.entries(options.files ?? {})) this.#files.add(name, platform.toStorage(source));
     this.#core = new Core({
@@ -137,13 +154,18 @@ export class BlockCore<P extends Profile = "qemu-7.2", Source = Storage> {
 
   /**
    * Runs a command of QMP; commands take turns. Integers beyond 2^53 may be passed as bigint.
-   * @throws BlockError with QEMU's words; `qmpClass` is QMP's error class
+   * @throws BlockError with QEMU's words; `qmpClass` is QMP's error class. ERR_CLOSED after `close()`
    */
   async execute<N extends CommandName<P>>(
     name: N,
     ...[args]: ArgumentList<CommandArguments<N, P>>
   ): Promise<CommandResult<N, P>> {
-    return (await this.#core.execute(name, withoutUndefined((args ?? {}) as JsonObject))) as CommandResult<N, P>;
+    return (await this.#run(name, args ?? {})) as CommandResult<N, P>;
+  }
+
+  async #run(name: string, args: object): Promise<unknown> {
+    if (this.#closed) throw new BlockError("ERR_CLOSED", `'${name}' came after close()`);
+    return this.#core.execute(name, withoutUndefined(args as JsonObject));
   }
 
   /** Calls `listener` for every event of this name from now on; the result ends that. */
@@ -180,7 +202,7 @@ export class BlockCore<P extends Profile = "qemu-7.2", Source = Storage> {
       journals.set(id, { storage: journal, ...settings });
     }
     try {
-      await this.#core.execute(name, withoutUndefined(args as JsonObject));
+      await this.#run(name, args as object);
     } finally {
       journals.delete(id);
     }
@@ -249,6 +271,7 @@ export class BlockCore<P extends Profile = "qemu-7.2", Source = Storage> {
 
   /** Cancels jobs, ends exports and closes all nodes. Storages of `files` stay open. */
   async close(): Promise<void> {
+    this.#closed = true;
     try {
       await this.#core.close();
     } finally {
@@ -276,6 +299,7 @@ function environmentOf<Source>(
   offerKernelModule(kernelModule);
   offerJsonNames(jsonNames);
   const { references = "deny", secrets = {} } = options;
+  checkReferences(references);
   const drivers = [...(options.formats ?? platform.formats), ...httpDrivers(), ...platform.drivers, fileDriver(files, platform)];
   return {
     drivers: new Map(drivers.map((driver) => [driver.name, driver])),

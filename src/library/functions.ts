@@ -3,7 +3,7 @@
  * business, all the rest is the same everywhere.
  */
 import { BlockError, prefixError } from "../base/error.js";
-import type { Environment, Gate, GateDecision, Reference } from "../block/context.js";
+import type { CreateOption, Environment, Gate, GateDecision, Reference } from "../block/context.js";
 import { createImage as createInto } from "../block/create.js";
 import type { Driver, Measure } from "../block/driver.js";
 import type { Node } from "../block/node.js";
@@ -12,10 +12,11 @@ import { done, foreign, runAsync, runSync, type Op } from "../block/op.js";
 import { storageNode } from "../block/storage-node.js";
 import type { Codecs } from "../codec/codec.js";
 import type { Crypto } from "../codec/crypto/crypto.js";
+import { checkOptions, checkSize } from "../image/arguments.js";
 import { compareImages, type CompareOptions, type CompareResult } from "../image/compare.js";
 import { convertInto, startsZeroed, type ConvertOptions } from "../image/convert.js";
 import { createImage as createNamed } from "../image/create.js";
-import { createOptionTable, formatForCreate, readCreateOptions } from "../image/create-options.js";
+import { createOptionTable, formatForCreate, protocolForCreate, readCreateOptions } from "../image/create-options.js";
 import { snakeKey } from "../image/camel.js";
 import { Image } from "../image/image.js";
 import { measureImage } from "../image/measure.js";
@@ -29,6 +30,7 @@ import { jsonNames } from "../block/json-names-qapi.js";
 import { offerKernelModule } from "../kernel/kernel.js";
 import { kernelModule } from "../kernel/module.inline.js";
 import type { Opt } from "../qapi/options.js";
+import { closeStorage } from "../platform/sources.js";
 import type { Storage } from "../storage/storage.js";
 
 /** What a gate may answer: no, yes (where the platform can open names), or what to open instead. */
@@ -109,8 +111,10 @@ export interface Platform<Source> {
   crypto: Crypto;
   /** Bytes of table caches per image unless the caller says; 16 MiB when absent. */
   memoryBudget?: number;
-  /** Protocol drivers by which names are opened; none where there are no names. */
+  /** Protocol drivers by which names are opened; none where there are no names but URLs. */
   protocols: readonly Driver[];
+  /** There: what a file that an image names is; null: it cannot be known. */
+  byName?: (name: string) => Storage | Promise<Storage> | null;
   /** A source as a storage (a promise where that takes time), or the name it is. */
   toStorage(source: Source, writable: boolean): Storage | Promise<Storage> | string;
 }
@@ -137,7 +141,11 @@ export interface Library<Source> {
     source: Image,
     options: { format: string; options?: Readonly<Record<string, unknown>>; compress?: boolean },
   ): Promise<ConvertPlan>;
-  compare(first: Image, second: Image, options?: CompareOptions): Promise<CompareResult>;
+  compare(
+    first: Image | Source,
+    second: Image | Source,
+    options?: CompareOptions & CommonOptions<Source>,
+  ): Promise<CompareResult>;
   /** Bytes a new image would need: of this size, or with the content of this image. */
   measure(
     source: Image | number,
@@ -147,18 +155,12 @@ export interface Library<Source> {
 }
 
 const DEFAULT_BUDGET = 16 * 1024 * 1024;
-const COMMON = new Set([
-  "formats",
-  "references",
-  "secrets",
-  "codecs",
-  "memoryBudget",
-  "onWarning",
-  "format",
-  "size",
-  "backing",
-  "backingFormat",
-]);
+const COMMON = ["formats", "references", "secrets", "codecs", "memoryBudget", "onWarning"] as const;
+const OPEN: readonly string[] = ["format", "writable", "options", "noBacking", "forceShare", ...COMMON];
+const STREAM: readonly string[] = ["format", "options", "signal", "onProgress", ...COMMON];
+const COMPARE: readonly string[] = ["strict", "onSizeMismatch", "signal", "onProgress", ...COMMON];
+/** All others of `create` are the format's. */
+const CREATE: ReadonlySet<string> = new Set(["format", "size", "backing", "backingFormat", ...COMMON]);
 
 function optsOf(options: Readonly<Record<string, unknown>> | undefined): Opt[] {
   const opts: Opt[] = [];
@@ -173,11 +175,39 @@ function optsOf(options: Readonly<Record<string, unknown>> | undefined): Opt[] {
 }
 const textOf = (value: unknown): string => (value === true ? "on" : value === false ? "off" : String(value));
 
+/** @throws BlockError ERR_INVALID_ARGUMENT */
+export function checkReferences(value: unknown): void {
+  if (typeof value !== "function" && value !== "deny" && value !== "allow")
+    throw new BlockError("ERR_INVALID_ARGUMENT", 'references must be "deny", "allow" or a function');
+}
+
+/** @param what QEMU's noun for it in this call */
+function checkFormat(environment: Environment, what: "driver" | "file format", format: unknown): void {
+  if (typeof format === "string" && environment.drivers.has(format)) return;
+  const known = [...environment.drivers.values()].filter(({ category }) => category === "format").map(({ name }) => name);
+  throw new BlockError(
+    format === undefined ? "ERR_INVALID_ARGUMENT" : "ERR_UNSUPPORTED",
+    format === undefined ? "Parameter 'format' is missing" : `Unknown ${what} '${String(format)}'`,
+    { errno: "EINVAL", hint: `Known are: ${known.join(", ")}.` },
+  );
+}
+
+function checkCreateOptions(format: string, table: readonly CreateOption[], opts: readonly Opt[]): void {
+  for (const { name } of opts) {
+    if (!table.some((option) => option.name === name))
+      throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid parameter '${name}'`, {
+        hint: `An image of the format ${format} takes: ${table.map((option) => option.name).join(", ")}.`,
+      });
+  }
+}
+
 export function makeLibrary<Source>(platform: Platform<Source>): Library<Source> {
   function environmentOf(options: CommonOptions<Source>): Environment {
     offerKernelModule(kernelModule);
     offerJsonNames(jsonNames);
     const formats = options.formats ?? platform.formats;
+    const { references = "deny" } = options;
+    checkReferences(references);
     if (formats.length === 0) {
       throw new BlockError("ERR_INVALID_ARGUMENT", "No formats were given", {
         hint: "This entry knows no format by itself: pass { formats: [qcow2, raw] }.",
@@ -187,7 +217,7 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
       drivers: new Map([...formats, ...platform.protocols].map((driver) => [driver.name, driver])),
       codecs: options.codecs ?? platform.codecs,
       crypto: platform.crypto,
-      gate: (reference) => decide(environment, options.references ?? "deny", reference),
+      gate: (reference) => decide(environment, references, reference),
       secrets: (id) => secretOf(options.secrets ?? {}, id),
       now: () => Date.now(),
       memoryBudget: options.memoryBudget ?? platform.memoryBudget ?? DEFAULT_BUDGET,
@@ -198,25 +228,37 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
 
   function* decide(environment: Environment, references: References<Source>, reference: Reference): ReturnType<Gate> {
     if (references === "deny") return false;
-    if (references === "allow") return platform.protocols.length > 0;
-    const answer = yield* maybe("Asking whether a reference may be opened", () => references(reference));
-    if (typeof answer === "boolean") return answer as boolean;
-    if (answer === null || answer === undefined) return false;
-    const source = platform.toStorage(answer as Source, false);
+    const answer =
+      typeof references === "function"
+        ? yield* maybe("Asking whether a reference may be opened", () => references(reference))
+        : references === "allow";
+    if (answer === true && platform.byName === undefined) return true;
+    if (answer === null || answer === undefined || answer === false) return false;
+    const source = answer === true ? byName(reference) : platform.toStorage(answer as Source, false);
     // A backing file is an image, the others are plain bytes.
     const isImage = reference.kind === "backing" || reference.kind === "parent";
     if (typeof source === "string") {
       const file = { driver: "file", filename: source };
       return (isImage ? { file } : file) as GateDecision;
     }
-    const node = yield* storageNode(environment, yield* maybe("Opening a reference", () => source), { write: false });
-    if (source === (answer as unknown)) leaveOpen(node);
+    const node = yield* storageNode(environment, yield* arriving("Opening a reference", source), { write: false });
+    if (answer !== true && !isPromise(source)) leaveOpen(node);
     return isImage ? { file: node } : node;
+  }
+
+  function byName({ filename, resolved }: Reference): Storage | Promise<Storage> {
+    const found = platform.byName!(resolved);
+    if (found !== null) return found;
+    throw new BlockError("ERR_UNSUPPORTED", `There are no files here that could be opened by the name '${filename}'`, {
+      hint: "Let `references` answer with what to open.",
+    });
   }
 
   /** Opens the file of an image: by name through the protocols, or over a storage. */
   function* openOp(source: Source, options: OpenOptions<Source>): Op<Node> {
+    checkOptions("open", options, OPEN);
     const environment = environmentOf(options);
+    if (options.format !== undefined) checkFormat(environment, "driver", options.format);
     const flags = {
       write: options.writable === true,
       unmap: options.writable === true,
@@ -229,12 +271,13 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
       try {
         return yield* openNode(environment, { filename: found, ...driver, options: { ...options.options }, flags });
       } catch (error) {
-        throw prefixError(`Could not open '${found}': `, error);
+        const prefix = `Could not open '${found}': `;
+        throw error instanceof BlockError && error.message.startsWith(prefix) ? error : prefixError(prefix, error);
       }
     }
-    const storage = yield* maybe("Opening the source", () => found);
+    const storage = yield* arriving("Opening the source", found);
     const file = yield* storageNode(environment, storage, { write: flags.write, forceShare: flags.forceShare });
-    if (found === (source as unknown)) leaveOpen(file);
+    if (!isPromise(found)) leaveOpen(file);
     try {
       return yield* openNode(environment, { ...driver, options: { ...options.options, file }, flags });
     } finally {
@@ -244,9 +287,17 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
 
   function* createOp(target: Source, options: CreateOptions<Source>): Op<void> {
     const environment = environmentOf(options);
-    const own = Object.fromEntries(Object.entries(options).filter(([key]) => !COMMON.has(key)));
-    const opts = optsOf(own);
+    checkFormat(environment, "file format", options.format);
+    if (options.size !== undefined) checkSize(options.size);
+    const opts = optsOf(Object.fromEntries(Object.entries(options).filter(([key]) => !CREATE.has(key))));
+    if (target instanceof Uint8Array || target instanceof ArrayBuffer)
+      throw new BlockError("ERR_READ_ONLY", "A new image does not fit into given bytes", {
+        hint: "Pass `const storage = memoryStorage(0)`, and take the image's bytes with `storage.toBytes()`.",
+      });
     const found = platform.toStorage(target, true);
+    const driver = formatForCreate(environment, options.format);
+    const table = createOptionTable(driver, typeof found === "string" ? protocolForCreate(environment, found) : null);
+    checkCreateOptions(options.format, table, opts);
     if (typeof found === "string") {
       yield* createNamed(environment, {
         filename: found,
@@ -258,18 +309,19 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
       });
       return;
     }
-    const driver = formatForCreate(environment, options.format);
-    const values = readCreateOptions(createOptionTable(driver, null), opts);
+    const values = readCreateOptions(table, opts);
     if (options.backing !== undefined) values["backing_file"] = options.backing;
     if (options.backingFormat !== undefined) values["backing_fmt"] = options.backingFormat;
     if (options.size === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "Image creation needs a size parameter");
-    const storage = yield* maybe("Opening the target", () => found);
+    const storage = yield* arriving("Opening the target", found);
+    if (storage.readOnly) throw new BlockError("ERR_READ_ONLY", `'${storage.name}' cannot be written`, { errno: "EPERM" });
     const file = yield* storageNode(environment, storage);
     try {
       yield* createInto(environment, { driver, filename: storage.name, size: options.size, options: values, file });
     } finally {
-      // The storage is the caller's, to be opened as an image now: the node goes, the storage stays open.
-      file.references = 0;
+      // What the caller brought is to be opened as an image now: the node goes, the storage stays open. What took opening was opened here.
+      if (isPromise(found)) yield* closeQuietly(file);
+      else file.references = 0;
     }
   }
 
@@ -309,6 +361,21 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
     yield* node.unref();
   }
 
+  /** Does something with an image: one that is open, or that is opened for this time. */
+  async function using<T>(
+    source: Image | Source,
+    options: CommonOptions<Source>,
+    work: (image: Image) => Promise<T>,
+  ): Promise<T> {
+    if (source instanceof Image) return work(source);
+    const image = await library.open(source, pickCommon(options));
+    try {
+      return await work(image);
+    } finally {
+      await image.close();
+    }
+  }
+
   const library: Library<Source> = {
     open: async (source, options = {}) => new Image(await runAsync(openOp(source, options))),
     openSync: (source, options = {}) => new SyncImage(runSync(openOp(source, options))),
@@ -323,16 +390,9 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
         writable: true,
       });
     },
-    convert: async (source, target, options = {}) => {
-      if (source instanceof Image) return runAsync(convertOp(source.node, target, options));
-      const image = await library.open(source, pickCommon(options));
-      try {
-        await runAsync(convertOp(image.node, target, options));
-      } finally {
-        await image.close();
-      }
-    },
+    convert: (source, target, options = {}) => using(source, options, ({ node }) => runAsync(convertOp(node, target, options))),
     convertToStream: async (source, options = {}) => {
+      checkOptions("convertToStream", options, STREAM);
       const { format = "raw", signal, onProgress } = options;
       const own = source instanceof Image ? null : await library.open(source, pickCommon(options));
       const ended = (): Promise<void> => own?.close() ?? Promise.resolve();
@@ -356,7 +416,10 @@ export function makeLibrary<Source>(platform: Platform<Source>): Library<Source>
     },
     planConvert: (source, options) =>
       runAsync(planConvertOp(source.node.environment, source.node, { ...options, options: optsOf(options.options) })),
-    compare: (first, second, options = {}) => runAsync(compareImages(first.node, second.node, options)),
+    compare: async (first, second, options = {}) => {
+      checkOptions("compare", options, COMPARE);
+      return using(first, options, (a) => using(second, options, (b) => runAsync(compareImages(a.node, b.node, options))));
+    },
     measure: (source, options) => {
       const request = { format: options.format, options: optsOf(options.options) };
       if (typeof source === "number")
@@ -380,12 +443,11 @@ export function member<L, K extends keyof L>(library: L, name: K): L[K] {
 
 function pickCommon<Source>(options: CommonOptions<Source>): CommonOptions<Source> {
   const picked: Record<string, unknown> = {};
-  for (const name of ["formats", "references", "secrets", "codecs", "memoryBudget", "onWarning"] as const)
-    if (options[name] !== undefined) picked[name] = options[name];
+  for (const name of COMMON) if (options[name] !== undefined) picked[name] = options[name];
   return picked;
 }
 
-/** A storage that the caller brought is the caller's to close. */
+/** A storage, handle or object that the caller brought is the caller's to close. */
 export function leaveOpen(node: Node): void {
   const impl = node.impl;
   if (impl.shape === "storage") impl.close = () => done(undefined);
@@ -396,6 +458,16 @@ export function* maybe<T>(what: string, make: () => T | Promise<T>): Op<T> {
   const value = make();
   if (!isPromise(value)) return value;
   return yield* foreign(what, null, () => value);
+}
+/** A storage that may have to be waited for. */
+function* arriving(what: string, found: Storage | Promise<Storage>): Op<Storage> {
+  try {
+    return yield* maybe(what, () => found);
+  } catch (error) {
+    // A synchronous call cannot wait for it: then nobody will close it.
+    if (isPromise(found)) found.then(closeStorage).catch(() => {});
+    throw error;
+  }
 }
 function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
   return typeof (value as { then?: unknown } | null)?.then === "function";

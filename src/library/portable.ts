@@ -3,7 +3,7 @@ import { allFormats } from "../platform/all-formats.js";
 import { portableCodecs } from "../codec/portable.js";
 import { portableCrypto } from "../codec/crypto/portable-crypto.js";
 import { makeLibrary, type Library } from "./functions.js";
-import { portableStorage, type PortableSource } from "../platform/sources.js";
+import { portableStorage, storageByUrl, type PortableSource } from "../platform/sources.js";
 
 export type { PortableSource as Source } from "../platform/sources.js";
 export * from "./exports.js";
@@ -17,6 +17,7 @@ const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSou
   codecs: portableCodecs,
   crypto: portableCrypto,
   protocols: [],
+  byName: storageByUrl,
   toStorage: portableStorage,
 });
 export const open: Library<PortableSource>["open"] = library.open;

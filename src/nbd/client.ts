@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** An NBD client: many requests in flight over one connection. */
 import { BlockError, type Errno } from "../base/error.js";
 import { decodeText, readU64BE, viewOf, writeU64BE } from "../base/bytes.js";
@@ -51,7 +52,9 @@ const ERRNO: Record<number, Errno> = {
   95: "ENOTSUP",
   108: "ESHUTDOWN",
 };
+/** A connection to an export of an NBD server. Offsets and lengths are bytes, and may be of any size: long requests are split. */
 export class NbdClient {
+  /** What the server said about the export. */
   readonly info: ExportInfo;
   readonly #duplex: Duplex;
   readonly #reader: ByteReader;
@@ -91,6 +94,10 @@ export class NbdClient {
     }
   }
 
+  /** Bytes. */
+  get size(): number {
+    return this.info.size;
+  }
   get canBlockStatus(): boolean {
     return this.#contextIds.size > 0;
   }
@@ -126,7 +133,10 @@ export class NbdClient {
     const bits = (flags.mayUnmap === true ? 0 : CommandFlag.noHole) | (flags.fast === true ? CommandFlag.fastZero : 0);
     await this.#splitLong(offset, length, (at, part) => this.#request(Command.writeZeroes, bits, at, part, null, null));
   }
-  /** Extents of the first agreed context (or of `context`) from `offset` on. */
+  /**
+   * Extents of the first agreed context (or of `context`) from `offset` on, at least one; perhaps fewer than the range has.
+   * Flags of `base:allocation`: 1 hole, 2 reads as zeros. Of `qemu:dirty-bitmap:NAME`: 1 dirty.
+   */
   async blockStatus(offset: number, length: number, context?: string): Promise<Extent[]> {
     const id = [...this.#contextIds].find(([, name]) => context === undefined || name === context)?.[0];
     if (id === undefined)
@@ -199,6 +209,10 @@ export class NbdClient {
     if (this.#closed !== null) return;
     await this.#writer.send([this.#head(Command.disconnect, 0, 0, 0, 0)]).catch(() => {});
     this.#end(new Error("The connection was closed"));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   // ---- replies ----------------------------------------------------------------------------------------------------

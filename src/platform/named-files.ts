@@ -3,6 +3,7 @@
  * overlays of snapshots), and what a scheme opens ("opfs:"). However often a name is opened, there is one storage behind it.
  */
 import { errnoError } from "../base/error.js";
+import { closeStorage } from "./sources.js";
 import { memoryStorage } from "../storage/memory.js";
 import { sliceStorage } from "../storage/slice.js";
 import type { Storage, StorageOpener, StorageRemover } from "../storage/storage.js";
@@ -16,6 +17,8 @@ interface Entry {
   users: number;
   /** Stays without users: it was given, or would be lost. */
   readonly kept: boolean;
+  /** Was opened for this, and is to be closed at the end. */
+  readonly own: boolean;
 }
 
 export class NamedFiles {
@@ -49,10 +52,11 @@ export class NamedFiles {
     },
   };
 
-  /** Gives a storage a name. @throws BlockError ERR_EXISTS */
+  /** Gives a storage a name; one that comes as a promise is closed at the end. @throws BlockError ERR_EXISTS */
   add(name: string, storage: Storage | Promise<Storage>): void {
     if (this.#entries.has(name)) throw errnoError("EEXIST", undefined, { node: name });
-    const entry = Promise.resolve(storage).then((found): Entry => ({ storage: found, users: 0, kept: true }));
+    const own = storage instanceof Promise;
+    const entry = Promise.resolve(storage).then((found): Entry => ({ storage: found, users: 0, kept: true, own }));
     entry.catch(() => {});
     this.#entries.set(name, entry);
   }
@@ -72,7 +76,7 @@ export class NamedFiles {
     if (opener === undefined && !create) throw errnoError("ENOENT", undefined, { node: name });
     const made = (
       opener === undefined ? Promise.resolve(memoryStorage(0, { name })) : opener(name.slice(colon + 1), { create })
-    ).then((storage): Entry => ({ storage, users: 0, kept: opener === undefined }));
+    ).then((storage): Entry => ({ storage, users: 0, kept: opener === undefined, own: opener !== undefined }));
     this.#entries.set(name, made);
     made.catch(() => void this.#entries.delete(name));
     return made;
@@ -112,14 +116,13 @@ export class NamedFiles {
     };
   }
 
-  /** Closes every storage that was opened here by a name with a scheme and is still open. Those that were given stay open. */
+  /** Closes every storage that was opened for a name and is still open. Those that were given stay open. */
   async close(): Promise<void> {
     for (const [name, made] of this.#entries) {
       const entry = await made.catch(() => null);
-      if (entry === null || entry.kept) continue;
+      if (entry === null || !entry.own) continue;
       this.#entries.delete(name);
-      if (entry.storage.sync !== null) entry.storage.sync.close();
-      else await entry.storage.async!.close();
+      await closeStorage(entry.storage);
     }
   }
 }

@@ -3,6 +3,7 @@ import { Backend } from "../block/backend.js";
 import { skipImplicit } from "../block/graph.js";
 import type { Node } from "../block/node.js";
 import { runAsync } from "../block/op.js";
+import { checkBytes } from "../image/arguments.js";
 import type { Device } from "./device.js";
 
 /** Where requests go: a node's user, or the guest's side of a device with its error policies and statistics. */
@@ -50,6 +51,7 @@ export class Disk {
   }
   /** `bytes` must not change until the write is done. */
   async write(bytes: Uint8Array, offset: number): Promise<void> {
+    checkBytes(bytes);
     await runAsync(this.#to.write(bytes, offset));
   }
   async writeZeroes(offset: number, length: number, options: { unmap?: boolean } = {}): Promise<void> {

@@ -439,7 +439,9 @@ class HttpObject {
   private networkError(error: unknown): BlockError {
     // Node hides the system error one or two causes deep.
     let found: unknown = error;
+    let message = String(error);
     for (let depth = 0; depth < 4; depth++) {
+      if (found instanceof Error && found.message !== "") message = found.message;
       const inner = toBlockError(found);
       if (inner.errno !== "EIO")
         return new BlockError(inner.code, `Could not read '${this.name}': ${inner.message}`, {
@@ -451,7 +453,7 @@ class HttpObject {
       found = (found as { cause?: unknown } | null)?.cause;
       if (found === undefined || found === null) break;
     }
-    return this.error("ERR_IO", error instanceof Error ? error.message : String(error), error);
+    return this.error("ERR_IO", message, error);
   }
 
   private statusError(response: Response): BlockError | Transient {
