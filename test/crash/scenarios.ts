@@ -384,6 +384,21 @@ scenario(
   },
 );
 scenario(
+  "shrink, and refcount blocks go",
+  { size: 384 * KiB, create: { cluster_size: 512, refcount_bits: 64 } },
+  (m) => {
+    m.resize(64 * KiB);
+    m.write(16 * KiB, 4 * KiB);
+    m.flush();
+    m.resize(128 * KiB);
+    m.write(80 * KiB, 40 * KiB);
+    m.flush();
+  },
+  (m) => {
+    for (const at of [200, 300, 0, 100]) m.write(at * KiB, 60 * KiB);
+  },
+);
+scenario(
   "shrink and grow again",
   { size: 512 * KiB, create: { cluster_size: 512 } },
   (m) => {

@@ -289,7 +289,7 @@ export class Allocator {
       if (owner !== block) yield* this.update(cluster, 1, 1);
       try {
         for (let at = 0; at < image.clusterSize; at += image.options.sliceSize) yield* image.refblocks.create(offset + at);
-        writeU64BE(this.#view, block * 8, offset);
+        this.#setBlock(block, offset);
         this.#blocks.add(cluster);
         if (owner === block) yield* this.update(cluster, 1, 1);
         yield* debugEvent(image.file, "refblock_alloc_write");
@@ -301,8 +301,6 @@ export class Allocator {
         if (owner !== block) yield* this.update(cluster, 1, -1);
         throw error;
       }
-      this.#tableDirtyFrom = Math.min(this.#tableDirtyFrom, block);
-      this.#tableDirtyTo = Math.max(this.#tableDirtyTo, block);
     }
   }
 
@@ -368,6 +366,58 @@ export class Allocator {
       this.#tableDirtyFrom = Infinity;
       this.#tableDirtyTo = -1;
     }
+  }
+
+  /**
+   * Gives up refcount blocks that count nothing, or only themselves: after a disk was made smaller. The table lets go of them
+   * durably before their space counts as free. No free is pending; the lock is held.
+   */
+  *dropEmptyBlocks(): Op<void> {
+    const image = this.#image;
+    // A block may be there only for one that goes now.
+    for (;;) {
+      const dropped = new Map<number, number>();
+      for (let index = 0; index < this.tableEntries; index++) {
+        const offset = this.checkedBlock(index);
+        if (offset !== 0 && (yield* this.#countsNothing(index, offset / image.clusterSize))) dropped.set(index, offset);
+      }
+      if (dropped.size === 0) return;
+      yield* this.writeBack();
+      yield* image.barrier();
+      try {
+        for (const index of dropped.keys()) this.#setBlock(index, 0);
+        yield* this.writeBack();
+        yield* image.barrier();
+      } catch (error) {
+        // Whichever of them the file has: the table is written again before a block of it counts.
+        for (const [index, offset] of dropped) this.#setBlock(index, offset);
+        throw error;
+      }
+      for (const offset of dropped.values()) {
+        image.refblocks.drop(offset, image.clusterSize);
+        this.#blocks.delete(offset / image.clusterSize);
+        if ((yield* this.slice(offset / image.clusterSize)) >= 0) yield* this.undo(offset, image.clusterSize);
+      }
+    }
+  }
+
+  *#countsNothing(block: number, own: number): Op<boolean> {
+    const first = block * this.blockEntries;
+    for (let at = first; at < first + this.blockEntries;) {
+      const index = at % this.sliceEntries;
+      const pointer = yield* this.slice(at);
+      const used = this.#image.kernel.refFindUsed(pointer, index, this.sliceEntries - index, this.#order);
+      if (used < 0) at += this.sliceEntries - index;
+      else if (at - index + used === own) at = own + 1;
+      else return false;
+    }
+    return true;
+  }
+
+  #setBlock(index: number, offset: number): void {
+    writeU64BE(this.#view, index * 8, offset);
+    this.#tableDirtyFrom = Math.min(this.#tableDirtyFrom, index);
+    this.#tableDirtyTo = Math.max(this.#tableDirtyTo, index);
   }
 
   #setTable(table: Uint8Array): void {

@@ -217,6 +217,7 @@ function* shrink(image: Qcow2, size: number, options: TruncateOptions): Op<void>
     yield* dropBehind(image, alignUp(size, image.clusterSize));
     yield* image.flushLocked();
     yield* image.flushLocked();
+    if (!image.allocator.hasPendingFrees) yield* image.allocator.dropEmptyBlocks();
     yield* trimFile(image);
   } finally {
     release();
