@@ -7,10 +7,10 @@ import type { Op } from "../block/op.js";
 import { setWritable } from "../block/reopen.js";
 import type { ErrorPolicies } from "./job-io.js";
 import type { JobJournal } from "./journal.js";
-import { defaultGranularity, mirrorDriver, type MirrorDriver } from "./mirror.js";
+import { mirrorDriver, mirrorGranularity, type MirrorDriver } from "./mirror.js";
 
 export function activeCommitGranularity(base: Node): number {
-  return defaultGranularity(base.impl.blockInfo?.().clusterSize);
+  return mirrorGranularity(base, 0, false);
 }
 
 export function activeCommitDriver(top: Node, base: Node, policies: ErrorPolicies, journal?: JobJournal): MirrorDriver {

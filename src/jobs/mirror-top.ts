@@ -4,6 +4,7 @@
  *
  * While a change is under way on both sides, nothing else copies there: the background copy takes leases on the same ranges.
  */
+import { alignDown, alignUp } from "../base/int.js";
 import type { DirtyBitmap } from "../block/dirty-bitmap.js";
 import type { WriteFlags } from "../block/driver.js";
 import { write, writeZeroes } from "../block/io.js";
@@ -18,6 +19,8 @@ export interface BlockingMirror {
   readonly target: Node;
   readonly dirty: DirtyBitmap;
   readonly unmap: boolean;
+  /** Nothing but whole granules may be written to the target. */
+  readonly wholeGranules: boolean;
   /** Changes go to the target at once, at present. */
   isBlocking(): boolean;
   /** Brings a range of the target up to date from the source. */
@@ -111,20 +114,33 @@ export class MirrorTop extends PassThrough {
   override write(from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
     const change = super.write(from, offset, flags);
     if (!this.#mirror.isBlocking()) return change;
-    return this.#writes.both(offset, from.length, change, write(this.#mirror.target, from, offset, fua(flags)));
+    const { target, wholeGranules } = this.#mirror;
+    const onTarget = wholeGranules ? this.#copyGranules(offset, from.length) : write(target, from, offset, fua(flags));
+    return this.#writes.both(offset, from.length, change, onTarget);
   }
   override writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
     const change = super.writeZeroes(offset, length, flags);
     if (!this.#mirror.isBlocking()) return change;
-    const { target, unmap } = this.#mirror;
+    const { target, unmap, wholeGranules } = this.#mirror;
     const mayUnmap = unmap && flags.mayUnmap === true;
-    return this.#writes.both(offset, length, change, writeZeroes(target, offset, length, { ...fua(flags), mayUnmap }));
+    const onTarget = wholeGranules
+      ? this.#copyGranules(offset, length)
+      : writeZeroes(target, offset, length, { ...fua(flags), mayUnmap });
+    return this.#writes.both(offset, length, change, onTarget);
   }
   override discard(offset: number, length: number): Op<void> {
     const change = super.discard(offset, length);
     if (!this.#mirror.isBlocking()) return change;
     // What a discarded range reads as is the source's affair.
-    return this.#writes.both(offset, length, change, this.#mirror.copyRange(offset, length));
+    const onTarget = this.#mirror.wholeGranules ? this.#copyGranules(offset, length) : this.#mirror.copyRange(offset, length);
+    return this.#writes.both(offset, length, change, onTarget);
+  }
+
+  /** What the source holds around a change, which has been made there. The lease of the change covers it. */
+  #copyGranules(offset: number, length: number): Op<void> {
+    const { granularity, size } = this.#mirror.dirty;
+    const start = alignDown(offset, granularity);
+    return this.#mirror.copyRange(start, Math.min(alignUp(offset + length, granularity), size) - start);
   }
 }
 

@@ -31,6 +31,11 @@ export interface MirrorOptions {
   sync: MirrorSync;
   /** Bytes one bit of the dirty bitmap stands for: a power of two, 512 to 64 MiB. */
   granularity: number;
+  /**
+   * The target gets its backing file when the mirror is done: what it does not hold of a cluster would be zeros until then, and
+   * stay so. Whole granules are copied; they are whole clusters of the target.
+   */
+  wholeGranules?: boolean;
   /** Bytes in flight at most. */
   bufferSize: number;
   /** What guests write goes to the target before their request completes. */
@@ -105,6 +110,10 @@ class Mirror implements MirrorDriver, BlockingMirror {
   }
   get unmap(): boolean {
     return this.#options.unmap;
+  }
+
+  get wholeGranules(): boolean {
+    return this.#options.wholeGranules === true;
   }
 
   // ---- the job ----------------------------------------------------------------------------------------------------
@@ -394,7 +403,18 @@ class Mirror implements MirrorDriver, BlockingMirror {
   }
 }
 
+/**
+ * The granularity for a mirror to `target`.
+ * @param asked by the user; 0: the default
+ * @param wholeClusters see `wholeGranules`
+ */
+export function mirrorGranularity(target: Node, asked: number, wholeClusters: boolean): number {
+  const clusterSize = skipFilters(target).impl.blockInfo?.().clusterSize;
+  const granularity = asked === 0 ? defaultGranularity(clusterSize) : asked;
+  return wholeClusters ? Math.max(granularity, clusterSize ?? 0) : granularity;
+}
+
 /** QEMU's default granularity: the target's cluster size within 4 KiB and 64 KiB, 64 KiB without clusters. */
-export function defaultGranularity(clusterSize: number | undefined): number {
+function defaultGranularity(clusterSize: number | undefined): number {
   return clusterSize === undefined ? 64 * KiB : Math.min(64 * KiB, Math.max(4 * KiB, clusterSize));
 }

@@ -123,7 +123,7 @@ export function* prepareBackup(
       `Compression is not supported for this drive ${core.deviceOf(target)?.name ?? ""}`.trimEnd(),
     );
   }
-  const clusterSize = backupClusterSize(target.impl.blockInfo?.().clusterSize);
+  const clusterSize = backupClusterSize(skipFilters(target).impl.blockInfo?.().clusterSize);
   const perf = performance(args["x-perf"] ?? {}, clusterSize);
   const id = core.jobs.idFor(args["job-id"], core.deviceOf(source)?.name ?? "");
   const byBitmap = sync === "bitmap" || sync === "incremental";

@@ -4,7 +4,7 @@ import { isPowerOfTwo, MiB } from "../base/int.js";
 import { skipFilters } from "../block/graph.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
-import { defaultGranularity, mirrorDriver, type MirrorSync } from "../jobs/mirror.js";
+import { mirrorDriver, mirrorGranularity, type MirrorSync } from "../jobs/mirror.js";
 import type { OnError } from "../jobs/job-io.js";
 import { optional, bool, str, int64, toSafeNumber, uint32, type Members } from "../qapi/schema.js";
 import type { BlockCore } from "./block-core.js";
@@ -79,16 +79,16 @@ export function* startMirror(core: BlockCore, args: MirrorArguments, extra: Mirr
   if (sync === "bitmap" || sync === "incremental") throw new BlockError("ERR_UNSUPPORTED", `Sync mode '${sync}' not supported`);
   if (skipFilters(source) === skipFilters(target)) throw new BlockError("ERR_INVALID_ARGUMENT", "Can't mirror node into itself");
   const id = core.jobs.idFor(args["job-id"], core.deviceOf(source)?.name ?? "");
-  const granularity =
-    args.granularity === undefined || args.granularity === 0
-      ? defaultGranularity(target.impl.blockInfo?.().clusterSize)
-      : args.granularity;
+  const { backing, driver: format } = skipFilters(target);
+  const wholeGranules = sync !== "full" && backing === null && format.supportsBacking === true;
+  const granularity = mirrorGranularity(target, args.granularity ?? 0, wholeGranules);
   const journal = yield* core.jobs.openJournal(id, { type: "mirror", size: source.size, granularity });
   const driver = mirrorDriver({
     source,
     target,
     sync,
     granularity,
+    wholeGranules,
     ...(journal === null ? {} : { journal }),
     bufferSize: args["buf-size"] === undefined || args["buf-size"] === 0 ? DEFAULT_BUFFER : args["buf-size"],
     writeBlocking: args["copy-mode"] === "write-blocking",

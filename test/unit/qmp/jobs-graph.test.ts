@@ -153,6 +153,45 @@ test("a stream whose base changes while it runs", async () => {
   await core.close();
 });
 
+// What the target does not hold of a large cluster would be zeros: its backing file comes when the mirror is done.
+for (const mode of ["background", "write-blocking"] as const) {
+  for (const sync of ["top", "none"] as const) {
+    test(`a mirror (${sync}, ${mode}) into an overlay with larger clusters`, async () => {
+      const { files, model } = await setUp();
+      files["t"] = memoryStorage(0, { name: "t" });
+      const backing = sync === "top" ? "b" : "c";
+      await create(files["t"], { format: "qcow2", size: SIZE, cluster_size: 1 * MiB, backing, backingFormat: "qcow2" });
+      const core = new BlockCore({ files });
+      await core.execute("blockdev-add", image("c"));
+      const job = await core.start("drive-mirror", {
+        "job-id": "j",
+        device: "c",
+        target: "t",
+        mode: "existing",
+        sync,
+        "copy-mode": mode,
+        granularity: 4096,
+      });
+      await job.ready;
+      const disk = core.disk("c");
+      for (const at of [100 * KiB + 512, 2 * MiB - 512, SIZE - 700]) {
+        const bytes = new Uint8Array(700).fill(at % 251);
+        await disk.write(bytes, at);
+        model.set(bytes, at);
+      }
+      await disk.writeZeroes(1300 * KiB, 5000);
+      model.fill(0, 1300 * KiB, 1300 * KiB + 5000);
+      await disk.close();
+      await job.complete();
+      await core.close();
+      const after = new BlockCore({ files });
+      await after.execute("blockdev-add", image("t"));
+      await reads(after, "t", model);
+      await after.close();
+    });
+  }
+}
+
 for (const policy of ["ignore", "report"] as const) {
   test(`an error of the target, policy ${policy}`, async () => {
     const { core, model } = await setUp({ t: null });
