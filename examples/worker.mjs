@@ -1,5 +1,5 @@
 // A dedicated worker of a web page: a writable image in the origin private file system, every call synchronous.
-import { create, MiB, openOpfs, openSync } from "blockcore/worker";
+import { closeStorage, create, MiB, openOpfs, openSync } from "blockcore/worker";
 
 export async function work() {
   // readme: worker
@@ -8,9 +8,9 @@ export async function work() {
   await create(file, { format: "qcow2", size: 64 * MiB });
   const image = openSync(file, { format: "qcow2", writable: true });
   image.write(new TextEncoder().encode("hello from OPFS"), 0);
-  // readme: end
   const text = new TextDecoder().decode(image.read(0, 15));
   image.close();
-  file.sync.close();
+  await closeStorage(file);
+  // readme: end
   return text;
 }

@@ -24,6 +24,7 @@ export type {
 } from "./functions.js";
 export { kernelStatus, setKernelModule, type KernelStatus } from "../kernel/kernel.js";
 export { blobStorage } from "../storage/blob.js";
+export { closeStorage } from "../platform/sources.js";
 export { fatDisk, type DirectorySource, type FatDiskOptions } from "../platform/directories.js";
 export { customStorage, type CustomSource } from "../storage/custom.js";
 export { httpStorage, type HttpStorageOptions } from "../storage/http.js";

@@ -24,6 +24,7 @@ function isStorage(value: object): value is Storage {
   return "sync" in value && "async" in value && "fixedSize" in value;
 }
 
+/** Ends the use of a storage, whichever faces it has. */
 export async function closeStorage(storage: Storage): Promise<void> {
   if (storage.async !== null) await storage.async.close();
   else storage.sync!.close();

@@ -19,11 +19,7 @@ interface Served {
   bytes: number;
 }
 const url = (path: string): URL => new URL(place().server + path);
-const served = async (path: string): Promise<Served> => {
-  const ask = (): Promise<Response> => fetch(url(`/served?${path}`));
-  // The server closes connections that were idle for some seconds, as during a long conversion on a busy machine.
-  return (await (await ask().catch(ask)).json()) as Served;
-};
+const served = async (path: string): Promise<Served> => (await (await fetch(url(`/served?${path}`))).json()) as Served;
 
 async function opened<T>(path: string, work: (image: Image) => Promise<T>): Promise<T> {
   const image = await open(url(path));

@@ -131,6 +131,7 @@ export async function startServer(content: Uint8Array, behaviour: Partial<Server
     if (how.delay > 0) setTimeout(() => answer(request, response), how.delay).unref();
     else answer(request, response);
   });
+  server.keepAliveTimeout = 0; // see loopback.ts
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   return {

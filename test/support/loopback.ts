@@ -79,6 +79,9 @@ export async function loopback(): Promise<Loopback> {
     if (request.method === "HEAD") response.end();
     else response.end(content instanceof Uint8Array ? content.subarray(start, end) : content.range(start, end - start));
   });
+  // Node closes connections that were idle for five seconds. A client that was busy (or stopped) for longer has not heard of it yet and
+  // sends its next request into each of them in turn: "fetch failed".
+  server.keepAliveTimeout = 0;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(0, "127.0.0.1", resolve);
