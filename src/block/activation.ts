@@ -18,7 +18,7 @@ import { reopenStorage } from "./reopen.js";
 
 /**
  * All nodes given, those above before those below.
- * @throws BlockError EPERM when a job still writes to one of them; all are active then, as far as that can be
+ * @throws BlockError EPERM when a job other than a mirror works on one of them; all are active then, as far as that can be
  */
 export function* inactivate(nodes: readonly Node[]): Op<void> {
   for (const node of nodes) checkUnused(node);
@@ -42,9 +42,13 @@ export function* activate(nodes: readonly Node[]): Op<void> {
   }
 }
 
+/** A mirror only copies what guests write, and they write no more. */
+const isMirror = (reason: string): boolean => reason.endsWith("block job: mirror");
+
 function checkUnused(node: Node): void {
   for (const reason of node.blockers.values())
-    throw new BlockError("ERR_BUSY", `Node '${node.nodeName}' is busy: ${reason}`, { errno: "EPERM", node: node.nodeName });
+    if (!isMirror(reason))
+      throw new BlockError("ERR_BUSY", `Node '${node.nodeName}' is busy: ${reason}`, { errno: "EPERM", node: node.nodeName });
 }
 
 /** With all that is below them. */

@@ -111,7 +111,7 @@ export const copyOnRead: Driver = {
   *open(context: OpenContext) {
     const name = takeString(context.options, "bottom");
     const child = yield* context.openChild("file", "filtered");
-    if (child.node.readOnly)
+    if (child.node.staysReadOnly)
       throw new BlockError("ERR_READ_ONLY", "Block node is read-only", { errno: "EPERM", node: child.node.nodeName });
     return new CopyOnRead(child, name === undefined ? null : findBottom(context, child.node, name));
   },

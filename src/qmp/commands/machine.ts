@@ -59,6 +59,6 @@ export const queryStatus: Command = command({
   returns: struct("StatusInfo", { running: bool(), singlestep: bool(), status: enumeration("RunState", RUN_STATES) }),
   // eslint-disable-next-line require-yield
   *run(core) {
-    return { status: core.machine.state, singlestep: false, running: core.machine.isRunning };
+    return { running: core.machine.isRunning, singlestep: false, status: core.machine.state };
   },
 });

@@ -181,7 +181,7 @@ export class GuestDevices {
 
   #check(kind: DiskKind, device: Device): void {
     if (kind.needsMedium && device.backend.root === null) throw fail("Device needs media, but drive is empty");
-    if (kind.writableOnly && (device.root.readOnly || device.backend.root?.readOnly === true))
+    if (kind.writableOnly && (device.root.readOnly || device.backend.root?.staysReadOnly === true))
       throw fail("Block node is read-only");
   }
 
@@ -198,7 +198,7 @@ export class GuestDevices {
     if (found !== undefined) return found;
     const node = core.nodes.find(String(name));
     if (node === null) throw fail(`Property '${type.name}.drive' can't find value '${String(name)}'`);
-    return core.addDevice("", node, { ...anonymous, readOnly: kind.tray || node.readOnly });
+    return core.addDevice("", node, { ...anonymous, readOnly: kind.tray || node.staysReadOnly });
   }
 
   /** Devices of one node must be in one thread. */

@@ -22,6 +22,8 @@ import type { Given } from "./command-line.js";
 import { deviceCommands, humanDeviceCommands } from "./device-commands.js";
 import { emulatorDrivers } from "./drivers.js";
 import { GuestDevices } from "./devices.js";
+import { humanMigrationCommands, migrationCommands } from "./migration/commands.js";
+import { Migration } from "./migration/migration.js";
 import { answerProbe } from "./probes.js";
 import { connectQtest } from "./qtest.js";
 
@@ -55,10 +57,12 @@ export class Emulator {
   readonly #clock = new ManualClock();
   readonly #core: BlockCore;
   readonly #devices: GuestDevices;
+  readonly #migration: Migration;
   readonly #chardevs = new Map<string, Chardev>();
   readonly #monitors: Monitor[] = [];
   readonly #boardDrives: { device: Device; option: string; isDefault: boolean }[] = [];
   #ending = false;
+  #exitCode = 0;
   #end: () => void = () => {};
   #close: () => void = () => {};
   readonly #closed: Promise<void> = new Promise((resolve) => (this.#close = resolve));
@@ -73,6 +77,7 @@ export class Emulator {
     ];
     // Under qtest time stands still until the test moves it.
     const isQtest = accelerators.some((name) => name.startsWith("qtest")) && !accelerators.some((name) => name.startsWith("tcg"));
+    const humanMigration = humanMigrationCommands(() => this.#migration);
     const environment = cliEnvironment({
       objects: [],
       warn: (message) => output.warning(message),
@@ -89,12 +94,22 @@ export class Emulator {
         this.shutDown("host-qmp-quit");
         return this.#closed;
       },
-      commands: deviceCommands(() => this.#devices),
-      humanCommands: { commands: humanDeviceCommands },
-      ...(this.#has("S") ? { runState: "prelaunch" as const } : {}),
+      commands: [...deviceCommands(() => this.#devices), ...migrationCommands(() => this.#migration)],
+      humanCommands: { commands: [...humanDeviceCommands, ...humanMigration.commands], info: humanMigration.info },
+      ...(this.#has("incoming") ? { runState: "inmigrate" as const } : this.#has("S") ? { runState: "prelaunch" as const } : {}),
       ...(isQtest ? { clock: this.#clock, fixedLatency: 1e6 } : {}),
     });
     this.#devices = new GuestDevices(this.#core);
+    this.#migration = new Migration(this.#core, {
+      error: (message) => output.error(message),
+      print: (text) => standardOutput().write(text),
+      die: () => {
+        this.#exitCode = 1;
+        this.#ending = true;
+        this.#end();
+      },
+    });
+    this.#migration.autostart = !this.#has("S");
   }
 
   #all(name: string): string[] {
@@ -122,7 +137,7 @@ export class Emulator {
     try {
       await this.#setUp();
       await this.#ended;
-      return 0;
+      return this.#exitCode;
     } catch (error) {
       const { message, hint } = toBlockError(error);
       process.stderr.write(`qemu-system-x86_64: ${message}\n${hint === undefined ? "" : `${hint}\n`}`);
@@ -158,6 +173,8 @@ export class Emulator {
     for (const monitor of human) void monitor.serve();
     for (const { chardev, pretty } of this.#monitors.filter((each) => !each.human))
       await chardev.open((duplex) => serveMonitor(this.#core, duplex, { pretty }));
+    const from = this.#all("incoming").at(-1);
+    if (from !== undefined) await this.#option("incoming", from, () => this.#migration.expect(from));
   }
 
   /** Failures carry the option that they are about. */
