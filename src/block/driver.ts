@@ -207,6 +207,11 @@ export interface MappedImpl extends CommonImpl {
   /** Reads from a `special` extent found by `map`: `into` gets the bytes from guest offset `at` on (inside the extent). */
   readSpecial?(extent: SpecialExtent, at: number, into: Uint8Array): Op<void>;
   /**
+   * The same for several of them, whole: `into` begins at guest offset `base`, and only their own ranges of it are filled. For
+   * formats that are faster at many together than one by one.
+   */
+  readSpecials?(extents: readonly SpecialExtent[], base: number, into: Uint8Array): Op<void>;
+  /**
    * Reads guest data that is transformed in place (encryption): called by the chokepoint after the bytes of a `data` extent
    * were read, with the guest and host offsets of the bytes.
    */

@@ -19,6 +19,13 @@ export type CodecName =
 export type DecompressSync = (from: Uint8Array, into: Uint8Array) => void;
 export type DecompressAsync = (from: Uint8Array, into: Uint8Array) => Promise<void>;
 
+/** One unit of a batch; `error` is what `sync` would have thrown for it. */
+export interface DecompressUnit {
+  readonly from: Uint8Array;
+  readonly into: Uint8Array;
+  error?: unknown;
+}
+
 /**
  * Fills `into` completely from the stream that starts at the beginning of `from`.
  *
@@ -34,6 +41,8 @@ export interface Decompressor {
   readonly name: CodecName;
   readonly sync: DecompressSync | null;
   readonly async: DecompressAsync | null;
+  /** Does as `sync` does, with several units that are decompressed on several threads where that is faster. Never throws. */
+  readonly many?: (units: readonly DecompressUnit[]) => void;
 }
 
 export type CompressSync = (from: Uint8Array, maxLength: number) => Uint8Array | null;

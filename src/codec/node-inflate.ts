@@ -27,13 +27,11 @@ interface Inside {
   readonly _writeState?: Uint32Array;
 }
 
-/** Gives out what there is, and does not mind that the stream is not at its end. */
-const Z_SYNC_FLUSH = 2;
-
 /** true: `into` is full; false: the stream is damaged or too short. */
 export type Inflater = (from: Uint8Array, into: Uint8Array) => boolean;
 
 /**
+ * Names nothing outside of itself: its text runs in other threads, too.
  * @param stream made for this alone, never used as a stream
  * @param probe the byte "a", compressed
  * @returns null where the runtime's streams are made otherwise
@@ -42,6 +40,8 @@ export function inflaterOf(stream: InflateRaw | Inflate, probe: Uint8Array): Inf
   const { _handle: handle, _writeState: state } = stream as unknown as Inside;
   if (typeof handle?.reset !== "function" || typeof handle.writeSync !== "function" || !(state instanceof Uint32Array))
     return null;
+  /** Gives out what there is, and does not mind that the stream is not at its end. */
+  const Z_SYNC_FLUSH = 2;
   let failed = false;
   handle.onerror = () => {
     failed = true;

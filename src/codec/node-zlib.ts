@@ -13,6 +13,7 @@ import {
   type DecompressSync,
 } from "./codec.js";
 import { inflateRaw as portableRaw, inflateZlib as portableZlib } from "./inflate.js";
+import { Crew, decompressTogether } from "./node-crew.js";
 import { inflaterOf, type Inflater } from "./node-inflate.js";
 
 /** libuv's pool has four threads unless UV_THREADPOOL_SIZE says otherwise; twice that keeps them fed. */
@@ -38,30 +39,39 @@ const limits = (into: Uint8Array): ZlibOptions => ({
  */
 function decompressor(
   name: "deflate" | "zlib",
-  makeInflater: () => Inflater | null,
+  make: "createInflateRaw" | "createInflate",
+  probe: Uint8Array,
   whole: Whole,
   wholeAsync: WholeAsync,
   careful: DecompressSync,
 ): Decompressor {
   let inflater: Inflater | null | undefined;
+  const sync: DecompressSync = (from, into) => {
+    if (inflater === undefined) inflater = inflaterOf(zlib()[make](), probe);
+    if (inflater !== null) {
+      if (!inflater(from, into)) careful(from, into);
+      return;
+    }
+    let plain: Uint8Array;
+    try {
+      plain = whole(from, limits(into));
+    } catch {
+      careful(from, into);
+      return;
+    }
+    if (plain.length === into.length) into.set(plain);
+    else careful(from, into);
+  };
+  const crew = new Crew(
+    () => `async () => {
+      const inflate = (${inflaterOf})(process.getBuiltinModule("node:zlib").${make}(), Uint8Array.of(${probe}));
+      return (from, into) => (inflate(from, into) ? into.length : 0);
+    }`,
+  );
   return {
     name,
-    sync: (from, into) => {
-      if (inflater === undefined) inflater = makeInflater();
-      if (inflater !== null) {
-        if (!inflater(from, into)) careful(from, into);
-        return;
-      }
-      let plain: Uint8Array;
-      try {
-        plain = whole(from, limits(into));
-      } catch {
-        careful(from, into);
-        return;
-      }
-      if (plain.length === into.length) into.set(plain);
-      else careful(from, into);
-    },
+    sync,
+    many: decompressTogether(crew, sync),
     async: (from, into) =>
       new Promise((resolve, reject) => {
         wholeAsync(from, limits(into), (error, plain) => {
@@ -110,7 +120,8 @@ export const nodeZlib: readonly CodecProvider[] = [
     name: "deflate",
     decompressor: decompressor(
       "deflate",
-      () => inflaterOf(zlib().createInflateRaw(), PROBE),
+      "createInflateRaw",
+      PROBE,
       (...call) => zlib().inflateRawSync(...call),
       (...call) => zlib().inflateRaw(...call),
       portableRaw,
@@ -121,7 +132,8 @@ export const nodeZlib: readonly CodecProvider[] = [
     name: "zlib",
     decompressor: decompressor(
       "zlib",
-      () => inflaterOf(zlib().createInflate(), ZLIB_PROBE),
+      "createInflate",
+      ZLIB_PROBE,
       (...call) => zlib().inflateSync(...call),
       (...call) => zlib().inflate(...call),
       portableZlib,

@@ -1,9 +1,11 @@
 /**
  * zstd at native speed: the runtime's own (`node:zlib` of Node.js 22.15 and later, Deno, Bun, workerd) or, on Node.js 20,
- * the prebuilt addon of the optional package `@cloudpss/zstd`, on the calling thread.
+ * the prebuilt addon of the optional package `@cloudpss/zstd`. The addon's calls share one state in the whole process, which two
+ * threads that use it at a time damage: they are for the main thread alone. Other threads take the addon's streams.
  */
 import { createRequire } from "node:module";
-import { codecOption, type CodecProvider, type Compressor, type Decompressor } from "./codec.js";
+import { codecOption, type CodecProvider, type Compressor, type Decompressor, type DecompressSync } from "./codec.js";
+import { Crew, decompressTogether, type Work } from "./node-crew.js";
 import { decompressZstd } from "./zstd/decoder.js";
 import { boundedFrame, withContentSize } from "./zstd/frame.js";
 
@@ -36,23 +38,40 @@ const fit = (compressed: Uint8Array, maxLength: number): Uint8Array | null =>
 function decompressor(
   whole: (from: Uint8Array, into: Uint8Array) => Uint8Array | null,
   wholeAsync: (from: Uint8Array, into: Uint8Array) => Promise<Uint8Array | null>,
+  crew: Crew,
+  cut?: (from: Uint8Array, size: number) => Uint8Array,
 ): Decompressor {
   const finish = (plain: Uint8Array | null, from: Uint8Array, into: Uint8Array): void => {
     if (plain !== null && plain.length === into.length) into.set(plain);
     else decompressZstd(from, into);
   };
+  const sync: DecompressSync = (from, into) => {
+    let plain: Uint8Array | null = null;
+    try {
+      plain = whole(from, into);
+    } catch {
+      // decided by the careful decoder
+    }
+    finish(plain, from, into);
+  };
   return {
     name: "zstd",
-    sync: (from, into) => {
-      let plain: Uint8Array | null = null;
-      try {
-        plain = whole(from, into);
-      } catch {
-        // decided by the careful decoder
-      }
-      finish(plain, from, into);
-    },
+    sync,
+    many: decompressTogether(crew, sync, cut),
     async: async (from, into) => finish(await wholeAsync(from, into).catch(() => null), from, into),
+  };
+}
+
+/** Runs in other threads: names nothing outside of itself. */
+function builtinWork(decompress: NonNullable<ZlibWithZstd["zstdDecompressSync"]>, windowLogMax: number): Work {
+  return (from, into) => {
+    const plain = decompress(from, {
+      chunkSize: Math.max(64, into.length + 1),
+      maxOutputLength: into.length,
+      params: { [windowLogMax]: 23 },
+    });
+    if (plain.length === into.length) into.set(plain);
+    return plain.length === into.length ? plain.length : 0;
   };
 }
 
@@ -77,6 +96,7 @@ function builtin(): CodecProvider | null {
         new Promise((resolve, reject) => {
           zstdDecompress(from, decodeOptions(into), (error, plain) => (error === null ? resolve(plain) : reject(error)));
         }),
+      new Crew(() => `async () => (${builtinWork})(process.getBuiltinModule("node:zlib").zstdDecompressSync, ${WINDOW_LOG_MAX})`),
     ),
     compressor: (options) => {
       const level = codecOption("level", options.level, DEFAULT_LEVEL, 1, 22);
@@ -106,13 +126,16 @@ interface NativePackage {
   decompress(from: Uint8Array): Uint8Array;
 }
 
+const PACKAGE = "@cloudpss/zstd/napi";
+const requireHere = (): NodeJS.Require => createRequire(import.meta.url);
 let native: NativePackage | null | undefined;
 
-/** The optional package, loaded when first needed; null where it is not installed or has no build for this machine. */
+/** The optional package, loaded when first needed; null where it is not installed, has no build for this machine, or may not be used. */
 function nativePackage(): NativePackage | null {
+  if (native === undefined && !process.getBuiltinModule("node:worker_threads").isMainThread) native = null;
   if (native === undefined) {
     try {
-      native = createRequire(import.meta.url)("@cloudpss/zstd/napi") as NativePackage;
+      native = requireHere()(PACKAGE) as NativePackage;
     } catch {
       native = null;
     }
@@ -124,7 +147,34 @@ function decompressNatively(from: Uint8Array, into: Uint8Array): Uint8Array | nu
   const frame = boundedFrame(from, into.length);
   return frame === null ? null : (nativePackage()?.decompress(frame) ?? null);
 }
-const nativeDecompressor: Decompressor = decompressor(decompressNatively, async (from, into) => decompressNatively(from, into));
+
+/** What lies under the package's streams; the package's own name for it says that it is there for tests. */
+interface NativeStreams {
+  _NapiBindings: { Decompressor: new () => { data(from: Uint8Array, done: (plain: Uint8Array) => void): void } };
+}
+
+/** Runs in other threads: names nothing outside of itself. One stream takes frame after frame, a new one follows a damaged frame. */
+function packageWork({ _NapiBindings: { Decompressor } }: NativeStreams): Work {
+  let stream: InstanceType<typeof Decompressor> | null = null;
+  return (from, into) => {
+    const used = stream ?? new Decompressor();
+    stream = null;
+    let at = 0;
+    used.data(Buffer.from(from.buffer, from.byteOffset, from.length), (plain) => {
+      if (at + plain.length <= into.length) into.set(plain, at);
+      at += plain.length;
+    });
+    if (at === into.length) stream = used;
+    return at === into.length ? at : 0;
+  };
+}
+
+const nativeDecompressor: Decompressor = decompressor(
+  decompressNatively,
+  async (from, into) => decompressNatively(from, into),
+  new Crew(() => `async () => (${packageWork})(require(${JSON.stringify(requireHere().resolve(PACKAGE))}))`),
+  (from, size) => boundedFrame(from, size) ?? from.subarray(0, 0),
+);
 
 /** On the calling thread: at this speed handing clusters to other threads and back gains little. */
 function nativeCompressor(found: NativePackage, level: number): Compressor {
@@ -149,6 +199,7 @@ export function nodeZstd(fallback: CodecProvider): CodecProvider {
       name: "zstd",
       sync: (from, into) => decoder().sync!(from, into),
       async: (from, into) => decoder().async!(from, into),
+      many: (units) => decoder().many!(units),
     },
     compressor: (options) => {
       const builtIn = own()?.compressor;

@@ -1,12 +1,9 @@
 /** Where guest ranges are: L1 → L2 slice in the cache → kernel scan → extents. Mutates nothing and never waits. */
-import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
-import type { Miss, SpecialExtent } from "../../block/driver.js";
+import type { Miss } from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
-import { debugEvent } from "../../block/debug.js";
-import { readPadded } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
-import { foreign, type Op } from "../../block/op.js";
+import type { Op } from "../../block/op.js";
 import { newExtentRecord, readExtent } from "../../kernel/extent.js";
 import * as L from "../../kernel/layout.js";
 import type { Codecs } from "../../codec/codec.js";
@@ -153,54 +150,5 @@ function invalidEntry(image: MapState, sliceOffset: number, index: number, reaso
       return image.corruption(`Cluster offset is beyond 2^53 bytes ${where}`, sliceOffset);
     default:
       return image.corruption(`Invalid cluster entry found  ${where}`, sliceOffset);
-  }
-}
-
-/** Reads part of a compressed cluster. */
-export function* readCompressed(image: MapState, extent: SpecialExtent, at: number, into: Uint8Array): Op<void> {
-  const within = at % image.clusterSize;
-  const kept = image.decompressed.find(extent.host);
-  if (kept !== null) {
-    into.set(kept.subarray(within, within + into.length));
-    return;
-  }
-  if (extent.host + extent.aux > image.file.size + 512 && extent.host >= image.file.size) {
-    throw new BlockError("ERR_CORRUPT", `Compressed cluster at 0x${extent.host.toString(16)} lies outside of the image`, {
-      errno: "EIO",
-      node: image.node.nodeName,
-      offset: extent.host,
-    });
-  }
-  const packed = allocate(extent.aux);
-  yield* debugEvent(image.file, "read_compressed");
-  yield* readPadded(image.file, packed, extent.host);
-  const whole = within === 0 && into.length === image.clusterSize;
-  const plain = whole ? into : image.decompressed.take();
-  yield* decompress(image, packed, plain, extent.host);
-  if (whole) return;
-  image.decompressed.keep(extent.host, plain);
-  into.set(plain.subarray(within, within + into.length));
-}
-
-function* decompress(image: MapState, packed: Uint8Array, plain: Uint8Array, host: number): Op<void> {
-  const codec = image.codecs.decompressor(image.header.compressionType === "zstd" ? "zstd" : "deflate");
-  try {
-    yield* foreign(
-      `Decompressing ${codec.name}`,
-      codec.sync === null ? null : () => codec.sync!(packed, plain),
-      // Decompression is quick: only codecs that have no synchronous face are awaited.
-      codec.sync === null && codec.async !== null ? () => codec.async!(packed, plain) : null,
-    );
-  } catch (error) {
-    throw new BlockError(
-      "ERR_CORRUPT",
-      `Decompressing the cluster at offset 0x${host.toString(16)} failed: ${(error as Error).message}`,
-      {
-        errno: "EIO",
-        node: image.node.nodeName,
-        offset: host,
-        cause: error,
-      },
-    );
   }
 }

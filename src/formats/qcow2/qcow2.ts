@@ -39,7 +39,8 @@ import { isQcow2, type Header } from "./header.js";
 import { Qcow2 } from "./image.js";
 import { specificInfo } from "./info.js";
 import { Autoclear, CryptMethod, Incompatible, MAX_BACKING_NAME } from "./layout.js";
-import { loadMiss, mapRange, readCompressed, SCAN_RECORDS } from "./map.js";
+import { loadMiss, mapRange, SCAN_RECORDS } from "./map.js";
+import { readCompressed, readCompressedClusters } from "./read-compressed.js";
 import { measureQcow2 } from "./measure.js";
 import { checkTables, openData, readHeader } from "./open.js";
 import { MUTABLE_OPTIONS, RUNTIME_OPTIONS, takeOptions } from "./options.js";
@@ -94,6 +95,9 @@ class Qcow2Impl implements MappedImpl {
   }
   readSpecial(extent: SpecialExtent, at: number, into: Uint8Array): Op<void> {
     return readCompressed(this.image, extent, at, into);
+  }
+  readSpecials(extents: readonly SpecialExtent[], base: number, into: Uint8Array): Op<void> {
+    return readCompressedClusters(this.image, extents, base, into);
   }
   mapVmState(offset: number, length: number, out: ExtentList): Miss | null {
     return mapVmState(this.image, offset, length, out);
