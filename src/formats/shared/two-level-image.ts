@@ -134,7 +134,7 @@ export abstract class TwoLevelImage implements MappedImpl {
           continue;
         }
         const table = this.l2Table(l2);
-        const first = Math.floor((at % this.coverage) / this.clusterSize);
+        const first = this.#l2Index(at);
         const entries = this.pages.find(table, first);
         if (entries === null) return this.pages.miss(table, first);
         at = this.#mapPage(entries, first, at, stop, limit, out);
@@ -183,9 +183,19 @@ export abstract class TwoLevelImage implements MappedImpl {
     const found: Cluster = { kind: "unallocated", host: -1, length: 0 };
     const l2 = yield* this.#l2Of(guest);
     if (l2 === 0) return found;
-    const index = Math.floor((guest % this.coverage) / this.clusterSize);
+    const index = this.#l2Index(guest);
     this.readL2(yield* this.pages.ensure(this.l2Table(l2), index), index % PAGE_ENTRIES, found);
     return found;
+  }
+
+  /** Index of a guest offset's entry in its L2 table. */
+  #l2Index(guest: number): number {
+    return Math.floor((guest % this.coverage) / this.clusterSize);
+  }
+  /** Guest offset behind what the page of L2 entries with the entry of `guest` covers. */
+  #pageEnd(guest: number): number {
+    const covered = Math.min(PAGE_ENTRIES, this.l2Entries) * this.clusterSize;
+    return alignDown(guest, covered) + covered;
   }
 
   *#l2Of(guest: number): Op<number> {
@@ -200,37 +210,49 @@ export abstract class TwoLevelImage implements MappedImpl {
     if (this.pages.isCrowded) yield* this.flush();
     const release = yield* this.lock.acquire();
     try {
-      const { clusterSize } = this;
+      const { clusterSize, file } = this;
       const end = Math.min(offset + length, alignDown(offset, clusterSize) + PLAN_LIMIT);
       const pieces: FreshPiece[] = [];
-      for (let at = offset; at < end;) {
-        const start = alignDown(at, clusterSize);
-        const stop = Math.min(end, start + clusterSize);
-        const cluster = yield* this.clusterAt(start);
-        if (cluster.kind === "data") {
-          this.checkWritable(cluster.host);
-          addPiece(pieces, {
-            start: at,
-            length: stop - at,
-            file: this.file,
-            host: cluster.host + (at - start),
-            fresh: false,
-            allocated: false,
-          });
-          at = stop;
-          continue;
+      for (const run of yield* this.#runsIn(offset, end)) {
+        if (run.host < 0) {
+          const bytes = run.end - run.start;
+          const host = yield* this.allocate(bytes, clusterSize);
+          pieces.push({ start: run.start, length: bytes, file, host, fresh: true, allocated: true });
+        } else {
+          const start = Math.max(offset, run.start);
+          const host = run.host + (start - run.start);
+          pieces.push({ start, length: Math.min(end, run.end) - start, file, host, fresh: false, allocated: false });
         }
-        // All clusters behind it that need space too get it in one run.
-        let count = 1;
-        while (start + count * clusterSize < end && (yield* this.clusterAt(start + count * clusterSize)).kind !== "data") count++;
-        const host = yield* this.allocate(count * clusterSize, clusterSize);
-        addPiece(pieces, { start, length: count * clusterSize, file: this.file, host, fresh: true, allocated: true });
-        at = Math.min(end, start + count * clusterSize);
       }
       return { length: end - offset, pieces };
     } finally {
       release();
     }
+  }
+
+  /** The clusters of a guest range, as runs of those that can be written where they are and lie in a row, and of those that need space. */
+  *#runsIn(from: number, to: number): Op<ClusterRun[]> {
+    const { clusterSize } = this;
+    const cluster = this.#cluster;
+    const runs: ClusterRun[] = [];
+    const end = alignUp(to, clusterSize);
+    for (let at = alignDown(from, clusterSize); at < end;) {
+      const l2 = yield* this.#l2Of(at);
+      const stop = Math.min(end, this.#pageEnd(at));
+      if (l2 === 0) {
+        addRun(runs, at, stop, -1);
+        at = stop;
+        continue;
+      }
+      const page = yield* this.pages.ensure(this.l2Table(l2), this.#l2Index(at));
+      for (let slot = this.#l2Index(at) % PAGE_ENTRIES; at < stop; at += clusterSize, slot++) {
+        this.readL2(page, slot, cluster);
+        const isOurs = cluster.kind === "data";
+        if (isOurs) this.checkWritable(cluster.host);
+        addRun(runs, at, at + clusterSize, isOurs ? cluster.host : -1);
+      }
+    }
+    return runs;
   }
 
   /** Takes space behind the end; the lock is held. Nobody else gets it, and it was never written before. */
@@ -259,18 +281,36 @@ export abstract class TwoLevelImage implements MappedImpl {
     if (fresh.length === 0) return;
     const release = yield* this.lock.acquire();
     try {
-      for (const piece of fresh) {
-        for (let at = 0; at < piece.length; at += this.clusterSize) {
-          yield* this.setCluster(piece.start + at, { kind: "data", host: piece.host + at, length: 0 });
-        }
-      }
+      for (const piece of fresh) yield* this.#link(piece);
     } finally {
       release();
     }
   }
 
+  *#link({ start, length, host }: FreshPiece): Op<void> {
+    const { clusterSize } = this;
+    const cluster: Cluster = { kind: "data", host, length: 0 };
+    for (let at = start; at < start + length;) {
+      const page = yield* this.#pageForChange(at);
+      const stop = Math.min(start + length, this.#pageEnd(at));
+      for (let slot = this.#l2Index(at) % PAGE_ENTRIES; at < stop; at += clusterSize, slot++) {
+        this.writeL2(page, slot, cluster);
+        this.pages.markDirty(page, slot);
+        cluster.host += clusterSize;
+      }
+    }
+  }
+
   /** Changes the entry of a cluster, making its L2 table where there is none. The lock is held. */
   protected *setCluster(guest: number, cluster: Cluster): Op<void> {
+    const page = yield* this.#pageForChange(guest);
+    const slot = this.#l2Index(guest) % PAGE_ENTRIES;
+    this.writeL2(page, slot, cluster);
+    this.pages.markDirty(page, slot);
+  }
+
+  /** The page with the entry of a cluster, in an L2 table that is made where there is none. Valid until the caller waits. */
+  *#pageForChange(guest: number): Op<EntryPage> {
     let l2 = yield* this.#l2Of(guest);
     if (l2 === 0) {
       l2 = yield* this.allocate(this.l2Bytes, this.clusterSize);
@@ -281,10 +321,7 @@ export abstract class TwoLevelImage implements MappedImpl {
       this.writeL1(page, index % PAGE_ENTRIES, l2);
       this.pages.markDirty(page, index % PAGE_ENTRIES);
     }
-    const index = Math.floor((guest % this.coverage) / this.clusterSize);
-    const page = yield* this.pages.ensure(this.l2Table(l2), index);
-    this.writeL2(page, index % PAGE_ENTRIES, cluster);
-    this.pages.markDirty(page, index % PAGE_ENTRIES);
+    return yield* this.pages.ensure(this.l2Table(l2), this.#l2Index(guest));
   }
 
   // ---- durability ----
@@ -321,16 +358,16 @@ export abstract class TwoLevelImage implements MappedImpl {
   }
 }
 
-function addPiece(pieces: FreshPiece[], piece: FreshPiece): void {
-  const last = pieces[pieces.length - 1];
-  if (
-    last !== undefined &&
-    last.allocated === piece.allocated &&
-    last.start + last.length === piece.start &&
-    last.host + last.length === piece.host
-  ) {
-    last.length += piece.length;
-  } else {
-    pieces.push(piece);
-  }
+/** A row of clusters, from guest offset `start` to `end`; they begin at host offset `host`, or need space (-1). */
+interface ClusterRun {
+  start: number;
+  end: number;
+  host: number;
+}
+
+function addRun(runs: ClusterRun[], start: number, end: number, host: number): void {
+  const last = runs[runs.length - 1];
+  const goesOn = last !== undefined && (host < 0 ? last.host < 0 : last.host >= 0 && last.host + (start - last.start) === host);
+  if (goesOn) last.end = end;
+  else runs.push({ start, end, host });
 }
