@@ -56,7 +56,9 @@ export class StorageRequest extends Request {
   }
 
   get isAsync(): boolean {
-    return this.storage.async !== null;
+    const { sync, async, awaitReadsFrom } = this.storage;
+    if (async === null) return false;
+    return sync === null || awaitReadsFrom === undefined || (this.verb === "read" && this.length >= awaitReadsFrom);
   }
 
   sync(): unknown {
@@ -348,7 +350,8 @@ async function finish<T>(op: Op<T>, reached: IteratorResult<Request, T> | null):
       } else {
         value = request.sync();
         if ((++onTheSpot & 15) === 0) {
-          const now = performance.now();
+          // Not `performance`: loading it takes Node.js longer than many an operation.
+          const now = Date.now();
           if (turnEnds === 0) turnEnds = now + TURN_MS;
           else if (now > turnEnds) {
             await nextTurn();
@@ -425,9 +428,6 @@ export function* storageFlush(storage: Storage): Op<void> {
 }
 export function* storageSize(storage: Storage): Op<number> {
   return (yield new StorageRequest(storage, "size")) as number;
-}
-export function* storageTruncate(storage: Storage, size: number): Op<void> {
-  yield new StorageRequest(storage, "truncate", size);
 }
 
 type Optional = "writeZeroes" | "discard" | "allocate" | "extents" | "allocatedSize";

@@ -2,7 +2,7 @@
 import { writeSync } from "node:fs";
 import type { Environment } from "../block/context.js";
 import { done } from "../block/op.js";
-import { allowAll, nodeEnvironment } from "../platform/node-environment.js";
+import { allowAll, nodeEnvironment, type FileCalls } from "../platform/node-environment.js";
 import { readPlatformObjects } from "./platform-objects.js";
 import { readSecrets } from "./secrets.js";
 import { readThrottleGroups } from "./throttle-groups.js";
@@ -13,10 +13,12 @@ export interface CliEnvironmentOptions {
   /** Called with messages that are not errors, with their prefix. */
   warn: (message: string) => void;
   notice?: (message: string) => void;
+  /** Called with errors that belong to no command. */
+  report?: (message: string) => void;
   debugMessage?: (message: string) => void;
   /** Brings out what has been printed; the program ends when this returns. */
   flush?: () => void;
-  faces?: "both" | "sync";
+  faces?: FileCalls;
 }
 
 export function cliEnvironment(options: CliEnvironmentOptions): Environment {
@@ -36,6 +38,7 @@ export function cliEnvironment(options: CliEnvironmentOptions): Environment {
       writeSync(2, `${message}\n`);
       process.exit(1);
     },
+    ...(options.report === undefined ? {} : { report: options.report }),
     ...(options.debugMessage === undefined ? {} : { debugMessage: options.debugMessage }),
     ...(options.faces === undefined ? {} : { faces: options.faces }),
   });

@@ -26,8 +26,7 @@ export interface OutputOptions {
   env?: Readonly<Record<string, string | undefined>>;
 }
 
-export const EXIT_OK = 0 as const;
-export const EXIT_FAILURE = 1 as const;
+const EXIT_FAILURE = 1 as const;
 
 class Sink {
   readonly #stream: OutputStream;

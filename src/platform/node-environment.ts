@@ -20,9 +20,15 @@ import { vvfat } from "./node-directories.js";
 import { nullDrivers } from "../filters/null.js";
 import { createFileStorage, isDevice, openFileStorage, openFileStorageAsync } from "../storage/node-fs.js";
 
+/**
+ * How calls on files are made where there is time to wait. "both": all on other threads. "sync": all on the spot, right for short
+ * commands. "ahead": on the spot but for large reads, so that one thread copies from one file while another copies to the next.
+ */
+export type FileCalls = "both" | "sync" | "ahead";
+
 export interface NodeEnvironmentOptions {
-  /** "sync": every call on a file is made on the spot; right for short commands. Default "both". */
-  faces?: "both" | "sync";
+  /** Default "both". */
+  faces?: FileCalls;
   /** Default: nothing an image names is opened. */
   gate?: Gate;
   secrets?: (id: string, purpose: string) => Op<Uint8Array | null>;
@@ -33,6 +39,8 @@ export interface NodeEnvironmentOptions {
   findThrottleGroup?: NonNullable<Environment["findThrottleGroup"]>;
   /** Messages that go without "warning:" before them. */
   notice?: (message: string) => void;
+  /** See Environment. */
+  report?: NonNullable<Environment["report"]>;
   /** What blkdebug says when it stops requests and lets them go on. */
   debugMessage?: (message: string) => void;
   /** See Environment. */
@@ -46,16 +54,16 @@ export interface NodeEnvironmentOptions {
 const DEFAULT_BUDGET = 64 * 1024 * 1024;
 
 export const allowAll: Gate = () => done<GateDecision>(true);
-export const denyAll: Gate = () => done<GateDecision>(false);
+const denyAll: Gate = () => done<GateDecision>(false);
 
 /** The `file` protocol over node:fs. */
-export function fileDriver(faces: "both" | "sync"): Driver {
+export function fileDriver(faces: FileCalls): Driver {
   return protocolDriver({
     name: "file",
     open: {
       sync: (name, options) => openFileStorage(name, { ...options, faces, only: "file", firstBlock: true }),
       async:
-        faces === "sync" ? null : (name, options) => openFileStorageAsync(name, { ...options, only: "file", firstBlock: true }),
+        faces !== "both" ? null : (name, options) => openFileStorageAsync(name, { ...options, only: "file", firstBlock: true }),
     },
     create: { sync: (name) => createFileStorage(name, { faces, firstBlock: true }), async: null },
     remove: { sync: (name) => unlinkSync(name), async: null },
@@ -63,25 +71,25 @@ export function fileDriver(faces: "both" | "sync"): Driver {
 }
 
 /** Disks and other devices of the host, by their names in /dev. Plain names of devices come here by themselves, as `host_device`. */
-export function deviceDriver(name: "host_device" | "host_cdrom", faces: "both" | "sync"): Driver {
+function deviceDriver(name: "host_device" | "host_cdrom", faces: FileCalls): Driver {
   return protocolDriver({
     name,
     ...(name === "host_device" ? { claims: isDevice } : {}),
     open: {
       sync: (path, options) => openFileStorage(path, { ...options, faces, only: name }),
-      async: faces === "sync" ? null : (path, options) => openFileStorageAsync(path, { ...options, only: name }),
+      async: faces !== "both" ? null : (path, options) => openFileStorageAsync(path, { ...options, only: name }),
     },
     create: { sync: (path) => createFileStorage(path, { faces, only: name }), async: null },
   });
 }
 
 /** Everything that the host's files are opened by. */
-export function hostDrivers(faces: "both" | "sync"): Driver[] {
+function hostDrivers(faces: FileCalls): Driver[] {
   return [fileDriver(faces), deviceDriver("host_device", faces), deviceDriver("host_cdrom", faces), vvfat];
 }
 
 /** Everything but formats: filters, and what is not an image but serves one. */
-export function hostedDrivers(faces: "both" | "sync"): Driver[] {
+export function hostedDrivers(faces: FileCalls): Driver[] {
   return [...nullDrivers, ...allFilters, nbd, ...httpDrivers(), ...ftpDrivers, ...absentDrivers, ...hostDrivers(faces)];
 }
 
@@ -104,6 +112,7 @@ export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environme
     ...(options.findThrottleGroup === undefined ? {} : { findThrottleGroup: options.findThrottleGroup }),
     ...(options.notice === undefined ? {} : { notice: options.notice }),
     ...(options.debugMessage === undefined ? {} : { debugMessage: options.debugMessage }),
+    ...(options.report === undefined ? {} : { report: options.report }),
     ...(options.imagesDiffer === undefined ? {} : { imagesDiffer: options.imagesDiffer }),
   };
 }

@@ -47,8 +47,8 @@ import type {
 export interface FileStorageOptions extends Partial<StorageOpenOptions> {
   /** Refuse anything but regular files, or anything but devices, in the name of this driver of QEMU. Absent: both will do. */
   only?: "file" | "host_device" | "host_cdrom";
-  /** Which faces the storage has; "both" when absent. */
-  faces?: "both" | "sync" | "async";
+  /** Which faces the storage has; "both" when absent. "ahead": both, of which the asynchronous one is for large reads only. */
+  faces?: "both" | "sync" | "async" | "ahead";
   /** `Permission` bits we use; absent: what opening an image read-only or read-write needs. */
   permissions?: number;
   /** `Permission` bits others may use meanwhile; absent: all but write and resize. */
@@ -87,6 +87,9 @@ export interface FileStorage extends Storage {
 
 const NOT_POSSIBLE = new Set(["ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENODEV", "EINVAL", "EBADF", "ESPIPE", "ENOTTY"]);
 
+/** Bytes whose copying takes several times as long as handing the work to another thread. */
+const LARGE_READ = 256 * 1024;
+
 interface Opened {
   fd: number;
   path: string;
@@ -108,6 +111,7 @@ class NodeFile implements FileStorage {
   readonly locking: "ofd" | "process" | "off";
   readonly sync: SyncStorageFace | null;
   readonly async: AsyncStorageFace | null;
+  readonly awaitReadsFrom?: number;
 
   private readonly fd: number;
   private readonly lock: ImageLock | null;
@@ -145,6 +149,7 @@ class NodeFile implements FileStorage {
     const faces = opened.options.faces ?? "both";
     this.sync = faces === "async" ? null : this.syncFace();
     this.async = faces === "sync" ? null : this.asyncFace();
+    if (faces === "ahead") this.awaitReadsFrom = LARGE_READ;
   }
 
   setPermissions(permissions: number, shared: number): void {

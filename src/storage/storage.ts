@@ -82,6 +82,11 @@ export interface Storage {
   readonly sync: SyncStorageFace | null;
   readonly async: AsyncStorageFace | null;
   /**
+   * Of a storage with both faces: only reads of at least this many bytes are worth waiting for, as another thread makes them while
+   * the caller goes on; everything else is done on the spot. Absent: whoever can wait does, for every call.
+   */
+  readonly awaitReadsFrom?: number;
+  /**
    * The same medium opened anew, read-only or read-write; locks pass on, this object is closed by the caller. Absent: it cannot.
    * `forceShare`: with locks or without, where that changes.
    */

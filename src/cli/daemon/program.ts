@@ -68,7 +68,11 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
   const closed = new Promise<void>((resolve) => (close = resolve));
   signal.addEventListener("abort", () => end(), { once: true });
   const core = new BlockCore({
-    environment: cliEnvironment({ objects: [], warn: (message) => output.advise(message) }),
+    environment: cliEnvironment({
+      objects: [],
+      warn: (message) => output.advise(message),
+      report: (message) => output.error(message),
+    }),
     profile,
     listen: listenOnSockets,
     readFile: (path) => readFileSync(path),

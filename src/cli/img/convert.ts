@@ -105,9 +105,9 @@ export const convert: Verb = {
     const format = args.has("target-image-opts") ? undefined : (args.get("output-format") ?? "raw");
     const filenames = [...args.operands];
     const targetName = filenames.length > 1 ? filenames.pop() : undefined;
-    // Plain copies need no more than to keep every core busy with copying bytes; compression brings its own number.
+    // Plain copies read one piece while another is written; compression brings its own number.
     const plain = parallel === undefined && !args.has("compress") && rateLimit === 0;
-    const environment = context.environment(args, "sync");
+    const environment = context.environment(args, "ahead");
     if (list !== undefined && hasHelpOption(list)) {
       if (format === undefined) throw refuse("Option help requires a format be specified");
       printOptionHelp(environment, output, format, targetName);

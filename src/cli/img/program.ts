@@ -2,6 +2,7 @@
 import type { Environment } from "../../block/context.js";
 import { BlockError } from "../../base/error.js";
 import { cliEnvironment } from "../environment.js";
+import type { FileCalls } from "../../platform/node-environment.js";
 import { parseOptions, parseVerb, UsageError, type ParsedOptions } from "../options.js";
 import type { Output } from "../output.js";
 import { findVerb, GLOBAL_OPTIONS, helpText, versionText } from "./options.js";
@@ -71,7 +72,7 @@ async function dispatch(argv: readonly string[], settings: ImgProgram): Promise<
   }
 }
 
-function environmentFor(args: ParsedOptions, faces: "both" | "sync", output: Output): Environment {
+function environmentFor(args: ParsedOptions, faces: FileCalls, output: Output): Environment {
   return cliEnvironment({
     objects: args.all("object"),
     faces,

@@ -16,9 +16,8 @@ export const rebase: Verb = {
     const sourceCache = cacheFlags(args.get("source-cache") ?? "writeback", "Invalid source cache option: %");
     const environment = context.environment(args, "sync");
     const forceShare = args.has("force-share");
-    const node = await run(
-      openImage(environment, imageSpec(args, filename), { ...cache, write: true, forceShare, noBacking: unsafe }),
-    );
+    // As QEMU has it, -U is about the backing files: the image itself is written.
+    const node = await run(openImage(environment, imageSpec(args, filename), { ...cache, write: true, noBacking: unsafe }));
     const progress = progressOf(args, context, "Rebasing", 1);
     await run(
       usingImage(node, (image) =>

@@ -6,6 +6,7 @@ import type { ImageSpec } from "../../image/open.js";
 import type { OperationProgress } from "../../image/signal.js";
 import { isValidOptionList, joinOptionLists, parseOpts, type Opt } from "../../qapi/options.js";
 import { writeJson, type JsonInput } from "../../qapi/json-writer.js";
+import type { FileCalls } from "../../platform/node-environment.js";
 import type { ParsedOptions } from "../options.js";
 import type { Output } from "../output.js";
 
@@ -13,8 +14,8 @@ export interface VerbContext {
   readonly output: Output;
   /** "qemu-img" says things exactly as QEMU's program does; "blockcore" may be nicer. */
   readonly friendly: boolean;
-  /** The block layer; `faces: "sync"` for commands that look at little. */
-  environment(args: ParsedOptions, faces: "both" | "sync"): Environment;
+  /** The block layer; `faces: "sync"` for commands that look at little, "ahead" for those that look at everything. */
+  environment(args: ParsedOptions, faces: FileCalls): Environment;
   readonly signal: AbortSignal;
 }
 

@@ -88,6 +88,11 @@ export async function openSession(session: ProgramSession, request: OpenRequest)
     session.report("file open already, try 'help close'");
     return false;
   }
+  const shared = request.options?.["force-share"];
+  if (request.forceShare && shared !== undefined && shared !== "on" && shared !== true) {
+    session.report("-U conflicts with image options");
+    return false;
+  }
   try {
     await session.use(await runAsync(openRequest(session, request)));
     session.writethrough = request.cache.writethrough && !session.node!.readOnly;
@@ -105,11 +110,7 @@ export async function openSession(session: ProgramSession, request: OpenRequest)
 function* openRequest(session: ProgramSession, request: OpenRequest): Op<Node> {
   const { filename, cache } = request;
   const options = { ...request.options };
-  if (request.forceShare) {
-    if (options["force-share"] === "off" || options["force-share"] === false)
-      throw new BlockError("ERR_INVALID_ARGUMENT", "-U conflicts with image options");
-    options["force-share"] = true;
-  }
+  if (request.forceShare) options["force-share"] = true;
   if (request.nativeAio && !cache.direct) {
     throw new BlockError(
       "ERR_INVALID_ARGUMENT",
