@@ -177,14 +177,15 @@ export class BlockError extends Error {
   }
 }
 
-/** The same failure seen from further out: "Could not open 'x': <what happened>". Keeps code, errno, hint and details. */
-export function prefixError(prefix: string, error: unknown): BlockError {
+/** The same failure seen from further out: "Could not open 'x': <what happened>". Keeps code, errno, details, and the hint unless there is a new one. */
+export function prefixError(prefix: string, error: unknown, newHint?: string): BlockError {
   const inner = toBlockError(error);
   const details: BlockErrorDetails = { errno: inner.errno, qmpClass: inner.qmpClass, cause: inner };
   if (inner.node !== undefined) details.node = inner.node;
   if (inner.offset !== undefined) details.offset = inner.offset;
   if (inner.operation !== undefined) details.operation = inner.operation;
-  if (inner.hint !== undefined) details.hint = inner.hint;
+  const hint = newHint ?? inner.hint;
+  if (hint !== undefined) details.hint = hint;
   return new BlockError(inner.code, `${prefix}${inner.message}`, details);
 }
 

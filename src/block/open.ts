@@ -12,6 +12,7 @@ import { read } from "./io.js";
 import { Node, type Child } from "./node.js";
 import { imageName, resolveIn } from "./node-filename.js";
 import type { Op } from "./op.js";
+import { explainFailure } from "./other-content.js";
 import { checkNode } from "./permissions.js";
 import { take, takeBool, takeChoice, takeString } from "./take.js";
 
@@ -275,7 +276,8 @@ function* construct(
       throw new BlockError("ERR_INVALID_ARGUMENT", "Driver doesn't support backing files");
     }
     return node;
-  } catch (error) {
+  } catch (failure) {
+    const error = node.isOpen ? failure : yield* explainFailure(node, failure);
     // The file that probing opened belongs to the caller until the node is whole.
     if (file !== undefined && waiting === undefined) node.detach("file");
     yield* node.abandon();
@@ -397,7 +399,7 @@ function* openNamed(
 // ---- probing ------------------------------------------------------------------------------------------------------
 
 /** The format whose driver is surest about the first bytes; raw when nobody claims them. */
-export function* probeFormat(environment: Environment, file: Node): Op<Driver> {
+function* probeFormat(environment: Environment, file: Node): Op<Driver> {
   const head = new Uint8Array(Math.min(PROBE_LENGTH, file.size));
   if (head.length > 0) yield* read(file, head, 0);
   return bestDriver(environment.drivers, head, imageName(file));

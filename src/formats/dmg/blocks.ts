@@ -10,7 +10,7 @@ const SECTOR = 512;
 const TRAILER_LENGTH = 512;
 const MAX_TABLE_BYTES = 16 * MiB;
 /** Plain and packed bytes of one chunk: what has to be held in memory to read from it. */
-export const MAX_CHUNK_BYTES: number = 64 * MiB;
+const MAX_CHUNK_BYTES: number = 64 * MiB;
 const MAX_CHUNKS = 4 * 1024 * 1024;
 
 export const ChunkType = {
@@ -26,11 +26,11 @@ export const ChunkType = {
   end: 0xffffffff,
 } as const;
 
-/** Chunks that stand for a part of the disk; comments and the end mark do not, and unknown ones are left out. */
-const KNOWN: ReadonlySet<number> = new Set([
-  ChunkType.zeroFill,
+/** Chunks that stand for no part of the disk. */
+const MARKS: ReadonlySet<number> = new Set([ChunkType.comment, ChunkType.end]);
+/** Chunks with bytes in the file that we know how to read. */
+const STORED: ReadonlySet<number> = new Set([
   ChunkType.raw,
-  ChunkType.ignore,
   ChunkType.adc,
   ChunkType.zlib,
   ChunkType.bzip2,
@@ -83,11 +83,11 @@ function decodeTrailer(bytes: Uint8Array, fileSize: number): Trailer {
     size: readU64BE(view, 0x1ec) * SECTOR,
   };
   const inside = (offset: number, length: number): boolean => offset <= fileSize && length <= fileSize - offset;
-  if (!inside(trailer.dataForkOffset, 0)) throw corrupt("The data fork lies outside of the file", 0x18);
+  if (!inside(trailer.dataForkOffset, 0)) throw corrupt("DMG: the data fork lies outside of the file", 0x18);
   if (trailer.resourceLength !== 0 && !inside(trailer.resourceOffset, trailer.resourceLength))
-    throw corrupt("The resource fork lies outside of the file", 0x28);
+    throw corrupt("DMG: the resource fork lies outside of the file", 0x28);
   if (trailer.plistLength !== 0 && !inside(trailer.plistOffset, trailer.plistLength))
-    throw corrupt("The property list lies outside of the file", 0xd8);
+    throw corrupt("DMG: the property list lies outside of the file", 0xd8);
   if (!Number.isSafeInteger(trailer.size))
     throw new BlockError("ERR_TOO_LARGE", "Image is too big", { errno: "EFBIG", offset: 0x1ec });
   return trailer;
@@ -98,24 +98,24 @@ export function* readChunks(file: Node, trailer: Trailer): Op<Chunk[]> {
   const chunks: Chunk[] = [];
   if (trailer.resourceLength !== 0) yield* fromResourceFork(file, trailer, chunks);
   else if (trailer.plistLength !== 0) yield* fromPropertyList(file, trailer, chunks);
-  else throw corrupt("The trailer names neither a property list nor a resource fork");
+  else throw corrupt("DMG: the trailer names neither a property list nor a resource fork");
   chunks.sort((a, b) => a.start - b.start);
   return chunks;
 }
 
 function* fromResourceFork(file: Node, trailer: Trailer, chunks: Chunk[]): Op<void> {
   if (trailer.resourceLength > MAX_TABLE_BYTES)
-    throw new BlockError("ERR_TOO_LARGE", "The resource fork is too large", { offset: trailer.resourceOffset });
+    throw new BlockError("ERR_TOO_LARGE", "DMG: the resource fork is too large", { offset: trailer.resourceOffset });
   const fork = yield* readBytes(file, trailer.resourceOffset, trailer.resourceLength);
-  if (fork.length < 16) throw corrupt("The resource fork is too short", trailer.resourceOffset);
+  if (fork.length < 16) throw corrupt("DMG: the resource fork is too short", trailer.resourceOffset);
   const view = viewOf(fork);
   let at = view.getUint32(0);
   const end = at + view.getUint32(8);
-  if (end > fork.length) throw corrupt("The resource fork's data lies outside of it", trailer.resourceOffset);
+  if (end > fork.length) throw corrupt("DMG: the resource fork's data lies outside of it", trailer.resourceOffset);
   while (at + 4 <= end) {
     const length = view.getUint32(at);
     at += 4;
-    if (length === 0 || length > end - at) throw corrupt("A resource is longer than its fork", trailer.resourceOffset + at);
+    if (length === 0 || length > end - at) throw corrupt("DMG: a resource is longer than its fork", trailer.resourceOffset + at);
     addTable(fork.subarray(at, at + length), file, trailer, chunks);
     at += length;
   }
@@ -123,14 +123,14 @@ function* fromResourceFork(file: Node, trailer: Trailer, chunks: Chunk[]): Op<vo
 
 function* fromPropertyList(file: Node, trailer: Trailer, chunks: Chunk[]): Op<void> {
   if (trailer.plistLength > MAX_TABLE_BYTES)
-    throw new BlockError("ERR_TOO_LARGE", "The property list is too large", { offset: trailer.plistOffset });
+    throw new BlockError("ERR_TOO_LARGE", "DMG: the property list is too large", { offset: trailer.plistOffset });
   const text = decodeText(yield* readBytes(file, trailer.plistOffset, trailer.plistLength));
   let at = 0;
   for (;;) {
     const open = text.indexOf("<data>", at);
     if (open < 0) return;
     const close = text.indexOf("</data>", open);
-    if (close < 0) throw corrupt("The property list ends inside a data element", trailer.plistOffset + open);
+    if (close < 0) throw corrupt("DMG: the property list ends inside a data element", trailer.plistOffset + open);
     addTable(decodeBase64(text.slice(open + 6, close)), file, trailer, chunks);
     at = close + 7;
   }
@@ -140,7 +140,7 @@ function decodeBase64(text: string): Uint8Array {
   try {
     return Uint8Array.from(atob(text.replace(/\s+/g, "")), (char) => char.charCodeAt(0));
   } catch (error) {
-    throw new BlockError("ERR_CORRUPT", "The property list holds data that is no base64", { cause: error });
+    throw new BlockError("ERR_CORRUPT", "DMG: the property list holds data that is no base64", { cause: error });
   }
 }
 
@@ -152,11 +152,11 @@ function addTable(bytes: Uint8Array, file: Node, trailer: Trailer, chunks: Chunk
   const dataOffset = readU64BE(view, 24);
   // The length of the resource says how many there are; the count in the table is not to be trusted.
   const count = Math.floor((bytes.length - 204) / 40);
-  if (chunks.length + count > MAX_CHUNKS) throw new BlockError("ERR_TOO_LARGE", "The image has too many chunks");
+  if (chunks.length + count > MAX_CHUNKS) throw new BlockError("ERR_TOO_LARGE", "DMG: the image has too many chunks");
   for (let i = 0; i < count; i++) {
     const at = 204 + i * 40;
     const type = view.getUint32(at);
-    if (!KNOWN.has(type)) continue;
+    if (MARKS.has(type)) continue;
     const chunk: Chunk = {
       type,
       start: (firstSector + readU64BE(view, at + 8)) * SECTOR,
@@ -164,7 +164,7 @@ function addTable(bytes: Uint8Array, file: Node, trailer: Trailer, chunks: Chunk
       host: trailer.dataForkOffset + dataOffset + readU64BE(view, at + 24),
       packed: readU64BE(view, at + 32),
     };
-    // Damage of one chunk shows when it is read; the rest of the image stays readable.
+    // Damage of one chunk, or a type that is not known, shows when it is read; the rest of the image stays readable.
     checkSize(chunk, chunks.length);
     if (chunk.length === 0 || !Number.isSafeInteger(chunk.start + chunk.length)) continue;
     chunks.push(chunk);
@@ -173,11 +173,11 @@ function addTable(bytes: Uint8Array, file: Node, trailer: Trailer, chunks: Chunk
 
 /** What would have to be held in memory to read the chunk. */
 function checkSize(chunk: Chunk, index: number): void {
-  if (chunk.type === ChunkType.zeroFill || chunk.type === ChunkType.ignore) return;
+  if (!STORED.has(chunk.type)) return;
   if (chunk.length > MAX_CHUNK_BYTES)
-    throw new BlockError("ERR_TOO_LARGE", `Chunk ${index} is larger than ${MAX_CHUNK_BYTES} bytes`);
+    throw new BlockError("ERR_TOO_LARGE", `DMG: chunk ${index} is larger than ${MAX_CHUNK_BYTES} bytes`);
   if (chunk.packed > MAX_CHUNK_BYTES)
-    throw new BlockError("ERR_TOO_LARGE", `The data of chunk ${index} is larger than ${MAX_CHUNK_BYTES} bytes`);
+    throw new BlockError("ERR_TOO_LARGE", `DMG: the data of chunk ${index} is larger than ${MAX_CHUNK_BYTES} bytes`);
 }
 
 /** Throws when the bytes of a chunk cannot be there. */

@@ -79,6 +79,12 @@ class DmgImage implements MappedImpl {
       into.fill(0);
       return;
     }
+    if (chunk.type !== ChunkType.raw && CODEC_OF[chunk.type] === undefined) {
+      throw new BlockError("ERR_UNSUPPORTED", `DMG: chunk ${extent.host} is of unknown type 0x${chunk.type.toString(16)}`, {
+        node: this.#node.nodeName,
+        offset: at,
+      });
+    }
     checkPlace(chunk, extent.host, this.#node.file.size);
     const from = at - chunk.start;
     if (chunk.type === ChunkType.raw) {

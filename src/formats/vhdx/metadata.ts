@@ -5,6 +5,7 @@ import { isPowerOfTwo } from "../../base/int.js";
 import { readBytes } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
+import { guidToText } from "../../codec/guid.js";
 import { CHUNK_SECTORS, Guid, MAX_BLOCK_SIZE, MAX_VIRTUAL_SIZE, METADATA_TABLE_BYTES, MIN_BLOCK_SIZE } from "./layout.js";
 import { parseParentLocator, type ParentLocator } from "./parent-locator.js";
 import type { Region } from "./regions.js";
@@ -51,7 +52,7 @@ function readTable(bytes: Uint8Array): Map<string, Item> {
     const known = ITEMS.find(([, id]) => equalBytes(id, guid))?.[0];
     if (known === undefined) {
       if ((view.getUint32(at + 24, true) & 4) !== 0)
-        throw new BlockError("ERR_UNSUPPORTED", "The VHDX has a required metadata item that is not known");
+        throw new BlockError("ERR_UNSUPPORTED", `The VHDX has a required metadata item that is not known: ${guidToText(guid)}`);
       continue;
     }
     if (found.has(known)) throw new BlockError("ERR_CORRUPT", `The VHDX metadata has two items for the ${known}`);

@@ -4,6 +4,7 @@ import { BlockError } from "../../base/error.js";
 import { readBytes } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
+import { guidToText } from "../../codec/guid.js";
 import { hasValidChecksum } from "./checksum.js";
 import { Guid, HEADER_SECTION_BYTES, KiB64, REGION_OFFSETS } from "./layout.js";
 
@@ -67,7 +68,7 @@ export function* readRegions(file: Node, map: RegionMap): Op<Regions> {
     const isBat = equalBytes(guid, Guid.bat);
     const isMetadata = equalBytes(guid, Guid.metadata);
     if ((view.getUint32(at + 28, true) & 1) !== 0 && !isBat && !isMetadata) {
-      throw new BlockError("ERR_UNSUPPORTED", "The VHDX has a required region that is not known");
+      throw new BlockError("ERR_UNSUPPORTED", `The VHDX has a required region that is not known: ${guidToText(guid)}`);
     }
     if (region.length === 0 && !isBat && !isMetadata) continue;
     if (!Number.isSafeInteger(region.offset + region.length))

@@ -32,7 +32,7 @@ const MAX_PARENT_NAME = 1023;
 const utf8 = new TextDecoder("utf-8");
 
 /** One character per byte, so that places in the text are places in the file. */
-export function bytesToLatin1(bytes: Uint8Array): string {
+function bytesToLatin1(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   const text = end < 0 ? bytes : bytes.subarray(0, end);
   let out = "";

@@ -36,6 +36,15 @@ const TYPES: ReadonlySet<string> = new Set([
   "vmfsEagerZeroedThick",
   "custom",
 ]);
+const DEVICES: ReadonlySet<string> = new Set([
+  "fullDevice",
+  "partitionedDevice",
+  "vmfsRaw",
+  "vmfsRawDeviceMap",
+  "vmfsRDM",
+  "vmfsPassthroughRawDeviceMap",
+  "vmfsRDMP",
+]);
 const EXTENT_TYPES: ReadonlySet<string> = new Set(["FLAT", "VMFS", "SPARSE", "VMFSSPARSE", "SESPARSE", "ZERO"]);
 
 /** @param child the edge to the image's file */
@@ -139,7 +148,10 @@ function* openDescribed(
 ): Op<OpenedImage> {
   const { createType } = descriptor;
   if (createType === null) throw new BlockError("ERR_NOT_THIS_FORMAT", "invalid VMDK image descriptor");
-  if (!TYPES.has(createType)) throw new BlockError("ERR_UNSUPPORTED", `Unsupported image type '${createType}'`);
+  if (!TYPES.has(createType)) {
+    const what = DEVICES.has(createType) ? ": it stands for a device of the host" : "";
+    throw new BlockError("ERR_UNSUPPORTED", `Unsupported image type '${createType}'${what}`);
+  }
   const lines = descriptor.extents.filter(({ type }) => EXTENT_TYPES.has(type));
   if (lines.length === 0) throw new BlockError("ERR_CORRUPT", "invalid VMDK image descriptor: it names no extents");
   checkTotal(lines);

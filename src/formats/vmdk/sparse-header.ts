@@ -22,7 +22,7 @@ export interface SparseHeader {
   compressed: boolean;
 }
 
-export function parseSparseHeader(bytes: Uint8Array): SparseHeader {
+function parseSparseHeader(bytes: Uint8Array): SparseHeader {
   const view = viewOf(bytes);
   return {
     version: view.getUint32(4, true),
@@ -40,7 +40,7 @@ export function parseSparseHeader(bytes: Uint8Array): SparseHeader {
 }
 
 /** Whether the grain directory is announced to be at the end, described by the footer. */
-export function isDirectoryAtEnd(bytes: Uint8Array): boolean {
+function isDirectoryAtEnd(bytes: Uint8Array): boolean {
   for (let i = 56; i < 64; i++) if (bytes[i] !== 0xff) return false;
   return true;
 }

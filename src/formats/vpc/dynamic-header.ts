@@ -48,12 +48,17 @@ export const bitmapSizeOf = (blockSize: number): number => alignUp(Math.floor(bl
 
 /** Reads and checks a header; `sectors` is the size of the disk. */
 export function parseDynamicHeader(bytes: Uint8Array, sectors: number): DynamicHeader {
-  if (!startsWith(bytes, COOKIE)) throw new BlockError("ERR_CORRUPT", "Invalid header magic");
+  if (!startsWith(bytes, COOKIE))
+    throw new BlockError("ERR_CORRUPT", "Invalid header magic: there is no dynamic disk header where the footer says");
   const view = viewOf(bytes);
   const blockSize = view.getUint32(at.blockSize, false);
   if (!isPowerOfTwo(blockSize) || blockSize < 512) throw new BlockError("ERR_CORRUPT", `Invalid block size ${blockSize}`);
   const entries = view.getUint32(at.entries, false);
-  if (entries * blockSize < sectors * 512) throw new BlockError("ERR_CORRUPT", "Page table too small");
+  if (entries * blockSize < sectors * 512)
+    throw new BlockError(
+      "ERR_CORRUPT",
+      `Page table too small: ${entries} blocks of ${blockSize} bytes for a disk of ${sectors * 512} bytes`,
+    );
   if (entries > MAX_ENTRIES) throw new BlockError("ERR_CORRUPT", `Max Table Entries too large (${entries | 0})`);
   const locators: ParentLocator[] = [];
   for (let i = 0; i < 8; i++) {

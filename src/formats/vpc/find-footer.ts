@@ -25,9 +25,11 @@ export function* findFooter(file: Node, warn: (message: string) => void): Op<Fou
   });
   if (!hasCookie(head)) {
     if (file.size < FOOTER_BYTES) throw new BlockError("ERR_NOT_THIS_FORMAT", "File too small for a VHD header");
-    if (!hasCookie(tail)) throw new BlockError("ERR_NOT_THIS_FORMAT", "invalid VPC image");
+    if (!hasCookie(tail))
+      throw new BlockError("ERR_NOT_THIS_FORMAT", "invalid VPC image: there is no footer at its beginning or end");
     if (!isIntact(tail)) throw new BlockError("ERR_CORRUPT", "Incorrect header checksum");
-    if (parseFooter(tail).type !== VHD_FIXED) throw new BlockError("ERR_CORRUPT", "invalid VPC image");
+    if (parseFooter(tail).type !== VHD_FIXED)
+      throw new BlockError("ERR_CORRUPT", "invalid VPC image: of a disk that is not fixed the beginning is missing");
     return found(tail, true);
   }
   const tailIntact = isIntact(tail);

@@ -56,13 +56,13 @@ function* openSparse(context: OpenContext, found: FoundFooter, identity: VhdIden
   const headerOffset = found.footer.dataOffset;
   // As QEMU has it: an offset beyond all files cannot be read, one behind the end of this file reads as zeros.
   if (headerOffset > Number.MAX_SAFE_INTEGER - DYNAMIC_HEADER_BYTES)
-    throw new BlockError("ERR_CORRUPT", "Error reading dynamic VHD header");
+    throw new BlockError("ERR_CORRUPT", "Error reading dynamic VHD header: it is not inside the file");
   const headerBytes = yield* readBytes(file, headerOffset, DYNAMIC_HEADER_BYTES);
   const header = parseDynamicHeader(headerBytes, sectors);
   if (!isHeaderIntact(headerBytes))
     environment.warn(`The checksum of the dynamic disk header of '${file.filename}' is incorrect`);
   if (header.tableOffset + header.entries * 4 > alignUp(file.size, SECTOR))
-    throw new BlockError("ERR_CORRUPT", "Error reading pagetable");
+    throw new BlockError("ERR_CORRUPT", "Error reading pagetable: it is not inside the file");
   const table = new BlockTable({
     file,
     offset: header.tableOffset,

@@ -109,7 +109,11 @@ const damaged: [string, readonly Part[], RegExp][] = [
     /larger than/,
   ],
   ["a gap", [{ type: 1, sector: 0, sectors: 2, bytes: pattern(2, 3) }], /no chunk holds byte 1024 of the disk/],
-  ["an unknown chunk type", [{ type: 0x80000042, sector: 0, sectors: 2, bytes: pattern(2, 3) }], /no chunk holds byte 0/],
+  [
+    "an unknown chunk type",
+    [{ type: 0x80000042, sector: 0, sectors: 2, bytes: pattern(2, 3) }],
+    /chunk 0 is of unknown type 0x80000042/,
+  ],
   ["a damaged stream", [{ type: 0x80000005, sector: 0, sectors: 2, bytes: pattern(2, 3) }], /chunk 0 \(zlib\) at offset 0/],
 ];
 for (const [what, parts, message] of damaged) {
