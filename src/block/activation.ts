@@ -83,7 +83,7 @@ function* activateNode(node: Node, wanted: Pick<OpenFlags, "write" | "forceShare
   if (impl.shape === "mapped") yield* impl.close();
   node.flags = { ...flags, ...wanted, inactive: false };
   node.inactive = null;
-  for (const bitmap of node.bitmaps) bitmap.migrating = false;
+  for (const bitmap of node.bitmaps) bitmap.skipStore = false;
   try {
     if (impl.shape === "mapped") yield* remake(node, node.options, node.flags);
     else if (impl.shape === "storage") impl.size = yield* storageSize(impl.storage);

@@ -15,5 +15,5 @@ export function openInactive(node: Node): OpenFlags {
 
 /** Bitmaps that the image has, or will have when it is taken up again. */
 export function dropStoredBitmaps(node: Node): void {
-  for (const bitmap of [...node.bitmaps]) if (bitmap.persistent && !bitmap.migrating) bitmap.release();
+  for (const bitmap of [...node.bitmaps]) if (bitmap.persistent && !bitmap.skipStore) bitmap.release();
 }

@@ -42,8 +42,8 @@ export class NamedBitmap {
   readonly inconsistent: boolean;
   /** The image cannot be written: content must stay as it is. */
   readOnly = false;
-  /** On its way to another process, or back: the image does not get it before it has arrived. */
-  migrating = false;
+  /** The image does not get it though it is persistent: it is on its way to another process, or about to be removed. */
+  skipStore = false;
   /** What uses it and keeps others from changing it ("backup job"); null: nobody. */
   busy: string | null = null;
   #bits: DirtyBitmap;
@@ -201,7 +201,7 @@ export function checkBitmap(bitmap: NamedBitmap, rules: BitmapRules = {}): void 
 }
 
 /** Bytes per bit where the user says nothing: the cluster size within 4 KiB and 64 KiB. */
-export function defaultBitmapGranularity(node: Node): number {
+function defaultBitmapGranularity(node: Node): number {
   const cluster = node.impl.blockInfo?.().clusterSize ?? 0;
   return cluster > 0 ? Math.min(64 * KiB, Math.max(4 * KiB, cluster)) : 64 * KiB;
 }
@@ -265,8 +265,12 @@ export function addBitmap(node: Node, options: AddBitmapOptions): NamedBitmap {
 export function* removeBitmap(node: Node, name: string): Op<void> {
   const bitmap = getBitmap(node, name);
   checkBitmap(bitmap, { allowInconsistent: true });
-  if (bitmap.persistent) yield* storeOf(node)?.remove(name) ?? nothing();
+  yield* removeFromImage(bitmap);
   bitmap.release();
+}
+/** The image loses it at once; it stays on the node, and is stored again unless `skipStore` says otherwise. */
+export function* removeFromImage({ node, name, persistent }: NamedBitmap): Op<void> {
+  if (persistent) yield* storeOf(node)?.remove(name) ?? nothing();
 }
 // eslint-disable-next-line require-yield
 function* nothing(): Op<void> {}

@@ -4,7 +4,7 @@ import { nodeFilename } from "./node-filename.js";
 import type { BlockdevOptions, ChildRole, Environment, OpenFlags } from "./context.js";
 import type { Driver, NodeImpl } from "./driver.js";
 import type { NamedBitmap } from "./named-bitmap.js";
-import type { Permissions } from "./permissions.js";
+import type { Claim, Permissions } from "./permissions.js";
 import { Requests } from "./requests.js";
 import type { Op } from "./op.js";
 
@@ -59,6 +59,8 @@ export class Node {
   /** Edges that lead here. */
   readonly parents: Child[] = [];
   readonly users: Set<NodeUser> = new Set();
+  /** What jobs do with it and let others do. */
+  readonly claims: Set<Claim> = new Set();
   /** What must not be done with the node at present, and why ("block device is in use by block job: commit"). */
   readonly blockers: Map<symbol, string> = new Map();
   /** Named dirty bitmaps, the newest first (`block/named-bitmap.ts`). */
@@ -73,6 +75,8 @@ export class Node {
   writeThreshold = 0;
   /** Another process owns the image: how the node will be open when it is its turn (`block/activation.ts`). null: it is. */
   inactive: Pick<OpenFlags, "write" | "forceShare" | "unmap"> | null = null;
+  /** Open to be read only because nobody above writes at present; for users it is as writable as they made it. */
+  resting = false;
   #impl: NodeImpl | null = null;
   #closed = false;
 
@@ -111,9 +115,9 @@ export class Node {
   get readOnly(): boolean {
     return !this.flags.write;
   }
-  /** Read-only as users know it: not just until the image is this process's own. */
+  /** Read-only as users know it: not just until the image is this process's own, or somebody writes. */
   get staysReadOnly(): boolean {
-    return !(this.inactive ?? this.flags).write;
+    return !this.resting && !(this.inactive ?? this.flags).write;
   }
 
   child(name: string): Node | null {

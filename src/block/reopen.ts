@@ -21,7 +21,14 @@ export function* setWritable(node: Node, write: boolean): Op<void> {
     node.flags = before;
     throw error;
   }
-  if (!write) for (const file of files) if (!isWrittenByOthers(file, node)) yield* setWritable(file, false);
+  node.resting = false;
+  if (write) return;
+  for (const file of files) {
+    if (isWrittenByOthers(file, node) || file.readOnly) continue;
+    yield* setWritable(file, false);
+    // One that the user made by itself is not the node's to change for good.
+    file.resting = file.describedBy === null;
+  }
 }
 
 /** Whether the user has said that the file below is read-only: the node then can not be written even for a while. */

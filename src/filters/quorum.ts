@@ -6,23 +6,24 @@
 import { BlockError, errnoError, toBlockError, type Errno } from "../base/error.js";
 import type { OpenContext } from "../block/context.js";
 import type { Driver, InterceptImpl, TruncateOptions, WriteFlags } from "../block/driver.js";
+import { ExtentKind, type ExtentList } from "../block/extent.js";
 import { flush, read, truncate, write, writeZeroes } from "../block/io.js";
 import type { Child, Node } from "../block/node.js";
 import type { JsonValue } from "../qapi/json.js";
 import { parallel, type Op } from "../block/op.js";
 import { Permission, type Permissions } from "../block/permissions.js";
+import { blockStatus } from "../block/status.js";
 import { take, takeBool, takeEnum, takeSize } from "../block/take.js";
 
-type Outcome = { ok: true } | { ok: false; error: BlockError };
+type Outcome<T = void> = { ok: true; value: T } | { ok: false; error: BlockError };
 
 const SECTOR = 512;
 /** Copies of one disk there may be: each read needs a buffer for each. */
 const MAX_CHILDREN = 32;
 
-function* attempt(op: Op<void>): Op<Outcome> {
+function* attempt<T>(op: Op<T>): Op<Outcome<T>> {
   try {
-    yield* op;
-    return { ok: true };
+    return { ok: true, value: yield* op };
   } catch (error) {
     return { ok: false, error: toBlockError(error) };
   }
@@ -159,6 +160,20 @@ class Quorum implements InterceptImpl {
       yield* parallel(losers.map((index) => attempt(write(this.#children[index]!.node, content, offset))));
     }
     if (content !== into) into.set(content);
+  }
+
+  /** Zeros where all children have zeros; elsewhere they have to vote. */
+  *status(offset: number, length: number, out: ExtentList): Op<void> {
+    let zeros = length;
+    let data = 0;
+    for (const child of this.#children) {
+      const outcome = yield* attempt(blockStatus(child.node, offset, length));
+      if (!outcome.ok) this.#bad("read", child, offset, length, outcome.error);
+      if (outcome.ok && outcome.value.zero) zeros = Math.min(zeros, outcome.value.length);
+      else data = Math.max(data, outcome.ok ? outcome.value.length : length);
+    }
+    if (data > 0) out.push(offset, data, ExtentKind.data);
+    else out.push(offset, zeros, ExtentKind.zero);
   }
 
   // ---- writing ----------------------------------------------------------------------------------------------------

@@ -105,7 +105,8 @@ function* backingSize(
     const node = yield* openNode(environment, {
       filename: resolved,
       ...(backingFormat === undefined ? {} : { driver: backingFormat }),
-      flags: { noBacking: true, noIO: true },
+      // Its size is all that is asked for, whoever writes to it.
+      flags: { noBacking: true, noIO: true, forceShare: true },
     });
     size = imageSize(node);
     detected = node.driver.name;

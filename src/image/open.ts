@@ -1,5 +1,5 @@
 /** Opening an image as the image operations name it: a file name, or with `imageOpts` a list of options. */
-import { prefixError } from "../base/error.js";
+import { BlockError, prefixError } from "../base/error.js";
 import { alignUp } from "../base/int.js";
 import type { BlockdevOptions, Environment, OpenFlags } from "../block/context.js";
 import type { Node } from "../block/node.js";
@@ -23,6 +23,8 @@ export interface ImageSpec {
 
 /** Opens an image with qemu-img's wording of failures. The caller owns one reference. */
 export function* openImage(environment: Environment, spec: ImageSpec, flags: Partial<OpenFlags> = {}): Op<Node> {
+  if (flags.forceShare === true && spec.imageOpts === true && /(?:^|,)force-share=(?!on(?:,|$))/.test(spec.filename))
+    throw new BlockError("ERR_INVALID_ARGUMENT", "--force-share/-U conflicts with image options");
   try {
     const node = yield* openNode(environment, openSpecOf(environment, spec, flags));
     warnIfGuessedRaw(environment, node, spec.filename);

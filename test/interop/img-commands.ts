@@ -305,6 +305,8 @@ export const COMMANDS: readonly CommandGroup[] = [
       "info --object secret,id=s0,data=abc a.qcow2",
       "convert -O qcow2 a.qcow2 -l snap1",
       "info a.qcow2 -U",
+      "info -U --image-opts driver=qcow2,file.filename=a.qcow2,force-share=off",
+      "info -U --image-opts driver=qcow2,file.filename=a.qcow2,force-share=on",
     ],
   },
   {
@@ -427,6 +429,7 @@ export const COMMANDS: readonly CommandGroup[] = [
       "info top2.qcow2",
       "check top2.qcow2",
       "compare top2.qcow2 top.qcow2",
+      "rebase -U -b mid.qcow2 -F qcow2 top.qcow2",
       "rebase -b base.qcow2 -F qcow2 top.qcow2",
       "map --output=json top.qcow2",
       "info top.qcow2",

@@ -282,6 +282,30 @@ export function deviceScenarios(): DeviceScenario[] {
     ],
   );
 
+  const bitmap = (type: string, data: Json): Json => ({ type: `block-dirty-bitmap-${type}`, data });
+  add("bitmaps move to a snapshot's overlay in one transaction", disk(",node-name=n0"), [
+    run("block-dirty-bitmap-add", { node: "n0", name: "b", persistent: true }),
+    run("transaction", {
+      actions: [
+        { type: "blockdev-snapshot-sync", data: { device: "d0", "snapshot-file": "top.qcow2", "snapshot-node-name": "top" } },
+        bitmap("add", { node: "top", name: "b", persistent: true }),
+        bitmap("merge", { node: "top", target: "b", bitmaps: [{ node: "n0", name: "b" }] }),
+        bitmap("remove", { node: "n0", name: "b" }),
+      ],
+    }),
+    run("query-block"),
+    run("transaction", { actions: [bitmap("remove", { node: "top", name: "b" }), { type: "abort", data: {} }] }),
+    run("block-dirty-bitmap-remove", { node: "top", name: "b" }),
+  ]);
+  add("a file that the user made is as writable as before below a snapshot", onNode, [
+    run("blockdev-add", { driver: "file", "node-name": "tf", filename: "b.raw" }),
+    run("blockdev-add", { driver: "raw", "node-name": "rr", file: "tf" }),
+    run("blockdev-add", { driver: "file", "node-name": "cf", filename: "c.qcow2" }),
+    run("blockdev-add", { driver: "qcow2", "node-name": "c", file: "cf", backing: null }),
+    run("blockdev-snapshot", { node: "rr", overlay: "c" }),
+    run("query-named-block-nodes", { flat: true }),
+  ]);
+
   // Plugging and unplugging. (QEMU takes its time to let go of a drive: it is not asked about right after.)
   const plug = (options: Json): Json => run("device_add", options);
   const unplug = (id: string): Json => run("device_del", { id });
@@ -315,7 +339,7 @@ export function deviceScenarios(): DeviceScenario[] {
       run("blockdev-del", { "node-name": "nul" }),
     ],
   );
-  add("drives of -drive go with their device", [...disk(), ...scsi()], [unplug("hd"), names]);
+  add("drives of -drive go with their device", [...disk(), ...scsi()], [unplug("hd"), unplug("hd")]);
   add("plugging what cannot be", bus, [
     node,
     plug({ id: "x" }),

@@ -211,7 +211,7 @@ export class PersistentBitmaps implements BitmapStore {
   *store(): Op<void> {
     const image = this.#image;
     const bitmaps = image.node.bitmaps.filter(
-      (bitmap) => bitmap.persistent && !bitmap.inconsistent && !bitmap.readOnly && !bitmap.migrating,
+      (bitmap) => bitmap.persistent && !bitmap.inconsistent && !bitmap.readOnly && !bitmap.skipStore,
     );
     const known = byName(this.#stored);
     if (!this.#renamed && bitmaps.every((bitmap) => isStored(known.get(bitmap.name), bitmap))) return;
@@ -225,6 +225,10 @@ export class PersistentBitmaps implements BitmapStore {
       const saved: [NamedBitmap, number][] = [];
       // As QEMU does it: where one has to be written all are.
       const anew = bitmaps.some((bitmap) => bitmap.isChanged);
+      // Those that are in the directory in its order, then the new ones: so they lie in the file one after the other.
+      const place = new Map(entries.map(({ name }, i) => [name, i]));
+      const placeOf = ({ name }: NamedBitmap): number => place.get(name) ?? entries.length;
+      bitmaps.sort((a, b) => placeOf(a) - placeOf(b));
       for (const bitmap of bitmaps) {
         const { name, granularity } = bitmap;
         try {

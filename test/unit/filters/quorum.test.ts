@@ -3,9 +3,10 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { allFilters } from "../../../src/platform/all-filters.js";
 import type { BlockdevOptions } from "../../../src/block/context.js";
-import { read, write } from "../../../src/block/io.js";
+import { read, write, writeZeroes } from "../../../src/block/io.js";
 import type { Node } from "../../../src/block/node.js";
 import { openNode } from "../../../src/block/open.js";
+import { blockStatus } from "../../../src/block/status.js";
 import { raw } from "../../../src/formats/raw/raw.js";
 import { memoryStorage } from "../../../src/storage/memory.js";
 import { makeWorld, type World } from "../../support/world.js";
@@ -107,6 +108,25 @@ test("what cannot be a quorum is refused", async () => {
   assert.match((await attempt(three({ "vote-threshold": 4 })))!.message, /threshold may not exceed children count/);
   assert.match((await attempt(three({})))!.message, /vote-threshold/);
   assert.match((await attempt(three({ "vote-threshold": 2, blkverify: true })))!.message, /exactly two files/);
+});
+
+test("zeros are where all copies have zeros", async () => {
+  const { on, node } = await three({ "vote-threshold": 2 });
+  const zeroRuns = async (): Promise<[number, number, boolean][]> => {
+    const runs: [number, number, boolean][] = [];
+    for (let at = 0; at < SIZE;) {
+      const { length, zero } = await on.run(blockStatus(node, at, SIZE - at));
+      runs.push([at, length, zero]);
+      at += length;
+    }
+    return runs;
+  };
+  await on.run(writeZeroes(node, 0, SIZE, { mayUnmap: true }));
+  assert.equal(await zeroRuns(), [[0, SIZE, true]]);
+  on.files.get("d1")!.sync.write(new Uint8Array(4096).fill(1), 8192);
+  // One that has something else will have to be asked.
+  assert.ok((await zeroRuns()).some(([at, length, zero]) => !zero && at <= 8192 && 8192 < at + length));
+  await on.close(node);
 });
 
 test.run();

@@ -33,6 +33,21 @@ test("an image that somebody else is using stays when creating over it fails", (
   }
 });
 
+test("an overlay of an image that somebody else is writing to", () => {
+  const environment = nodeEnvironment({ gate: allowAll, faces: "sync" });
+  const dir = mkdtempSync(join(tmpdir(), "blockcore-create-"));
+  try {
+    const filename = join(dir, "a.qcow2");
+    runSync(createImage(environment, { filename, format: "qcow2", size: 1 << 20 }));
+    const user = runSync(openNode(environment, { filename, flags: { write: true } }));
+    const backing = { backingFile: filename, backingFormat: "qcow2" };
+    runSync(createImage(environment, { filename: join(dir, "b.qcow2"), format: "qcow2", ...backing }));
+    runSync(user.unref());
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
 test("a file that did not become an image does not stay", () => {
   const environment = nodeEnvironment({ gate: allowAll, faces: "sync" });
   const dir = mkdtempSync(join(tmpdir(), "blockcore-create-"));

@@ -192,7 +192,7 @@ export class Migration {
     } catch (error) {
       this.#channel?.destroy();
       const { message } = toBlockError(error);
-      for (const { bitmap } of leaving) bitmap.migrating = false;
+      for (const { bitmap } of leaving) bitmap.skipStore = false;
       if (stopped) await this.#takeBack(before);
       if (this.#leaving === "cancelling") this.#become("cancelled");
       else {
@@ -210,7 +210,7 @@ export class Migration {
     const core = this.#core;
     for (const { bitmap } of leaving) {
       await runAsync(bitmap.load());
-      bitmap.migrating = true;
+      bitmap.skipStore = true;
     }
     for (const { backend } of core.devices.values()) await runAsync(backend.idle());
     try {
