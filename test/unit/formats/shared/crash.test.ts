@@ -15,6 +15,8 @@ import { blockStatus } from "../../../../src/block/status.js";
 import { storageNode } from "../../../../src/block/storage-node.js";
 import { createImage } from "../../../../src/block/create.js";
 import { parallels } from "../../../../src/formats/parallels/parallels.js";
+import { qcow } from "../../../../src/formats/qcow/qcow.js";
+import { qed } from "../../../../src/formats/qed/qed.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
 import { vdi } from "../../../../src/formats/vdi/vdi.js";
 import { vhdx } from "../../../../src/formats/vhdx/vhdx.js";
@@ -26,7 +28,7 @@ import { makeWorld } from "../../../support/world.js";
 
 const seeds = Number(process.env["BLOCKCORE_SEEDS"] ?? 30);
 const first = chooseSeed();
-const { environment, files } = makeWorld({ mode: "sync", drivers: [raw, vdi, vpc, vhdx, parallels] });
+const { environment, files } = makeWorld({ mode: "sync", drivers: [raw, vdi, vpc, vhdx, parallels, qed, qcow] });
 const go = <T>(op: Op<T>): T => runSync(op);
 
 interface GuestWrite {
@@ -204,6 +206,8 @@ function damage(node: Node): string[] {
 for (const [driver, isDifferencing] of [
   [vdi, false],
   [parallels, false],
+  [qed, false],
+  [qcow, false],
   [vpc, false],
   [vpc, true],
   [vhdx, true],
