@@ -309,6 +309,19 @@ reach("every file is reachable from an entry, a program or the page", () => {
   none(lost.map((path) => `${path}: nothing imports it`));
 });
 
+reach("what is exported is named by another file", () => {
+  const words = new Map<string, number>();
+  const texts = [...sources.values()].map(({ text }) => text).concat(listing("test").map((path) => readFileSync(path, "utf8")));
+  for (const text of texts) for (const word of new Set(text.match(/[\w$]+/g))) words.set(word, (words.get(word) ?? 0) + 1);
+  const problems: string[] = [];
+  for (const { path, text } of sources.values()) {
+    if (entryFiles.has(path) || GENERATED.has(path)) continue;
+    for (const [, name] of text.matchAll(/^export (?:abstract )?(?:async )?(?:const|class|enum|function\*?) (\w+)/gm))
+      if (words.get(name!) === 1) problems.push(`${path}: ${name}`);
+  }
+  none(problems);
+});
+
 reach("a lost file is found", () => {
   const files: Record<string, Import[]> = {
     "src/index.ts": [{ specifier: "./a/b.inline.js", form: "re-export", line: 1 }],

@@ -6,7 +6,7 @@
  */
 import { systemClock, type Clock } from "../base/clock.js";
 
-export const ACCOUNTED = ["read", "write", "flush", "unmap"] as const;
+const ACCOUNTED = ["read", "write", "flush", "unmap"] as const;
 export type Accounted = (typeof ACCOUNTED)[number];
 const TIMED = ["read", "write", "flush"] as const;
 type Timed = (typeof TIMED)[number];

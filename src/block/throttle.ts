@@ -21,7 +21,7 @@ export interface ThrottleLimits {
 }
 
 /** No rate may be higher than this. */
-export const MAX_RATE = 1e15;
+const MAX_RATE = 1e15;
 
 export function noLimits(): ThrottleLimits {
   const none = (): BucketLimit => ({ average: 0, max: 0, length: 1 });

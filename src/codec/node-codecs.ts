@@ -5,5 +5,5 @@ import { nodeZstd } from "./node-zstd.js";
 import { portableArchive } from "./portable.js";
 import { wasmZstdEncoder } from "./zstd/encoder-wasm.js";
 
-export const nodeCodecProviders: readonly CodecProvider[] = [...nodeZlib, nodeZstd(wasmZstdEncoder), ...portableArchive];
+const nodeCodecProviders: readonly CodecProvider[] = [...nodeZlib, nodeZstd(wasmZstdEncoder), ...portableArchive];
 export const nodeCodecs: Codecs = new Codecs(nodeCodecProviders);

@@ -12,7 +12,7 @@ import { wasmZstdEncoder } from "./zstd/encoder-wasm.js";
 /** Decoders of the archive formats only Apple's disk images use; one implementation for every runtime. */
 export const portableArchive: readonly CodecProvider[] = [adcDecoder, bzip2Decoder, lzfseDecoder, xzDecoder];
 
-export const portableCodecProviders: readonly CodecProvider[] = [
+const portableCodecProviders: readonly CodecProvider[] = [
   ...portableInflate,
   ...portableDeflate,
   ...portableZstdDecoder,

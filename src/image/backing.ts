@@ -11,7 +11,7 @@ import type { Op } from "../block/op.js";
 export type RealPath = (path: string) => string | null;
 
 /** Without a file system: "./a" and "b/../a" are one path. */
-export const lexicalPath: RealPath = (path) => {
+const lexicalPath: RealPath = (path) => {
   const parts: string[] = [];
   for (const part of path.split("/")) {
     if (part === "" || part === ".") continue;

@@ -6,7 +6,7 @@ import type { SnapshotInfo } from "../block/types.js";
 import { optsToObject, parseOpts } from "../qapi/options.js";
 
 /** "snapshot.id=…,snapshot.name=…", or a name or id alone. */
-export function findSnapshot(snapshots: readonly SnapshotInfo[], text: string): SnapshotInfo | undefined {
+function findSnapshot(snapshots: readonly SnapshotInfo[], text: string): SnapshotInfo | undefined {
   if (text.startsWith("snapshot.")) {
     const options = optsToObject(parseOpts(text));
     const id = options["snapshot.id"];

@@ -2,7 +2,7 @@
 import bytes from "../../build/kernel.wasm";
 
 /** Pass to setKernelModule. @throws WebAssembly.CompileError where compiling is forbidden or SIMD is missing */
-export function inlineKernelModule(): WebAssembly.Module {
+function inlineKernelModule(): WebAssembly.Module {
   return new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
 }
 

@@ -2,7 +2,7 @@
 import module from "../../build/kernel.wasm";
 
 /** Pass to setKernelModule. */
-export function workerdKernelModule(): WebAssembly.Module {
+function workerdKernelModule(): WebAssembly.Module {
   return module as WebAssembly.Module;
 }
 

@@ -448,7 +448,7 @@ function pickCommon<Source>(options: CommonOptions<Source>): CommonOptions<Sourc
 }
 
 /** A storage, handle or object that the caller brought is the caller's to close. */
-export function leaveOpen(node: Node): void {
+function leaveOpen(node: Node): void {
   const impl = node.impl;
   if (impl.shape === "storage") impl.close = () => done(undefined);
 }

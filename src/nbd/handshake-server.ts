@@ -39,7 +39,7 @@ export interface Agreement {
 }
 
 /** The client has ended the negotiation, or broke its rules so that the connection ends. */
-export class HandshakeEnded extends Error {}
+class HandshakeEnded extends Error {}
 /** It took its leave. */
 export class ClientLeft extends HandshakeEnded {}
 

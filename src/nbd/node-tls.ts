@@ -29,7 +29,7 @@ const ANONYMOUS: Material = { ciphers: "ADH:AECDH:@SECLEVEL=0", maxVersion: "TLS
 const PSK_CIPHERS =
   "ECDHE-PSK-CHACHA20-POLY1305:PSK+AESGCM:PSK+AES:TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256";
 
-export class NodeTlsCredentials extends TlsCredentials {
+class NodeTlsCredentials extends TlsCredentials {
   readonly endpoint: "client" | "server";
   readonly needsHostname: boolean;
   readonly #material: Material;

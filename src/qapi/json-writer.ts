@@ -56,7 +56,7 @@ const SHORT: Record<string, string> = {
 const hex = (unit: number): string => `\\u${unit.toString(16).toUpperCase().padStart(4, "0")}`;
 
 /** A quoted JSON string. Lone surrogates come out as U+FFFD. */
-export function quoteJson(text: string): string {
+function quoteJson(text: string): string {
   // oxlint-disable-next-line no-control-regex
   if (/^[\x20\x21\x23-\x5b\x5d-\x7e]*$/.test(text)) return `"${text}"`;
   let out = '"';

@@ -16,9 +16,9 @@ export interface JsonObject {
 /** Deepest nesting of objects and arrays. */
 export const JSON_MAX_NESTING: number = 1024;
 /** Most bytes in one value (all its tokens). */
-export const JSON_MAX_BYTES: number = 64 * 1024 * 1024;
+const JSON_MAX_BYTES: number = 64 * 1024 * 1024;
 /** Most tokens in one value. */
-export const JSON_MAX_TOKENS: number = 2 * 1024 * 1024;
+const JSON_MAX_TOKENS: number = 2 * 1024 * 1024;
 
 /** What one value may take; a reader of strangers' input sets them lower. */
 export interface JsonLimits {

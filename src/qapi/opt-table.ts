@@ -26,7 +26,7 @@ const fail = (message: string, hint?: string): BlockError =>
 const narrow = (value: bigint): number | bigint => (value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value);
 
 /** `on/yes/true/y` or `off/no/false/n`. */
-export function parseOptBool(name: string, text: string): boolean {
+function parseOptBool(name: string, text: string): boolean {
   const value = parseBool(text);
   if (value === undefined) throw fail(`Parameter '${name}' expects 'on' or 'off'`);
   return value;
@@ -48,7 +48,7 @@ export function parseOptSize(name: string, text: string): number | bigint {
   return narrow(size.value);
 }
 
-export function parseOptValue(name: string, type: OptType, text: string): string | boolean | number | bigint {
+function parseOptValue(name: string, type: OptType, text: string): string | boolean | number | bigint {
   switch (type) {
     case "string":
       return text;

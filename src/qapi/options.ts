@@ -16,7 +16,7 @@ const invalid = (message: string, hint?: string): BlockError =>
   new BlockError("ERR_INVALID_ARGUMENT", message, hint === undefined ? {} : { hint });
 
 /** Longest option string, in characters; a limit against accidents, not a format's. */
-export const MAX_OPTION_TEXT: number = 16 * 1024 * 1024;
+const MAX_OPTION_TEXT: number = 16 * 1024 * 1024;
 const MAX_FRAGMENT = 127;
 /** Most fragments in a dotted key; as deep as JSON may nest. */
 const MAX_DEPTH = 1024;
@@ -145,7 +145,7 @@ export interface ParsedOpts {
   warnings: string[];
 }
 
-export const ID_HINT: string = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.";
+const ID_HINT: string = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.";
 
 /** Names of objects, jobs and exports: letters, digits, "-", ".", "_", starting with a letter. */
 export function isWellFormedId(id: string): boolean {
@@ -240,10 +240,6 @@ export function escapeOptValue(value: string): string {
 }
 
 const JSON_PREFIX = "json:";
-
-export function isJsonFilename(name: string): boolean {
-  return name.startsWith(JSON_PREFIX);
-}
 
 /** The options in a `json:{…}` file name, flattened to dotted keys. */
 export function parseJsonFilename(name: string): JsonObject {

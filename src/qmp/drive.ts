@@ -38,7 +38,7 @@ const RENAMED: Readonly<Record<string, string>> = {
 };
 
 /** Flags of a cache mode's name (`cache=writethrough`); null for no such mode. */
-export function cacheModeFlags(mode: string): Pick<OpenFlags, "direct" | "noFlush" | "writethrough"> | null {
+function cacheModeFlags(mode: string): Pick<OpenFlags, "direct" | "noFlush" | "writethrough"> | null {
   switch (mode) {
     case "none":
     case "off":

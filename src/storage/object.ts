@@ -131,8 +131,8 @@ export async function objectStorage(bucket: ObjectSource, key: string, options: 
   return new CachedSource({ kind: "object", name, size, cache, statistics });
 }
 
-export const MIN_PART_SIZE: number = 5 << 20;
-export const MAX_PARTS = 10000;
+const MIN_PART_SIZE: number = 5 << 20;
+const MAX_PARTS = 10000;
 
 export interface ObjectSinkOptions {
   name?: string;

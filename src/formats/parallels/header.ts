@@ -6,9 +6,9 @@ export const HEADER_BYTES = 64;
 export const SECTOR = 512;
 const VERSION = 2;
 /** v1: BAT entries count sectors, the disk has 32-bit sector counts. */
-export const MAGIC_V1 = "WithoutFreeSpace";
+const MAGIC_V1 = "WithoutFreeSpace";
 /** v2: BAT entries count clusters. */
-export const MAGIC_V2 = "WithouFreSpacExt";
+const MAGIC_V2 = "WithouFreSpacExt";
 /** `inuse` while someone has the image open for writing. */
 export const IN_USE = 0x746f6e59;
 

@@ -15,8 +15,8 @@ const ENTRY = 24;
 const MAX_TABLE_ENTRIES = 0x8000000;
 /** Bytes of one bitmap. */
 export const MAX_BITMAP_BYTES: number = 512 * MiB;
-export const MIN_GRANULARITY_BITS = 9;
-export const MAX_GRANULARITY_BITS = 31;
+const MIN_GRANULARITY_BITS = 9;
+const MAX_GRANULARITY_BITS = 31;
 const MAX_NAME_BYTES = 1023;
 
 export interface StoredBitmap {

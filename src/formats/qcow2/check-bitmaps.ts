@@ -21,7 +21,7 @@ const RESERVED_LO = 0x1fe;
 const ALL_ONES = 1;
 
 /** Whether the image says that its bitmaps are up to date; otherwise nobody may rely on them, and they do not count. */
-export function hasValidBitmaps(census: Census): boolean {
+function hasValidBitmaps(census: Census): boolean {
   const { header } = census.image;
   return header.bitmaps !== null && header.bitmaps.count > 0 && (header.autoclear.lo & Autoclear.bitmaps) !== 0;
 }

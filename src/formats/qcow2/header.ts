@@ -391,6 +391,3 @@ export function newHeader(version: 2 | 3, clusterBits: number, refcountOrder: nu
     unknownExtensions: [],
   };
 }
-
-export const hasAutoclear = (header: Header, bit: (typeof Autoclear)[keyof typeof Autoclear]): boolean =>
-  (header.autoclear.lo & bit) !== 0;

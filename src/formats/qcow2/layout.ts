@@ -4,8 +4,6 @@ import { MiB } from "../../base/int.js";
 export const MAGIC = 0x514649fb;
 export const MIN_CLUSTER_BITS = 9;
 export const MAX_CLUSTER_BITS = 21;
-/** Subclusters of an extended L2 entry. */
-export const SUBCLUSTERS = 32;
 export const MIN_EXTENDED_L2_CLUSTER_BITS = 14;
 
 export const V2_HEADER_LENGTH = 72;

@@ -29,7 +29,7 @@ export function* measureQcow2(context: MeasureContext): Op<Measure> {
 }
 
 /** File size when every cluster is allocated: header, L1, L2 tables, and refcount structures that count themselves too. */
-export function preallocatedSize(size: number, clusterBits: number, refcountOrder: number, entry: number): number {
+function preallocatedSize(size: number, clusterBits: number, refcountOrder: number, entry: number): number {
   const clusterSize = 2 ** clusterBits;
   const clusters = size / clusterSize;
   const l2 = alignUp(clusters, clusterSize / entry) * entry;

@@ -24,7 +24,7 @@ export interface Options {
   snapshotTableSize: number;
 }
 
-export const OVERLAP_KINDS = [
+const OVERLAP_KINDS = [
   "main-header",
   "active-l1",
   "active-l2",

@@ -87,7 +87,7 @@ export function readLuksSettings(options: Readonly<Record<string, unknown>>, pre
   };
 }
 
-export function masterKeyBytes(settings: LuksSettings): number {
+function masterKeyBytes(settings: LuksSettings): number {
   return cipherKeyBytes(settings.cipher) * (settings.mode === "xts" ? 2 : 1);
 }
 

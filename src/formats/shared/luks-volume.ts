@@ -21,7 +21,7 @@ export interface LuksArea {
 }
 
 /** What one key derivation may cost, whatever a header asks for: some seconds on a slow machine. */
-export const MAX_ITERATIONS = 10_000_000;
+const MAX_ITERATIONS = 10_000_000;
 const MIN_ITERATIONS = 1000;
 /** How often erased key material is overwritten, each time down to the medium. */
 const ERASE_PASSES = 3;

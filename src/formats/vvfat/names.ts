@@ -121,9 +121,6 @@ export function longNameEntries(name: string, checksum: number): Uint8Array {
   return bytes;
 }
 
-/** Names a long name can hold. */
-export const fitsLongName = (name: string): boolean => name.length > 0 && name.length <= MAX_UNITS;
-
 /** Collects the pieces of a long name as a directory is read. */
 export class LongNameReader {
   #units: number[] = [];

@@ -192,7 +192,6 @@ const socketAddress = union(
     fd: struct("FdSocketAddress", { str: str() }),
   },
 );
-export const socketAddressType: AnySchema = socketAddress;
 
 const curlBase: Members = {
   url: str(),
