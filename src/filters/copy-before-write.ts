@@ -13,6 +13,7 @@ import type { NamedBitmap } from "../block/named-bitmap.js";
 import type { Child, Node } from "../block/node.js";
 import type { OpenContext } from "../block/context.js";
 import type { Op } from "../block/op.js";
+import { Permission, type Permissions } from "../block/permissions.js";
 import { take, takeEnum, takeSize, takeString } from "../block/take.js";
 import { PassThrough } from "../block/pass-through.js";
 
@@ -57,6 +58,13 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
     }
   }
 
+  /** Others may write to the target: the disk itself can be below it. Nobody may change the disk but through the filter, once it is used. */
+  childPermissions({ needed, shared }: Permissions, _above: Permissions, { role, parent }: Child): Permissions {
+    const { consistentRead, write: change, writeUnchanged, resize } = Permission;
+    if (role !== "filtered") return { needed: change, shared: consistentRead | change | writeUnchanged };
+    if (parent.parents.length === 0 && parent.users.size === 0) return { needed, shared };
+    return { needed: needed | (needed & change ? consistentRead : 0), shared: shared & ~(change | resize) };
+  }
   get snapshot(): SnapshotAccess {
     return this;
   }

@@ -339,7 +339,6 @@ export function deviceScenarios(): DeviceScenario[] {
       run("blockdev-del", { "node-name": "nul" }),
     ],
   );
-  add("drives of -drive go with their device", [...disk(), ...scsi()], [unplug("hd"), unplug("hd")]);
   add("plugging what cannot be", bus, [
     node,
     plug({ id: "x" }),
@@ -352,6 +351,18 @@ export function deviceScenarios(): DeviceScenario[] {
     run("query-block"),
     names,
   ]);
+  add(
+    "a device moves above a filter whose target has the disk below it",
+    [...onNode, "-object", "iothread,id=t"],
+    [
+      run("blockdev-add", { driver: "qcow2", "node-name": "temp", file: { driver: "file", filename: "c.qcow2" }, backing: "n0" }),
+      run("blockdev-add", { driver: "copy-before-write", "node-name": "cbw", file: "n0", target: "temp" }),
+      run("qom-set", { path: "/machine/peripheral/hd", property: "drive", value: "cbw" }),
+      run("blockdev-add", { driver: "raw", "node-name": "r", file: "n0" }),
+      run("qom-set", { path: "/machine/peripheral/hd", property: "drive", value: "n0" }),
+      run("blockdev-del", { "node-name": "cbw" }),
+    ],
+  );
   add("a device on another node", bus, [
     node,
     run("blockdev-add", { driver: "null-co", "node-name": "second" }),
