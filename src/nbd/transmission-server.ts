@@ -31,7 +31,9 @@ const PIECE = 2 * 1024 * 1024;
 /** Payload of a refused write that is read and thrown away; whoever promises more is not listened to any longer. */
 const MAX_DRAINED: number = 4 * MAX_PAYLOAD;
 /** Requests up to this many bytes are done on the spot where the data is in memory: waiting for a thread would cost more. */
-const QUICK = 64 * 1024;
+const QUICK = 256 * 1024;
+/** Bytes of requests that are held while they are done on the spot: one after the other they stay in the processor's cache. */
+const QUICK_HELD = 256 * 1024;
 /** What was not quick after all, in ms, and how many requests go to the threads after one of that kind. */
 const SLOW_MS = 2;
 const SLOW_REQUESTS = 64;
@@ -75,6 +77,8 @@ export class Transmission {
   #broken = false;
   /** Requests to come that are not tried on the spot. */
   #slow = 0;
+  /** The last request was done on the spot. */
+  #onTheSpot = false;
 
   constructor(agreement: Agreement) {
     this.#with = agreement;
@@ -102,8 +106,8 @@ export class Transmission {
         } else {
           const cost = moves ? head.length : 0;
           const payload = head.command === Command.write ? await this.#payload(head.length) : null;
-          if (this.#inFlight >= MAX_IN_FLIGHT || this.#held + cost > MAX_HELD)
-            await this.#room(MAX_IN_FLIGHT - 1, MAX_HELD - cost);
+          const most = Math.max(cost, this.#onTheSpot ? QUICK_HELD : MAX_HELD);
+          if (this.#inFlight >= MAX_IN_FLIGHT || this.#held + cost > most) await this.#room(MAX_IN_FLIGHT - 1, most - cost);
           this.#inFlight++;
           this.#held += cost;
           void this.#serve(head, payload, cost);
@@ -174,6 +178,7 @@ export class Transmission {
 
   /** Performs an operation of `bytes` bytes, on the spot if it is likely to be quick. */
   #do<T>(op: Op<T>, bytes: number): T | Promise<T> {
+    this.#onTheSpot = false;
     if (bytes > QUICK) return runAsync(op);
     if (this.#slow > 0) {
       this.#slow--;
@@ -181,6 +186,7 @@ export class Transmission {
     }
     const start = performance.now();
     const result = runQuickly(op, QUICK);
+    this.#onTheSpot = !(result instanceof Promise);
     if (performance.now() - start > SLOW_MS) this.#slow = SLOW_REQUESTS;
     return result;
   }
@@ -463,7 +469,7 @@ export class Transmission {
 }
 
 /** What an error is called on the wire. */
-export function wireError(error: unknown): number {
+function wireError(error: unknown): number {
   if (!(error instanceof BlockError)) return NbdError.EIO;
   switch (error.errno) {
     case "EPERM":
