@@ -321,8 +321,7 @@ export function deviceScenarios(): DeviceScenario[] {
     run("blockdev-del", { "node-name": "nul" }),
     unplug("hd"),
     unplug("hd"),
-    run("blockdev-del", { "node-name": "nul" }),
-    names,
+    status,
   ]);
   add(
     "a virtio disk goes at the reset",
@@ -336,7 +335,8 @@ export function deviceScenarios(): DeviceScenario[] {
       unplug("v0"),
       run("query-block"),
       run("system_reset"),
-      run("blockdev-del", { "node-name": "nul" }),
+      status,
+      status,
     ],
   );
   add("plugging what cannot be", bus, [

@@ -39,8 +39,8 @@ export function deviceCommands(devices: () => GuestDevices): Command[] {
       arguments: null,
       returns: null,
       *run(core) {
-        yield* devices().reset();
         core.emit("RESET", { guest: false, reason: "host-qmp-system-reset" });
+        yield* devices().reset();
       },
     }),
     {
