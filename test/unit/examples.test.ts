@@ -54,6 +54,14 @@ examples("live.mjs", () => {
   });
 });
 
+examples("backup.mjs", () => {
+  inTemporary((dir) => {
+    const output = run("examples/backup.mjs", dir);
+    assert.match(output, "pulled 1048576 bytes at 5242880 beginning with 1");
+    assert.match(output, "pushed 1048576 bytes");
+  });
+});
+
 examples("backing.mjs", () => {
   inTemporary((dir) => {
     const output = run("examples/backing.mjs", dir);
