@@ -66,6 +66,8 @@ export interface BlockCoreOptions {
   humanCommands?: Partial<HumanCommands>;
 }
 
+const EVERYTHING: number = Permission.consistentRead | Permission.write | Permission.writeUnchanged | Permission.resize;
+
 export class BlockCore {
   readonly profile: Profile;
   readonly environment: Environment;
@@ -295,14 +297,14 @@ export class BlockCore {
       throw new BlockError("ERR_BUSY", `Drive '${device.name}' is already in use by another block device`);
     const { backend } = device;
     const before = backend.permissions;
-    // A guest must be the only one who changes its disk; others may read along.
+    // A guest must be the only one who changes its disk; others may read along. One that is still elsewhere does nothing yet.
+    const { machine } = this;
+    const mayShare = Permission.consistentRead | Permission.writeUnchanged | (frontEnd.removable ? 0 : Permission.resize);
     backend.permissions = {
       needed: Permission.consistentRead | (device.root.readOnly ? 0 : Permission.write),
-      shared:
-        Permission.consistentRead |
-        Permission.writeUnchanged |
-        (shareRw ? Permission.write : 0) |
-        (frontEnd.removable ? 0 : Permission.resize),
+      get shared() {
+        return machine.state === "inmigrate" ? EVERYTHING : mayShare | (shareRw ? Permission.write : 0);
+      },
     };
     try {
       if (backend.root !== null) checkPermissions(backend.root);

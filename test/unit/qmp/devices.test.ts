@@ -5,7 +5,9 @@ import { allFilters } from "../../../src/platform/all-filters.js";
 import { ManualClock } from "../../../src/base/clock.js";
 import { BlockError } from "../../../src/base/error.js";
 import * as io from "../../../src/block/io.js";
+import { Backend } from "../../../src/block/backend.js";
 import { runAsync } from "../../../src/block/op.js";
+import { checkPermissions, Permission } from "../../../src/block/permissions.js";
 import { qcow2 } from "../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../src/formats/raw/raw.js";
 import { str } from "../../../src/qapi/schema.js";
@@ -456,6 +458,22 @@ test("devices are found by ID and by place; one that only has a disk inside is n
   core.detachDevice(inside);
   assert.is(core.devices.behind(place), undefined);
   assert.is(inside.backend.permissions, undefined);
+  await core.close();
+});
+
+test("a guest that is still elsewhere keeps nobody from its disk", async () => {
+  const world = makeWorld({ mode: "async", drivers: [raw, qcow2], seed: 1 });
+  await world.create("qcow2", "a", 1 << 20);
+  const core = new BlockCore({ environment: world.environment, runState: "inmigrate" });
+  const device = await runAsync(addDrive(core, { file: "a", if: "none", id: "d" }));
+  core.attachDevice(device, DISK);
+  assert.ok(device.medium!.inactive !== null);
+  const other = new Backend("", device.medium);
+  other.permissions = { needed: Permission.write, shared: Permission.consistentRead | Permission.write };
+  checkPermissions(device.medium!);
+  core.machine.become("paused");
+  assert.throws(() => checkPermissions(device.medium!), /both required by an unnamed block device/);
+  await runAsync(other.close());
   await core.close();
 });
 
