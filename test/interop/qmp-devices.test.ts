@@ -33,7 +33,7 @@ function makeTemplate(): void {
   qemu("qemu-img", "create", "-f", "qcow2", "-b", "disk.qcow2", "-F", "qcow2", at("c.qcow2"));
 }
 
-async function play(command: readonly string[], folder: string, { machine, steps }: DeviceScenario): Promise<Transcript> {
+async function play(command: readonly string[], folder: string, { machine, steps, until }: DeviceScenario): Promise<Transcript> {
   mkdirSync(folder, { recursive: true });
   for (const name of readdirSync(template)) copyFileSync(join(template, name), join(folder, name));
   const client = await QmpClient.start(command, folder, [...USUAL, ...machine], ["-mon", "chardev=qmp,mode=control"]);
@@ -44,7 +44,8 @@ async function play(command: readonly string[], folder: string, { machine, steps
       // What qemu-io prints goes elsewhere.
       replies.push(step["execute"] === "human-monitor-command" ? {} : reply);
     }
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    if (until === undefined) await new Promise((resolve) => setTimeout(resolve, 20));
+    else await client.waitFor(0, until);
     return { replies: replies.map((reply) => mask(sorted(reply))), events: mask(client.events) as unknown[] };
   } finally {
     await client.quit();
