@@ -177,11 +177,11 @@ test("read-only extents are read and not written", async () => {
   assert.match(await failure(here.open("vmdk", "image.vmdk", { write: true })), /extent 1 'f\.raw' is read-only/);
 });
 
-test("ten thousand extents cost no more than their number", async () => {
+// Were it more than their number that they cost, the time limit would end this test.
+test("ten thousand extents", async () => {
   const here = world();
   put(here, "f.raw", new Uint8Array(512).fill(7));
   put(here, "image.vmdk", `${head("monolithicFlat")}${'RW 1 FLAT "f.raw" 0\n'.repeat(10_000)}`);
-  const began = Date.now();
   const node = await here.open("vmdk", "image.vmdk", {});
   assert.is(node.size, 10_000 * 512);
   const seen = new Uint8Array(node.size);
@@ -199,7 +199,6 @@ test("ten thousand extents cost no more than their number", async () => {
   await here.run(read(many, seen.subarray(0, 3000 * 512), 0));
   for (let i = 0; i < 3000; i++) if (seen[i * 512 + 5] !== (i & 255)) assert.unreachable(`extent ${i}`);
   await here.close(many);
-  assert.ok(Date.now() - began < 4000, `${Date.now() - began} ms`);
 });
 
 test("grains that do not begin at multiples of their size are read, not written", async () => {
