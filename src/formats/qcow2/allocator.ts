@@ -3,25 +3,15 @@
  */
 import { allocate } from "../../base/allocate.js";
 import { BlockError } from "../../base/error.js";
-import { readU64BE, viewOf, writeU64BE } from "../../base/bytes.js";
-import { alignDown, alignUp, divCeil } from "../../base/int.js";
+import { alignUp, divCeil } from "../../base/int.js";
 import { debugEvent } from "../../block/debug.js";
 import { discard, writeGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import { DeferredFrees, type Freed, type FreeReason } from "./deferred-frees.js";
 import type { Qcow2 } from "./image.js";
 import { MAX_REFTABLE_BYTES } from "./layout.js";
-
-/** The refcount structures that are in force while others are prepared in their place. */
-interface Replaced {
-  readonly table: Uint8Array;
-  /** Host offsets of the blocks of the old structures, and of the copies that `beginReplacement` made. */
-  readonly blocks: readonly number[];
-  readonly copies: readonly number[];
-  readonly hint: number;
-  /** Where the new table goes; 0 until `placeTable`. */
-  place: number;
-}
+import type { Replacement } from "./refcount-replacement.js";
+import { RefcountTable } from "./refcount-table.js";
 
 export class Allocator {
   readonly #image: Qcow2;
@@ -31,17 +21,10 @@ export class Allocator {
   readonly sliceEntries: number;
   readonly maxRefcount: number;
 
-  /** The refcount table as on disk. */
-  table: Uint8Array;
-  #view: DataView;
-  #tableDirtyFrom = Infinity;
-  #tableDirtyTo = -1;
-  /** The table is being moved: it reaches the disk as a whole. */
-  #relocating = false;
-  /** Set while all refcount structures are being replaced (`beginReplacement`). */
-  #replaced: Replaced | null = null;
-  /** Host clusters of refcount blocks. */
-  readonly #blocks = new Set<number>();
+  /** For this folder. */
+  readonly refcountTable: RefcountTable;
+  /** Set while all refcount structures are being replaced. */
+  replacement: Replacement | null = null;
 
   /** Where the next search begins. It passes by gaps too small for what was wanted until something is freed: no search twice. */
   #hint = 0;
@@ -56,32 +39,29 @@ export class Allocator {
     this.blockEntries = (image.clusterSize * 8) >> this.#order;
     this.sliceEntries = (image.options.sliceSize * 8) >> this.#order;
     this.maxRefcount = this.#order === 6 ? Number.MAX_SAFE_INTEGER : 2 ** (2 ** this.#order) - 1;
-    this.table = table;
-    this.#view = viewOf(table);
-    for (let i = 0; i < this.tableEntries; i++) {
-      const at = this.blockOffset(i);
-      if (at > 0 && Number.isFinite(at)) this.#blocks.add(Math.floor(at / image.clusterSize));
-    }
+    this.refcountTable = new RefcountTable(image.clusterSize, table);
   }
 
   get order(): number {
     return this.#order;
   }
+  /** The bytes of the refcount table. */
+  get table(): Uint8Array {
+    return this.refcountTable.bytes;
+  }
   get tableEntries(): number {
-    return this.table.length / 8;
+    return this.refcountTable.entries;
   }
   /** Offset of a refcount block as the table says; 0 when there is none. */
   blockOffset(index: number): number {
-    return index < this.tableEntries ? readU64BE(this.#view, index * 8) : 0;
+    return this.refcountTable.offset(index);
   }
   /** Whether a refcount block lies in the byte range. */
   blockInRange(start: number, end: number): boolean {
-    const size = this.#image.clusterSize;
-    for (let cluster = Math.floor(start / size); cluster * size < end; cluster++) if (this.#blocks.has(cluster)) return true;
-    return false;
+    return this.refcountTable.hasBlockIn(start, end);
   }
   get isDirty(): boolean {
-    return this.#image.refblocks.isDirty || this.#tableDirtyTo >= 0;
+    return this.#image.refblocks.isDirty || this.refcountTable.isDirty;
   }
   get wantsBarrier(): boolean {
     return this.#frees.wantsBarrier;
@@ -289,15 +269,13 @@ export class Allocator {
       if (owner !== block) yield* this.update(cluster, 1, 1);
       try {
         for (let at = 0; at < image.clusterSize; at += image.options.sliceSize) yield* image.refblocks.create(offset + at);
-        this.#setBlock(block, offset);
-        this.#blocks.add(cluster);
+        this.refcountTable.set(block, offset);
         if (owner === block) yield* this.update(cluster, 1, 1);
         yield* debugEvent(image.file, "refblock_alloc_write");
       } catch (error) {
         // As if it had never been: nothing may write to its place any more.
         image.refblocks.drop(offset, image.clusterSize);
-        writeU64BE(this.#view, block * 8, 0);
-        this.#blocks.delete(cluster);
+        this.refcountTable.set(block, 0);
         if (owner !== block) yield* this.update(cluster, 1, -1);
         throw error;
       }
@@ -315,13 +293,13 @@ export class Allocator {
     const { reftableOffset: oldOffset, reftableClusters: oldClusters } = image.header;
     const table = allocate(wanted * 8);
     table.set(old);
-    this.#setTable(table);
-    if (this.#replaced !== null) {
+    this.refcountTable.bytes = table;
+    if (this.replacement !== null) {
       // A replacement is written as a whole, wherever there is room for it.
-      if (this.#replaced.place !== 0) throw image.corruption("The image refers to clusters that have no refcount", 0);
+      if (this.replacement.isPlaced) throw image.corruption("The image refers to clusters that have no refcount", 0);
       return;
     }
-    this.#relocating = true;
+    this.refcountTable.held = true;
     try {
       const clusters = table.length / image.clusterSize;
       yield* debugEvent(image.file, "reftable_grow");
@@ -336,36 +314,26 @@ export class Allocator {
       yield* debugEvent(image.file, "refblock_alloc_switch_table");
       yield* image.updateHeader({ reftableOffset: offset, reftableClusters: clusters });
     } catch (error) {
-      this.#relocating = false;
-      yield* this.#backToTable(old);
+      this.#backToTable(old);
       throw error;
     }
-    this.#relocating = false;
-    this.#tableDirtyFrom = Infinity;
-    this.#tableDirtyTo = -1;
+    this.refcountTable.isWritten();
     this.free(oldOffset, oldClusters * image.clusterSize, "other");
     yield* image.barrier();
   }
 
   /** After a failed move: the old table counts again. Blocks that were made behind its end are gone, with all that they counted. */
-  // eslint-disable-next-line require-yield
-  *#backToTable(old: Uint8Array): Op<void> {
-    const image = this.#image;
-    const grown = this.table;
-    const view = viewOf(grown);
-    for (let at = 0; at < grown.length; at += 8) {
-      const block = readU64BE(view, at);
-      if (at < old.length || block === 0) continue;
-      image.refblocks.drop(block, image.clusterSize);
-      this.#blocks.delete(block / image.clusterSize);
+  #backToTable(old: Uint8Array): void {
+    const { refcountTable } = this;
+    for (let index = old.length / 8; index < refcountTable.entries; index++) {
+      const block = refcountTable.offset(index);
+      if (block === 0) continue;
+      this.#image.refblocks.drop(block, this.#image.clusterSize);
+      refcountTable.set(index, 0);
     }
-    old.set(grown.subarray(0, old.length));
-    this.#setTable(old);
-    this.#tableDirtyTo = Math.min(this.#tableDirtyTo, this.tableEntries - 1);
-    if (this.#tableDirtyFrom > this.#tableDirtyTo) {
-      this.#tableDirtyFrom = Infinity;
-      this.#tableDirtyTo = -1;
-    }
+    old.set(refcountTable.bytes.subarray(0, old.length));
+    refcountTable.held = false;
+    refcountTable.bytes = old;
   }
 
   /**
@@ -385,17 +353,16 @@ export class Allocator {
       yield* this.writeBack();
       yield* image.barrier();
       try {
-        for (const index of dropped.keys()) this.#setBlock(index, 0);
+        for (const index of dropped.keys()) this.refcountTable.set(index, 0);
         yield* this.writeBack();
         yield* image.barrier();
       } catch (error) {
         // Whichever of them the file has: the table is written again before a block of it counts.
-        for (const [index, offset] of dropped) this.#setBlock(index, offset);
+        for (const [index, offset] of dropped) this.refcountTable.set(index, offset);
         throw error;
       }
       for (const offset of dropped.values()) {
         image.refblocks.drop(offset, image.clusterSize);
-        this.#blocks.delete(offset / image.clusterSize);
         if ((yield* this.slice(offset / image.clusterSize)) >= 0) yield* this.undo(offset, image.clusterSize);
       }
     }
@@ -412,151 +379,6 @@ export class Allocator {
       else return false;
     }
     return true;
-  }
-
-  #setBlock(index: number, offset: number): void {
-    writeU64BE(this.#view, index * 8, offset);
-    this.#tableDirtyFrom = Math.min(this.#tableDirtyFrom, index);
-    this.#tableDirtyTo = Math.max(this.#tableDirtyTo, index);
-  }
-
-  #setTable(table: Uint8Array): void {
-    this.table = table;
-    this.#view = viewOf(table);
-  }
-
-  // ---- replacing everything at once -------------------------------------------------------------------------------
-
-  /**
-   * From here on all changes of refcounts go to copies of the refcount blocks, while the file's own stay as they are: a change that
-   * touches refcounts, flags and tables in many places takes effect with one write of the header, or not at all. Nothing is dirty
-   * and no free is pending; the lock is held. Space must not be allocated any more once references have been taken away: it may be
-   * in use by what is on disk. Ends with `finishReplacement` or `abandonReplacement`.
-   */
-  *beginReplacement(): Op<void> {
-    const image = this.#image;
-    const size = image.clusterSize;
-    const copies: number[] = [];
-    try {
-      // Space for the copies is taken in the old structures; that may make new blocks, which need copies as well.
-      for (let wanted = -1; wanted !== copies.length;) {
-        wanted = this.#blockOffsets().length;
-        while (copies.length < wanted) {
-          const offset = yield* this.allocate(1);
-          copies.push(offset);
-          yield* image.checkOverlap(offset, size, null);
-        }
-      }
-      yield* this.writeBack();
-      yield* image.barrier();
-    } catch (error) {
-      for (const offset of copies) yield* this.undo(offset, size);
-      throw error;
-    }
-    const old = this.table;
-    const blocks = this.#blockOffsets();
-    this.#replaced = { table: old, blocks, copies, hint: this.#hint, place: 0 };
-    this.#relocating = true;
-    try {
-      const table = old.slice();
-      const view = viewOf(table);
-      let next = 0;
-      for (let at = 0; at < table.length; at += 8) {
-        const from = readU64BE(view, at);
-        if (from === 0) continue;
-        const to = copies[next++]!;
-        yield* this.#copyBlock(from, to);
-        writeU64BE(view, at, to);
-        this.#blocks.add(to / size);
-      }
-      this.#setTable(table);
-    } catch (error) {
-      yield* this.abandonReplacement();
-      throw error;
-    }
-  }
-
-  #blockOffsets(): number[] {
-    const list: number[] = [];
-    for (let i = 0; i < this.tableEntries; i++) {
-      const offset = this.checkedBlock(i);
-      if (offset !== 0) list.push(offset);
-    }
-    return list;
-  }
-
-  *#copyBlock(from: number, to: number): Op<void> {
-    const { refblocks, kernel, clusterSize } = this.#image;
-    refblocks.drop(to, clusterSize);
-    for (let at = 0; at < clusterSize; at += refblocks.slotSize) {
-      const source = yield* refblocks.get(from + at, true);
-      const bytes = kernel.memory.slice(source, source + refblocks.slotSize);
-      const target = yield* refblocks.create(to + at);
-      kernel.memory.set(bytes, target);
-    }
-  }
-
-  /** Takes room for the table of the replacement: the last allocation before references are taken away. */
-  *placeTable(): Op<void> {
-    for (;;) {
-      const { table } = this;
-      const offset = yield* this.allocate(table.length / this.#image.clusterSize);
-      this.#replaced!.place = offset;
-      // The room itself may have needed more blocks than the table could hold.
-      if (this.table === table) return;
-      yield* this.update(offset / this.#image.clusterSize, table.length / this.#image.clusterSize, -1);
-    }
-  }
-
-  /** Writes the replacement; after a barrier the header can point to it with the fields returned. */
-  *writeReplacement(): Op<{ reftableOffset: number; reftableClusters: number }> {
-    const image = this.#image;
-    const { place } = this.#replaced!;
-    yield* image.checkOverlap(place, this.table.length, null);
-    yield* image.refblocks.writeBack();
-    yield* writeGrow(image.file, this.table, place);
-    return { reftableOffset: place, reftableClusters: this.table.length / image.clusterSize };
-  }
-
-  /** The header points to the replacement: the old structures are given back. */
-  finishReplacement(oldOffset: number): void {
-    const { table, blocks } = this.#replaced!;
-    const image = this.#image;
-    const size = image.clusterSize;
-    this.#replaced = null;
-    this.#relocating = false;
-    this.#tableDirtyFrom = Infinity;
-    this.#tableDirtyTo = -1;
-    for (const block of blocks) {
-      image.refblocks.drop(block, size);
-      this.#blocks.delete(block / size);
-      this.free(block, size, "other");
-    }
-    this.free(oldOffset, table.length, "other");
-    this.#hint = 0;
-    this.#nextByte = 0;
-    image.decompressed.clear();
-  }
-
-  /** Nothing of the replacement counts; the copies' space is free again. */
-  *abandonReplacement(): Op<void> {
-    const { table, blocks, copies, hint } = this.#replaced!;
-    const image = this.#image;
-    const size = image.clusterSize;
-    const kept = new Set(blocks);
-    for (const block of [...this.#blocks]) {
-      if (kept.has(block * size)) continue;
-      image.refblocks.drop(block * size, size);
-      this.#blocks.delete(block);
-    }
-    this.#replaced = null;
-    this.#relocating = false;
-    this.#setTable(table);
-    this.#tableDirtyFrom = Infinity;
-    this.#tableDirtyTo = -1;
-    this.#hint = hint;
-    this.#nextByte = 0;
-    for (const offset of copies) yield* this.undo(offset, size);
   }
 
   /** Tells the runs of clusters in [first, first+count) that have no reference. */
@@ -580,17 +402,20 @@ export class Allocator {
     }
   }
 
-  /** Replaces table and blocks after a rebuild (repair, refcount width change). */
+  /** Takes over the table of other structures that are on disk (repair, another refcount width). */
   adopt(table: Uint8Array): void {
-    this.table = table;
-    this.#view = viewOf(table);
-    this.#tableDirtyFrom = Infinity;
-    this.#tableDirtyTo = -1;
-    this.#hint = 0;
+    this.refcountTable.adopt(table);
+    this.restart(0);
+  }
+
+  /** Where the next search begins. */
+  get hint(): number {
+    return this.#hint;
+  }
+  /** The next search begins at cluster `hint`, and compressed bytes go to a cluster of their own. */
+  restart(hint: number): void {
+    this.#hint = hint;
     this.#nextByte = 0;
-    this.#blocks.clear();
-    for (let i = 0; i < this.tableEntries; i++)
-      if (this.blockOffset(i) > 0) this.#blocks.add(Math.floor(this.blockOffset(i) / this.#image.clusterSize));
   }
 
   /** Writes dirty refcount blocks, then the table entries of new ones. The lock is held. */
@@ -600,15 +425,14 @@ export class Allocator {
       yield* image.refblocks.writeBack();
       image.barrierNeeded = true;
     }
-    if (this.#tableDirtyTo < 0 || this.#relocating) return;
-    const from = alignDown(this.#tableDirtyFrom * 8, 512);
-    const to = Math.min(alignUp((this.#tableDirtyTo + 1) * 8, 512), this.table.length);
+    const range = this.refcountTable.dirtyRange();
+    if (range === null) return;
+    const [from, to] = range;
     yield* image.barrier();
     yield* image.checkOverlap(image.header.reftableOffset + from, to - from, "refcount-table");
     yield* debugEvent(image.file, "refblock_alloc_hookup");
     yield* writeGrow(image.file, this.table.subarray(from, to), image.header.reftableOffset + from);
-    this.#tableDirtyFrom = Infinity;
-    this.#tableDirtyTo = -1;
+    this.refcountTable.isWritten();
     image.barrierNeeded = true;
   }
 

@@ -2,7 +2,7 @@
  * Internal snapshots: create, apply, remove, look at.
  *
  * Each of them changes tables, flags and refcounts in many places. All of it is prepared in fresh clusters (the refcount structures as
- * a whole, `Allocator.beginReplacement`), made durable, and put in force by one write of the header's first sector. A crash leaves the
+ * a whole, refcount-replacement.ts), made durable, and put in force by one write of the header's first sector. A crash leaves the
  * image as it was or as it is to be, with right refcounts and flags; an error leaves it as it was. What the old tables occupied is freed
  * after that. Version 2 images, which have no dirty bit, are as safe as others.
  */
@@ -14,10 +14,10 @@ import type { SnapshotVerbs } from "../../block/driver.js";
 import { discard, readBytes } from "../../block/io.js";
 import { TimedWaitRequest, WaitQueue, type Op } from "../../block/op.js";
 import type { SnapshotInfo } from "../../block/types.js";
-import type { Allocator } from "./allocator.js";
 import type { Header } from "./header.js";
 import type { Qcow2 } from "./image.js";
 import { COPIED_HI, MAX_L1_BYTES, MAX_SNAPSHOTS } from "./layout.js";
+import { Replacement } from "./refcount-replacement.js";
 import { dropVmState } from "./vm-state.js";
 import { encodeSnapshotTable, newSnapshot, readSnapshotTable, snapshotInfo, withExtra, type Snapshot } from "./snapshot-table.js";
 import {
@@ -46,6 +46,9 @@ interface Outcome {
   free: [offset: number, length: number][];
   freed: FreedRuns;
 }
+
+/** Prepares it in fresh clusters. */
+type Prepare = (this: Snapshots, replacement: Replacement) => Op<Outcome>;
 
 export class Snapshots implements SnapshotVerbs {
   readonly #image: Qcow2;
@@ -93,7 +96,7 @@ export class Snapshots implements SnapshotVerbs {
     if (this.#snapshots.length >= MAX_SNAPSHOTS)
       throw errnoError("EFBIG", "There are too many snapshots", { node: this.#image.node.nodeName });
     const image = this.#image;
-    yield* this.#change(function* (this: Snapshots): Op<Outcome> {
+    yield* this.#change(function* (this: Snapshots, replacement: Replacement): Op<Outcome> {
       const { header, l1, clusterSize } = image;
       const entries = image.l1Entries;
       // The tables that nobody shares yet carry COPIED flags: the ones to be shared are copies without.
@@ -130,7 +133,7 @@ export class Snapshots implements SnapshotVerbs {
         vmClockNsec: state.vmClockNsec,
         icount: state.icount,
       });
-      const outcome = yield* this.#withTable([...this.#snapshots, added], free);
+      const outcome = yield* this.#withTable(replacement, [...this.#snapshots, added], free);
       // One reference more to everything; a copied table came with its first one.
       yield* updateReferences(image, sharedView, 1, null);
       yield* writeFresh(image, activeAt, shared);
@@ -156,7 +159,7 @@ export class Snapshots implements SnapshotVerbs {
     if (image.node.bitmaps.length > 0) {
       throw new BlockError("ERR_UNSUPPORTED", "Device has active dirty bitmaps", { errno: "ENOTSUP", node: image.node.nodeName });
     }
-    yield* this.#change(function* (this: Snapshots): Op<Outcome> {
+    yield* this.#change(function* (this: Snapshots, replacement: Replacement): Op<Outcome> {
       const { header, clusterSize } = image;
       const l1 = allocate(entries * 8);
       l1.set(yield* readBytes(image.file, found.l1Offset, found.l1Entries * 8));
@@ -176,7 +179,7 @@ export class Snapshots implements SnapshotVerbs {
         setEntry(l1View, index, to, true);
       }
       const at = yield* placeFresh(image, l1.length);
-      yield* image.allocator.placeTable();
+      yield* replacement.placeTable();
       // References of what is active from now on; a copied table has its one already.
       yield* updateReferences(image, kept, 1, null);
       for (let index = 0; index < found.l1Entries; index++) {
@@ -202,7 +205,7 @@ export class Snapshots implements SnapshotVerbs {
     const image = this.#image;
     const found = this.#find(snapshot);
     checkSnapshotL1(image, found, MAX_L1_BYTES);
-    yield* this.#change(function* (this: Snapshots): Op<Outcome> {
+    yield* this.#change(function* (this: Snapshots, replacement: Replacement): Op<Outcome> {
       const { header, clusterSize } = image;
       const old = yield* readBytes(image.file, found.l1Offset, found.l1Entries * 8);
       // Space for every active table whose flags may change, before any reference is taken away.
@@ -212,6 +215,7 @@ export class Snapshots implements SnapshotVerbs {
       const at = yield* placeFresh(image, image.l1.length);
       const free: Outcome["free"] = [];
       const outcome = yield* this.#withTable(
+        replacement,
         this.#snapshots.filter((other) => other !== found),
         free,
       );
@@ -293,7 +297,7 @@ export class Snapshots implements SnapshotVerbs {
   }
 
   /** Writes a new snapshot table, and takes room for the table of the refcounts. */
-  *#withTable(kept: Snapshot[], free: Outcome["free"]): Op<Outcome> {
+  *#withTable(replacement: Replacement, kept: Snapshot[], free: Outcome["free"]): Op<Outcome> {
     const image = this.#image;
     const { header } = image;
     const snapshots = kept.map(withExtra);
@@ -304,7 +308,7 @@ export class Snapshots implements SnapshotVerbs {
       offset = yield* placeFresh(image, bytes.length);
       yield* writeFresh(image, offset, bytes);
     }
-    yield* image.allocator.placeTable();
+    yield* replacement.placeTable();
     return {
       header: { snapshotsOffset: offset, snapshotCount: snapshots.length },
       snapshots,
@@ -316,7 +320,7 @@ export class Snapshots implements SnapshotVerbs {
   }
 
   /** Runs an operation while nobody writes. */
-  *#change(prepare: (this: Snapshots) => Op<Outcome>): Op<void> {
+  *#change(prepare: Prepare): Op<void> {
     if (this.#unreadable !== null) throw this.#unreadable;
     const image = this.#image;
     const { node } = image;
@@ -366,20 +370,20 @@ export class Snapshots implements SnapshotVerbs {
     });
   }
 
-  *#replace(prepare: (this: Snapshots) => Op<Outcome>): Op<FreedRuns> {
+  *#replace(prepare: Prepare): Op<FreedRuns> {
     const image = this.#image;
     const { allocator, header } = image;
     const oldTable = header.reftableOffset;
-    yield* allocator.beginReplacement();
+    const replacement = yield* Replacement.begin(image);
     let outcome: Outcome;
     try {
-      outcome = yield* prepare.call(this);
-      const refcounts = yield* allocator.writeReplacement();
+      outcome = yield* prepare.call(this, replacement);
+      const refcounts = yield* replacement.write();
       yield* image.barrier();
       yield* image.updateHeader({ ...outcome.header, ...refcounts });
     } catch (error) {
       // A header that may be in the file after all must find everything as it was prepared.
-      if (!image.lost) yield* abandon(allocator);
+      if (!image.lost) yield* abandon(replacement);
       throw error;
     }
     // In force. Nothing below can undo it; what fails leaves space that is lost until the next check.
@@ -387,7 +391,7 @@ export class Snapshots implements SnapshotVerbs {
     this.#snapshots = outcome.snapshots;
     image.options.snapshotTableSize = outcome.tableBytes;
     image.overlap.setSnapshots(outcome.snapshots);
-    allocator.finishReplacement(oldTable);
+    replacement.finish(oldTable);
     for (const [offset, length] of outcome.free) {
       if (length === 0) continue;
       image.l2.drop(offset, length);
@@ -430,9 +434,9 @@ function* pause(): Op<void> {
 }
 
 /** The error that made us give up is the one that counts; space may stay lost. */
-function* abandon(allocator: Allocator): Op<void> {
+function* abandon(replacement: Replacement): Op<void> {
   try {
-    yield* allocator.abandonReplacement();
+    yield* replacement.abandon();
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
   }

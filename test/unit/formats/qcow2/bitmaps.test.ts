@@ -1,6 +1,7 @@
 /** Persistent dirty bitmaps: what is kept, what is believed, and what is refused. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { readU64BE, viewOf } from "../../../../src/base/bytes.js";
 import { read, truncate, write, writeZeroes } from "../../../../src/block/io.js";
 import {
   addBitmap,
@@ -219,6 +220,28 @@ rules("a write that fails leaves its mark, and content is what was written", asy
   await w.run(read(node, back, 512));
   assert.is(back[0], 8);
   await w.close(node);
+});
+
+rules("tables lie in the file in the order of the directory", async () => {
+  const w = world();
+  await w.create("qcow2", "image", 8 * MiB);
+  for (const name of ["b1", "b2", "b3", null]) {
+    const node = await w.open("qcow2", "image");
+    if (name !== null) addBitmap(node, { name, persistent: true });
+    await w.run(write(node, new Uint8Array(512).fill(1), MiB));
+    await w.close(node);
+  }
+  const view = viewOf(w.bytes("image"));
+  let at = view.getUint32(100);
+  while (view.getUint32(at) !== 0x23852875) at += 8 + view.getUint32(at + 4);
+  const directory = readU64BE(view, at + 24);
+  // Entries of 24 bytes and a name of two, to the next multiple of 8.
+  const tables = [0, 1, 2].map((i) => readU64BE(view, directory + i * 32));
+  assert.equal(
+    tables,
+    [...tables].sort((a, b) => a - b),
+  );
+  await clean(w);
 });
 
 rules.run();
