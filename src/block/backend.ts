@@ -16,6 +16,8 @@ export class Backend implements NodeUser {
   /** Limits the rate of requests, where there is one. */
   throttle: ThrottleMember | null = null;
   permissions: Permissions | undefined;
+  /** The guest device whose disk this is; "" without one. */
+  deviceId = "";
   #node: Node | null = null;
   #inFlight = 0;
   #quiesced = 0;
@@ -36,7 +38,8 @@ export class Backend implements NodeUser {
     return this.#node;
   }
   get description(): string {
-    return this.name === "" ? "an unnamed block device" : `block device '${this.name}'`;
+    const name = this.name === "" ? this.deviceId : this.name;
+    return name === "" ? "an unnamed block device" : `block device '${name}'`;
   }
   get size(): number {
     return this.node.size;

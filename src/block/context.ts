@@ -26,6 +26,8 @@ export interface Environment {
   readonly warn: (message: string) => void;
   /** What is told as it is, without "warning:" before it ("qcow2: Marking image as corrupt …", repairs at opening); `warn` gets it where this is absent. */
   readonly notice?: (message: string) => void;
+  /** Errors of what nobody waits for, in full, where the event names but the kind (a job that may not end as it should). */
+  readonly report?: (message: string) => void;
   /** What debugging filters tell whoever drives them ("blkdebug: Suspended request 'A'"); qemu-io prints it. */
   readonly debugMessage?: (message: string) => void;
   /** What filters report while they work: the name of a QMP event (QUORUM_REPORT_BAD) and its data. */

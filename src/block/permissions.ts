@@ -7,7 +7,7 @@ import type { Child, Node } from "./node.js";
 
 /** Bits, as QEMU counts them. */
 export const Permission = { consistentRead: 1, write: 2, writeUnchanged: 4, resize: 8 } as const;
-const ALL = 15;
+export const ALL_PERMISSIONS = 15;
 const CHANGE: number = Permission.write | Permission.resize;
 const NAMES: readonly (readonly [number, string])[] = [
   [Permission.consistentRead, "consistent read"],
@@ -37,9 +37,18 @@ export interface Permissions {
   shared: number;
 }
 
+/** What somebody does with a node who sends no requests to it by way of it, and so is no `NodeUser`: a job. Stays at the node. */
+export interface Claim {
+  readonly permissions: Permissions;
+  /** "stream job 'j'" */
+  readonly description: string;
+  /** What the node is to it: "intermediate node". */
+  readonly name: string;
+}
+
 /** What all users of a node need together, and what all of them share. */
 export function cumulativePermissions(node: Node): Permissions {
-  const all: Permissions = { needed: 0, shared: ALL };
+  const all: Permissions = { needed: 0, shared: ALL_PERMISSIONS };
   for (const { permissions } of uses(node)) {
     all.needed |= permissions.needed;
     all.shared &= permissions.shared;
@@ -79,8 +88,14 @@ function defaultPermissions({ parent, role }: Child, above: Permissions): Permis
 
 interface Use {
   permissions: Permissions;
-  /** "node 'a' (uses node 'b' as 'file' child)" */
-  describe: () => string;
+  /** The edge of a parent; null: someone outside the graph. */
+  edge: Child | null;
+  /** Goes along when another node takes the place of this one. */
+  follows: boolean;
+  /** "node 'a'", "stream job 'j'" */
+  user: () => string;
+  /** What the node is to it: 'file' child */
+  name: string;
 }
 
 /** The newest first. */
@@ -88,17 +103,15 @@ function uses(node: Node): Use[] {
   const list: Use[] = [];
   for (const user of node.users) {
     if (user.permissions === undefined) continue;
-    list.push({
-      permissions: user.permissions,
-      describe: () => `${user.description ?? "an unnamed block device"} (uses node '${node.nodeName}' as 'root' child)`,
-    });
+    const describe = (): string => user.description ?? "an unnamed block device";
+    list.push({ permissions: user.permissions, edge: null, follows: true, user: describe, name: "root" });
   }
   for (const edge of node.parents) {
-    list.push({
-      permissions: edgePermissions(edge),
-      describe: () => `node '${edge.parent.nodeName}' (uses node '${node.nodeName}' as '${edge.name}' child)`,
-    });
+    const describe = (): string => `node '${edge.parent.nodeName}'`;
+    list.push({ permissions: edgePermissions(edge), edge, follows: true, user: describe, name: edge.name });
   }
+  for (const { permissions, description, name } of node.claims)
+    list.push({ permissions, edge: null, follows: false, user: () => description, name });
   return list.reverse();
 }
 
@@ -118,7 +131,28 @@ export function checkPermissions(top: Node): void {
 }
 
 export function checkNode(node: Node): void {
-  const all = uses(node);
+  checkUses(node, uses(node));
+}
+
+/**
+ * Checks what the node would have to bear if it took the place of others.
+ * @param keeps edges that stay where they are
+ * @throws BlockError like `checkPermissions`
+ */
+export function checkReplacing(replaced: readonly Node[], by: Node, keeps: (edge: Child) => boolean): void {
+  const moving = replaced.flatMap((node) => uses(node).filter(({ edge, follows }) => follows && (edge === null || !keeps(edge))));
+  checkUses(by, [...moving, ...uses(by)]);
+}
+
+/** Whether somebody needs to read the node, beside one of its parents. */
+export function isReadBeside(node: Node, parent: Node): boolean {
+  return uses(node).some(
+    ({ permissions, edge }) => edge?.parent !== parent && (permissions.needed & Permission.consistentRead) !== 0,
+  );
+}
+
+function checkUses(node: Node, all: readonly Use[]): void {
+  const describe = ({ user, name }: Use): string => `${user()} (uses node '${node.nodeName}' as '${name}' child)`;
   for (const a of all) {
     for (const b of all) {
       const missing = a === b ? 0 : b.permissions.needed & ~a.permissions.shared;
@@ -126,7 +160,7 @@ export function checkNode(node: Node): void {
       const names = NAMES.flatMap(([bit, name]) => (missing & bit ? [name] : [])).join(", ");
       throw new BlockError(
         "ERR_BUSY",
-        `Permission conflict on node '${node.nodeName}': permissions '${names}' are both required by ${b.describe()} and unshared by ${a.describe()}.`,
+        `Permission conflict on node '${node.nodeName}': permissions '${names}' are both required by ${describe(b)} and unshared by ${describe(a)}.`,
         { errno: "EPERM", node: node.nodeName },
       );
     }

@@ -8,7 +8,7 @@ import { Node, type Child } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import { exactFilename } from "../block/node-filename.js";
 import { PassThrough } from "../block/pass-through.js";
-import { Permission, type Permissions } from "../block/permissions.js";
+import { ALL_PERMISSIONS, Permission, type Permissions } from "../block/permissions.js";
 
 export type JobFilterName = "mirror_top" | "commit_top" | "copy-before-write" | "copy-on-read";
 
@@ -20,19 +20,24 @@ export interface JobFilterOptions {
   nodeName?: string | undefined;
   /** Where copy-before-write copies to. */
   target?: Node;
+  /** In place of what such a filter does by itself. */
+  permissions?: (usual: Permissions) => Permissions;
   /** What serves the requests; everything passes when absent. */
   serve?: (child: Child) => PassThrough;
 }
 
-/** Copies what is about to change: nobody may change the source but through it, and it writes to its target. */
-class Guarded extends PassThrough {
-  childPermissions({ needed, shared }: Permissions, _above: Permissions, { role }: Child): Permissions {
-    const { consistentRead, write, writeUnchanged, resize } = Permission;
-    return role === "filtered"
+const { consistentRead, write, writeUnchanged, resize } = Permission;
+
+/** What a filter does with what is below it, where that is not just what is done with the filter. */
+const RULES: Partial<Record<JobFilterName, (usual: Permissions, above: Permissions, edge: Child) => Permissions>> = {
+  "copy-on-read": ({ needed, shared }) => ({ needed: needed | writeUnchanged, shared }),
+  commit_top: () => ({ needed: 0, shared: ALL_PERMISSIONS }),
+  // Copies what is about to change: nobody may change the source but through it, and it writes to its target.
+  "copy-before-write": ({ needed, shared }, _above, { role }) =>
+    role === "filtered"
       ? { needed, shared: shared & ~(write | resize) }
-      : { needed: write, shared: consistentRead | write | writeUnchanged };
-  }
-}
+      : { needed: write, shared: consistentRead | write | writeUnchanged },
+};
 
 /** Puts a filter above a node. The caller owns a reference to it and ends it with `removeJobFilter`. */
 export function* insertJobFilter(options: JobFilterOptions): Op<Node> {
@@ -46,7 +51,9 @@ export function* insertJobFilter(options: JobFilterOptions): Op<Node> {
   filter.implicit = nodeName === undefined;
   const child = filter.attach(driver === "mirror_top" || driver === "commit_top" ? "backing" : "file", "filtered", above.ref());
   if (target !== undefined) filter.attach("target", "data", target.ref());
-  filter.impl = options.serve?.(child) ?? (driver === "copy-before-write" ? new Guarded(child) : new PassThrough(child));
+  const childPermissions = options.permissions ?? RULES[driver];
+  const impl = options.serve?.(child) ?? new PassThrough(child);
+  filter.impl = childPermissions === undefined ? impl : Object.assign(impl, { childPermissions });
   // The target may have the disk as its backing file: what is below the filter stays below it.
   yield* drained(above, () => replaceNode(above, filter, (edge) => isBelow(edge.parent, filter)));
   return filter;

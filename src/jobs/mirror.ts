@@ -4,7 +4,7 @@
  *
  * The active commit is a mirror of the top layer into its base.
  */
-import { BlockError } from "../base/error.js";
+import { BlockError, errnoError } from "../base/error.js";
 import { equalBytes } from "../base/bytes.js";
 import { alignDown, KiB, MiB } from "../base/int.js";
 import { DirtyBitmap } from "../block/dirty-bitmap.js";
@@ -13,6 +13,7 @@ import { discard, flush, read, write, writeZeroes } from "../block/io.js";
 import type { Child, Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import { PassThrough } from "../block/pass-through.js";
+import { checkReplacing } from "../block/permissions.js";
 import { setWritable } from "../block/reopen.js";
 import { blockStatus } from "../block/status.js";
 import type { Job, JobDriver, JobType } from "./job.js";
@@ -53,7 +54,7 @@ export interface MirrorOptions {
   policies: ErrorPolicies;
   /** Lets the job go on after the process has died: changes are noted there before they are made. */
   journal?: JobJournal;
-  /** Runs, drained, just before the target takes the place: backing links and the like. */
+  /** Runs, drained, just before the target takes the place: backing links and the like. A throw keeps things as they are. */
   beforeReplace?(): Op<void>;
 }
 
@@ -179,10 +180,19 @@ class Mirror implements MirrorDriver, BlockingMirror {
   /** The target takes the place of the node it mirrors (or of `replaces`). The source is drained. */
   *#turnOver(): Op<void> {
     const { source, target, replaces, beforeReplace } = this.#options;
+    const filter = this.#filter;
+    // Those who came while the job ran may stand below its filter.
+    const replaced = replaces !== null ? [replaces] : filter === null ? [source] : [filter, source];
+    const keeps = ({ parent }: Child): boolean => parent === target || parent === filter;
     if (beforeReplace !== undefined) yield* beforeReplace();
-    const from = replaces ?? this.#filter ?? source;
-    if (from.flags.write && !target.flags.write) yield* setWritable(target, true);
-    yield* replaceNode(from, target, (edge) => edge.parent === target);
+    try {
+      checkReplacing(replaced, target, keeps);
+    } catch (error) {
+      target.environment.report?.((error as Error).message);
+      throw errnoError("EPERM", undefined, { cause: error });
+    }
+    if (replaced[0]!.flags.write && !target.flags.write) yield* setWritable(target, true);
+    for (const node of replaced) yield* replaceNode(node, target, keeps);
   }
 
   // ---- what guests write ------------------------------------------------------------------------------------------

@@ -297,6 +297,7 @@ export class BlockCore {
       throw new BlockError("ERR_BUSY", `Drive '${device.name}' is already in use by another block device`);
     const { backend } = device;
     const before = backend.permissions;
+    backend.deviceId = frontEnd.id ?? frontEnd.qdev;
     // A guest must be the only one who changes its disk; others may read along. One that is still elsewhere does nothing yet.
     const { machine } = this;
     const mayShare = Permission.consistentRead | Permission.writeUnchanged | (frontEnd.removable ? 0 : Permission.resize);
@@ -310,6 +311,7 @@ export class BlockCore {
       if (backend.root !== null) checkPermissions(backend.root);
     } catch (error) {
       backend.permissions = before;
+      backend.deviceId = "";
       throw error;
     }
     device.attach(frontEnd);
@@ -318,6 +320,7 @@ export class BlockCore {
   /** Takes the guest device away; the drive stays. */
   detachDevice(device: Device): void {
     device.backend.permissions = undefined;
+    device.backend.deviceId = "";
     device.detach();
   }
 

@@ -6,6 +6,7 @@ import type { DirtyBitmap } from "../block/dirty-bitmap.js";
 import { checkBitmap, getBitmap, type NamedBitmap } from "../block/named-bitmap.js";
 import type { Node } from "../block/node.js";
 import { foreign, runAsync, type Op } from "../block/op.js";
+import { ALL_PERMISSIONS, checkPermissions, Permission } from "../block/permissions.js";
 import { setWritable } from "../block/reopen.js";
 import type { Duplex } from "../nbd/duplex.js";
 import { NbdServer } from "../nbd/server.js";
@@ -112,7 +113,8 @@ export class ExportList {
     // An export can be needed before the machine is here: its image is for whoever mirrors to it.
     yield* activate([node]);
     if (request.writable && node.readOnly) {
-      if (node.flags.autoReadOnly !== true) throw new BlockError("ERR_READ_ONLY", "Cannot export read-only node as writable");
+      if (node.flags.autoReadOnly !== true && !node.resting)
+        throw new BlockError("ERR_READ_ONLY", "Cannot export read-only node as writable");
       yield* setWritable(node, true);
     }
     const named = request.bitmaps.map((bitmap) => (typeof bitmap === "string" ? findInChain(node, bitmap) : bitmap));
@@ -127,8 +129,12 @@ export class ExportList {
       bits.set(bitmap.name, yield* bitmap.load());
     }
     const backend = new Backend("", node);
+    // Clients are told a size once.
+    const { consistentRead, write, resize } = Permission;
+    backend.permissions = { needed: consistentRead | (request.writable ? write : 0), shared: ALL_PERMISSIONS & ~resize };
     const details = node.impl.blockInfo?.();
     try {
+      checkPermissions(node);
       server.nbd.add({
         name: request.name,
         description: request.description,

@@ -3,6 +3,7 @@ import { BlockError, prefixError } from "../base/error.js";
 import { checkPermissions } from "../block/permissions.js";
 import { ForeignRequest, runAsync, type Op } from "../block/op.js";
 import type { Node } from "../block/node.js";
+import type { JobClaim } from "../jobs/claims.js";
 import { insertJobFilter, removeJobFilter, type JobFilterOptions } from "../jobs/filter.js";
 import { JobJournal, type JournalOptions } from "../jobs/journal.js";
 import { Job, type JobDriver, type JobEvents, type JobStatus, type JobType } from "../jobs/job.js";
@@ -23,12 +24,40 @@ export interface NewJob {
   nodes: readonly Node[];
   /** The job's own node above what it works on, taken out when it ends. The caller's reference passes to the job. */
   filter?: Node;
+  /** What it does with nodes and lets others do. @param filter the job's own node */
+  claims?: (filter: Node) => readonly JobClaim[];
   /** Why there will be no job, found out so late that it is there for a moment. */
   refusal?: BlockError;
 }
 
 const BLOCK_JOBS: ReadonlySet<string> = new Set(["commit", "stream", "mirror", "backup"]);
 export const isBlockJob = (job: Job): boolean => BLOCK_JOBS.has(job.type);
+
+/**
+ * Says of nodes what a job does with them; the result takes that back.
+ * @throws BlockError when others do what it does not bear, or do not bear what it does
+ */
+function makeClaims({ id, type }: Job, claims: readonly JobClaim[]): () => void {
+  const made = claims.map(({ node, name, needed, shared }) => ({
+    node,
+    claim: {
+      name,
+      permissions: { needed, shared },
+      description: name === "root" ? "an unnamed block device" : `${type} job '${id}'`,
+    },
+  }));
+  const end = (): void => {
+    for (const { node, claim } of made) node.claims.delete(claim);
+  };
+  for (const { node, claim } of made) node.claims.add(claim);
+  try {
+    for (const { node } of made) checkPermissions(node);
+  } catch (error) {
+    end();
+    throw error;
+  }
+  return end;
+}
 
 /** Lets everything else that can go on do so. */
 function* anotherTurn(what: string): Op<void> {
@@ -45,6 +74,7 @@ export class JobList {
   readonly #core: BlockCore;
   readonly #jobs = new Map<string, Job>();
   readonly #nodes = new Map<Job, readonly Node[]>();
+  readonly #claims = new Map<Job, readonly JobClaim[]>();
   readonly #running = new Set<Promise<void>>();
 
   constructor(core: BlockCore) {
@@ -57,6 +87,11 @@ export class JobList {
   }
   *nodes(): Iterable<Node> {
     for (const nodes of this.#nodes.values()) yield* nodes;
+  }
+
+  /** What a job does with nodes at present. */
+  claimsOf(job: Job): readonly JobClaim[] {
+    return this.#claims.get(job) ?? [];
   }
 
   /** Those that work on a node. */
@@ -105,9 +140,11 @@ export class JobList {
     const blocker = Symbol(options.id);
     // oxlint-disable-next-line prefer-const
     let job: Job;
+    let endClaims = (): void => {};
     const nodes = options.filter === undefined ? options.nodes : [options.filter, ...options.nodes];
     const release = function* (list: JobList): Op<void> {
       list.#nodes.delete(job);
+      endClaims();
       for (const node of nodes) node.blockers.delete(blocker);
       if (options.filter !== undefined) yield* removeJobFilter(options.filter);
       for (const node of nodes) yield* node.unref();
@@ -128,7 +165,11 @@ export class JobList {
           if (driver.softCancel === true) yield* anotherTurn("Ending a job");
         }
       },
-      ...(driver.prepare === undefined ? {} : { prepare: (j: Job) => driver.prepare!(j) }),
+      *prepare(ending) {
+        // What takes the place of another node is used by others from then on.
+        endClaims();
+        if (driver.prepare !== undefined) yield* driver.prepare(ending);
+      },
       ...(driver.commit === undefined ? {} : { commit: (j: Job) => driver.commit!(j) }),
       ...(driver.abort === undefined ? {} : { abort: (j: Job) => driver.abort!(j) }),
       ...(driver.complete === undefined ? {} : { complete: (j: Job) => driver.complete!(j) }),
@@ -158,10 +199,23 @@ export class JobList {
       if (node !== options.filter || node.driver.name !== "commit_top")
         node.blockers.set(blocker, `block device is in use by block job: ${driver.type}`);
     }
-    const refusal =
+    let refusal: unknown =
       (options.speed ?? 0) < 0
         ? dialectError(this.#core.profile, "bad-speed", "Parameter 'speed' expects a non-negative value")
         : options.refusal;
+    if (refusal === undefined && options.filter !== undefined) {
+      try {
+        const claims = options.claims?.(options.filter) ?? [];
+        const end = makeClaims(job, claims);
+        this.#claims.set(job, claims);
+        endClaims = () => {
+          end();
+          list.#claims.delete(job);
+        };
+      } catch (error) {
+        refusal = error;
+      }
+    }
     if (refusal !== undefined) {
       // As in QEMU, the job has been there for a moment.
       list.#nodes.delete(job);

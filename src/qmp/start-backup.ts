@@ -5,6 +5,7 @@ import { checkBitmap, findBitmap, type NamedBitmap } from "../block/named-bitmap
 import type { DirtyBitmap } from "../block/dirty-bitmap.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
+import { backupClaims } from "../jobs/claims.js";
 import { backupClusterSize, backupDriver, type BackupSync } from "../jobs/backup.js";
 import type { Job } from "../jobs/job.js";
 import type { OnError } from "../jobs/job-io.js";
@@ -171,6 +172,7 @@ export function* prepareBackup(
             autoDismiss: args["auto-dismiss"],
             transaction: jobs,
             nodes: [target],
+            claims: (filter) => backupClaims(filter, target),
           },
           "Could not create node: ",
         );

@@ -1,13 +1,16 @@
 /** What blockdev-mirror and drive-mirror have in common. */
-import { BlockError } from "../base/error.js";
+import { BlockError, errnoError } from "../base/error.js";
 import { isPowerOfTwo, MiB } from "../base/int.js";
 import { skipFilters } from "../block/graph.js";
 import type { Node } from "../block/node.js";
+import { isReadBeside } from "../block/permissions.js";
 import type { Op } from "../block/op.js";
+import { mirrorClaims } from "../jobs/claims.js";
 import { mirrorDriver, mirrorGranularity, type MirrorSync } from "../jobs/mirror.js";
 import type { OnError } from "../jobs/job-io.js";
 import { optional, bool, str, int64, toSafeNumber, uint32, type Members } from "../qapi/schema.js";
 import type { BlockCore } from "./block-core.js";
+import { chainContains } from "./commands/change-backing-file.js";
 import { mirrorCopyMode, mirrorSync, onError } from "./schema/common.js";
 
 export const mirrorMembers: Members = {
@@ -97,7 +100,16 @@ export function* startMirror(core: BlockCore, args: MirrorArguments, extra: Mirr
     base: null,
     replaces,
     policies: core.jobs.policies(args["on-source-error"], args["on-target-error"]),
-    ...(extra.beforeReplace === undefined ? {} : { beforeReplace: extra.beforeReplace }),
+    *beforeReplace() {
+      if (replaces !== null && !showsOnly(source, replaces)) {
+        core.environment.report?.(
+          `Can no longer replace '${replaces.nodeName}' by '${target.nodeName}', because it can no longer be guaranteed that doing ` +
+            "so would not lead to an abrupt change of visible data",
+        );
+        throw errnoError("EPERM");
+      }
+      if (extra.beforeReplace !== undefined) yield* extra.beforeReplace();
+    },
   });
   const job = yield* core.jobs.createWithFilter(
     {
@@ -112,6 +124,7 @@ export function* startMirror(core: BlockCore, args: MirrorArguments, extra: Mirr
       speed: toSafeNumber(args.speed ?? 0, "speed"),
       autoFinalize: args["auto-finalize"],
       autoDismiss: args["auto-dismiss"],
+      claims: (filter) => mirrorClaims(filter, source, target, chainContains(source, target)),
       nodes: replaces === null || replaces === source ? [source, target] : [source, target, replaces],
     },
   );
@@ -133,9 +146,11 @@ function nodeToReplace(core: BlockCore, source: Node, name: string): Node {
   return node;
 }
 
-/** `node` is where the data of `source` comes from: itself, through filters, or as a copy among those of a quorum. */
+/** `node` is where the data of `source` comes from: itself, through filters, or as a copy among those of a quorum that nobody else reads. */
 function showsOnly(source: Node, node: Node): boolean {
   if (source === node) return true;
-  const copies = source.driver.name === "quorum" ? source.children : source.children.filter(({ role }) => role === "filtered");
-  return copies.some((child) => showsOnly(child.node, node));
+  if (source.driver.name !== "quorum") {
+    return source.children.some((child) => child.role === "filtered" && showsOnly(child.node, node));
+  }
+  return source.children.some((child) => (child.node === node ? !isReadBeside(node, source) : showsOnly(child.node, node)));
 }

@@ -2,14 +2,17 @@
 import { BlockError } from "../../base/error.js";
 import { below, skipFilters } from "../../block/graph.js";
 import type { Node } from "../../block/node.js";
+import { Permission, type Permissions } from "../../block/permissions.js";
 import { staysReadOnly } from "../../block/reopen.js";
 import { findBackingImage, findLayer } from "../../image/backing.js";
+import { commitClaims, mirrorClaims } from "../../jobs/claims.js";
 import { commitDriver } from "../../jobs/commit.js";
 import { activeCommitDriver, activeCommitGranularity } from "../../jobs/commit-active.js";
 import type { JobFilterOptions } from "../../jobs/filter.js";
 import type { JobDriver } from "../../jobs/job.js";
 import { bool, int64, optional, str, struct, toSafeNumber } from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
+import type { NewJob } from "../job-list.js";
 import { onError } from "../schema/common.js";
 import { chainContains } from "./change-backing-file.js";
 
@@ -70,11 +73,13 @@ export const blockCommit: Command = command({
     }
     for (const node of touched) core.checkFree(node);
     if (top === base) throw fail("cannot commit an image into itself");
+    const layer = base;
     const policies = core.jobs.policies(args["on-error"], args["on-error"]);
     const id = core.jobs.idFor(args["job-id"], core.deviceOf(active)?.name ?? "");
     const nodeName = args["filter-node-name"];
     let driver: JobDriver;
     let filter: JobFilterOptions;
+    let claims: NonNullable<NewJob["claims"]>;
     const backingFile = args["backing-file"];
     if (skipFilters(top) === skipFilters(active)) {
       if (backingFile !== undefined) throw fail("'backing-file' specified, but 'top' is the active layer");
@@ -85,7 +90,13 @@ export const blockCommit: Command = command({
       });
       const mirror = activeCommitDriver(top, base, policies, journal ?? undefined);
       driver = mirror;
-      filter = { driver: "mirror_top", above: top, nodeName, serve: (child) => mirror.serve(child) };
+      // The source makes no sense by itself while its base changes; and who does not let others write to it keeps this job from doing so.
+      const permissions = ({ needed, shared }: Permissions): Permissions => ({
+        needed: needed & ~Permission.consistentRead,
+        shared: shared | Permission.write,
+      });
+      filter = { driver: "mirror_top", above: top, nodeName, permissions, serve: (child) => mirror.serve(child) };
+      claims = (node) => mirrorClaims(node, top, layer, true);
     } else {
       if (core.jobs.journals.has(id))
         throw new BlockError(
@@ -102,6 +113,7 @@ export const blockCommit: Command = command({
         policies,
       });
       driver = commit;
+      claims = () => commitClaims(active, top, layer);
       filter = { driver: "commit_top", above: top, nodeName, serve: (child) => commit.serve(child) };
     }
     core.jobs.start(
@@ -112,6 +124,7 @@ export const blockCommit: Command = command({
         autoFinalize: args["auto-finalize"],
         autoDismiss: args["auto-dismiss"],
         nodes: touched,
+        claims,
         ...(staysReadOnly(base)
           ? { refusal: new BlockError("ERR_READ_ONLY", "Block node is read-only", { errno: "EACCES" }) }
           : {}),

@@ -6,6 +6,7 @@ import type { Op } from "../../block/op.js";
 import { setWritable, staysReadOnly } from "../../block/reopen.js";
 import { findBackingImage } from "../../image/backing.js";
 import type { JobFilterOptions } from "../../jobs/filter.js";
+import { streamClaims } from "../../jobs/claims.js";
 import { streamDriver } from "../../jobs/stream.js";
 import { bool, int64, optional, str, struct, toSafeNumber } from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
@@ -100,6 +101,7 @@ export const blockStream: Command = command({
       autoFinalize: args["auto-finalize"],
       autoDismiss: args["auto-dismiss"],
       nodes: touched,
+      claims: (filter) => streamClaims(filter, top, base),
     };
     const filter: JobFilterOptions = { driver: "copy-on-read", above: top, nodeName: args["filter-node-name"] };
     core.jobs.start(yield* core.jobs.createWithFilter(filter, options, "Could not create node: "));

@@ -1,10 +1,12 @@
 /** For those who look for what went wrong: the graph with its permissions, the content of dirty bitmaps. */
 import { BlockError } from "../../base/error.js";
-import type { Node } from "../../block/node.js";
-import { edgePermissions, permissionNames } from "../../block/permissions.js";
+import type { Node, NodeUser } from "../../block/node.js";
+import { ALL_PERMISSIONS, edgePermissions, permissionNames, type Permissions } from "../../block/permissions.js";
 import { array, enumeration, struct, str, uint64 } from "../../qapi/schema.js";
 import { bitmapMembers, bitmapOf } from "../bitmap.js";
 import { command, type Command } from "../command.js";
+
+const ANY: Permissions = { needed: 0, shared: ALL_PERMISSIONS };
 
 const permission = enumeration("BlockPermission", ["consistent-read", "write", "write-unchanged", "resize"]);
 const graphNode = struct("XDbgBlockGraphNode", {
@@ -46,9 +48,23 @@ export const xDebugQueryBlockGraph: Command = command({
         "shared-perm": permissionNames(shared),
       });
     };
+    const named = new Set<NodeUser>();
     for (const { backend, shownName } of core.devices.values()) {
+      named.add(backend);
       nodes.push({ id: idOf(backend), type: "block-backend", name: shownName });
-      if (backend.root !== null) edge(backend, backend.root, "root", backend.permissions ?? { needed: 0, shared: 15 });
+      if (backend.root !== null) edge(backend, backend.root, "root", backend.permissions ?? ANY);
+    }
+    const unnamed = (user: object, node: Node, permissions: Permissions): void => {
+      nodes.push({ id: idOf(user), type: "block-backend", name: "" });
+      edge(user, node, "root", permissions);
+    };
+    for (const node of core.nodes.all())
+      for (const user of node.users) if (!named.has(user)) unnamed(user, node, user.permissions ?? ANY);
+    for (const job of core.jobs.all()) {
+      const claims = core.jobs.claimsOf(job);
+      for (const claim of claims) if (claim.name === "root") unnamed(claim, claim.node, claim);
+      if (claims.length > 0) nodes.push({ id: idOf(job), type: "block-job", name: job.id });
+      for (const claim of claims) if (claim.name !== "root") edge(job, claim.node, claim.name, claim);
     }
     for (const node of core.nodes.all()) {
       nodes.push({ id: idOf(node), type: "block-driver", name: node.nodeName });

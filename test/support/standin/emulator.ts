@@ -81,6 +81,7 @@ export class Emulator {
     const environment = cliEnvironment({
       objects: [],
       warn: (message) => output.warning(message),
+      report: (message) => output.error(message),
       debugMessage: (message) => void standardOutput().write(`${message}\n`),
     });
     this.#core = new BlockCore({
