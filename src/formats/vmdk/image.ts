@@ -214,6 +214,20 @@ export class VmdkImage implements MappedImpl {
     yield* this.#reader.read(extent, this.#withMarkers.has(extent), special, at, into);
   }
 
+  *readSpecials(specials: readonly SpecialExtent[], base: number, into: Uint8Array): Op<void> {
+    const place = ({ start, length }: SpecialExtent): Uint8Array => into.subarray(start - base, start - base + length);
+    const whole = new Map<SparseExtent, SpecialExtent[]>();
+    for (const special of specials) {
+      const extent = this.#extentAt(special.start) as SparseExtent;
+      const isWhole = (special.start - extent.start) % extent.grainSize === 0 && special.length === extent.grainSize;
+      const row = whole.get(extent);
+      if (!isWhole || !this.#withMarkers.has(extent)) yield* this.readSpecial(special, special.start, place(special));
+      else if (row === undefined) whole.set(extent, [special]);
+      else row.push(special);
+    }
+    for (const [extent, grains] of whole) yield* this.#reader.readMany(extent, grains, place);
+  }
+
   // ---- writing ----
 
   *#beginWriting(): Op<void> {
