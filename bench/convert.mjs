@@ -1,5 +1,6 @@
 // How fast are convert and compare, and how much memory do they take, against the real qemu-img? Page cache warm.
-//   node bench/convert.mjs [MiB] [rounds]      or BENCH_MIB, BENCH_ROUNDS; 2048 and 3 when absent: about three minutes
+//   node bench/convert.mjs [MiB] [rounds] [case]     or BENCH_MIB, BENCH_ROUNDS; 2048 and 3 when absent: about three minutes
+// Only cases whose names contain [case], when it is there.
 import { spawnSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
 import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from "node:fs";
@@ -28,6 +29,7 @@ function makeImage(file) {
   closeSync(fd);
 }
 
+const only = process.argv[4] ?? "";
 const ZSTD = "compression_type=zstd";
 const cases = [
   ["raw to qcow2", ["convert", "-f", "raw", "-O", "qcow2", "mix.raw", "out"], 1],
@@ -42,12 +44,17 @@ const cases = [
 
 await inTemporary(async (dir) => {
   makeImage(join(dir, "mix.raw"));
-  spawnSync(QEMU_IMG, ["convert", "-f", "raw", "-O", "qcow2", "mix.raw", "mix.qcow2"], { cwd: dir });
-  spawnSync(QEMU_IMG, ["convert", "-c", "-f", "raw", "-O", "qcow2", "mix.raw", "packed.qcow2"], { cwd: dir });
-  spawnSync(QEMU_IMG, ["convert", "-c", "-o", ZSTD, "-f", "raw", "-O", "qcow2", "mix.raw", "packed-zstd.qcow2"], { cwd: dir });
+  const wanted = cases.filter(([name]) => name.includes(only));
+  for (const [file, options] of [
+    ["mix.qcow2", []],
+    ["packed.qcow2", ["-c"]],
+    ["packed-zstd.qcow2", ["-c", "-o", ZSTD]],
+  ])
+    if (wanted.some(([, args]) => args.includes(file)))
+      spawnSync(QEMU_IMG, ["convert", ...options, "-f", "raw", "-O", "qcow2", "mix.raw", file], { cwd: dir });
   const idle = await paired(5, { node: () => timed(process.execPath, ["-e", "0"], dir) });
   let peak = 0;
-  for (const [name, args, target] of cases) {
+  for (const [name, args, target] of wanted) {
     const once = (program) => () => {
       rmSync(join(dir, "out"), { force: true });
       spawnSync("sync");
@@ -67,6 +74,7 @@ await inTemporary(async (dir) => {
     });
     peak = Math.max(peak, ours.memory);
   }
+  if (only !== "") return;
   record({
     bench: "convert",
     name: "peak memory over idle Node",
