@@ -1,13 +1,13 @@
 /** Compressed loop images, made for the test: what is read, and what is refused. */
-import { deflateSync } from "node:zlib";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { concatBytes, encodeText, writeU64BE } from "../../../../src/base/bytes.js";
+import { writeU64BE } from "../../../../src/base/bytes.js";
 import { BlockError } from "../../../../src/base/error.js";
 import { read } from "../../../../src/block/io.js";
 import { cloop } from "../../../../src/formats/cloop/cloop.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
 import { memoryStorage } from "../../../../src/storage/memory.js";
+import { cloopOf } from "../../../support/foreign-images.js";
 import { random } from "../../../support/random.js";
 import { makeWorld, MODES, type Mode, type World } from "../../../support/world.js";
 
@@ -16,25 +16,7 @@ const COUNT = 200;
 const content: Uint8Array = random(4).bytes(BLOCK * COUNT);
 content.fill(0, 5000, 90_000);
 
-function image(change: (view: DataView) => void = () => {}): Uint8Array {
-  const blocks = Array.from(
-    { length: COUNT },
-    (_, i) => new Uint8Array(deflateSync(content.subarray(i * BLOCK, (i + 1) * BLOCK))),
-  );
-  const head = new Uint8Array(136 + (COUNT + 1) * 8);
-  head.set(encodeText("#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n"));
-  const view = new DataView(head.buffer);
-  view.setUint32(128, BLOCK);
-  view.setUint32(132, COUNT);
-  let offset = head.length;
-  blocks.forEach((block, i) => {
-    writeU64BE(view, 136 + i * 8, offset);
-    offset += block.length;
-  });
-  writeU64BE(view, 136 + COUNT * 8, offset);
-  change(view);
-  return concatBytes([head, ...blocks]);
-}
+const image = (change?: (view: DataView) => void): Uint8Array => cloopOf(content, BLOCK, change);
 
 function world(bytes: Uint8Array, mode: Mode = "sync"): World {
   const made = makeWorld({ mode, drivers: [raw, cloop], seed: 6 });

@@ -2,55 +2,12 @@ import { deflateSync } from "node:zlib";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { BlockError } from "../../../../src/base/error.js";
-import { viewOf, writeU64BE } from "../../../../src/base/bytes.js";
 import { read } from "../../../../src/block/io.js";
 import { dmg } from "../../../../src/formats/dmg/dmg.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
 import { memoryStorage } from "../../../../src/storage/memory.js";
+import { makeDmg, type DmgPart } from "../../../support/foreign-images.js";
 import { makeWorld } from "../../../support/world.js";
-
-interface Part {
-  type: number;
-  sector: number;
-  sectors: number;
-  bytes: Uint8Array;
-  /** Claimed instead of the real ones. */
-  packed?: number;
-  host?: number;
-}
-
-/** A DMG as Apple's tools lay it out: data fork, property list with one block table, trailer. */
-function makeDmg(parts: readonly Part[], sectors: number): Uint8Array {
-  const data = Buffer.concat(parts.map((part) => part.bytes));
-  const table = new Uint8Array(204 + 40 * (parts.length + 1));
-  const view = viewOf(table);
-  table.set(new TextEncoder().encode("mish"));
-  view.setUint32(4, 1);
-  writeU64BE(view, 16, sectors);
-  view.setUint32(200, parts.length + 1);
-  let host = 0;
-  parts.forEach((part, i) => {
-    const at = 204 + 40 * i;
-    view.setUint32(at, part.type);
-    writeU64BE(view, at + 8, part.sector);
-    writeU64BE(view, at + 16, part.sectors);
-    writeU64BE(view, at + 24, part.host ?? host);
-    writeU64BE(view, at + 32, part.packed ?? part.bytes.length);
-    host += part.bytes.length;
-  });
-  view.setUint32(204 + 40 * parts.length, 0xffffffff);
-  const list = Buffer.from(
-    `<plist><dict><key>blkx</key><array><dict><key>Data</key><data>\n${Buffer.from(table).toString("base64")}\n</data></dict></array></dict></plist>`,
-  );
-  const trailer = new Uint8Array(512);
-  const end = viewOf(trailer);
-  trailer.set(new TextEncoder().encode("koly"));
-  writeU64BE(end, 0x20, data.length);
-  writeU64BE(end, 0xd8, data.length);
-  writeU64BE(end, 0xe0, list.length);
-  writeU64BE(end, 0x1ec, sectors);
-  return Buffer.concat([data, list, trailer]);
-}
 
 function pattern(sectors: number, seed: number): Uint8Array {
   return Uint8Array.from({ length: sectors * 512 }, (_, i) => (i * seed + (i >> 9)) & 0xff);
@@ -92,7 +49,7 @@ test("raw, zero, ignored and zlib chunks", async () => {
   assert.ok(Buffer.compare(content, expected) === 0);
 });
 
-const damaged: [string, readonly Part[], RegExp][] = [
+const damaged: [string, readonly DmgPart[], RegExp][] = [
   [
     "a raw chunk that is shorter than its sectors",
     [{ type: 1, sector: 0, sectors: 4, bytes: pattern(2, 3) }],
