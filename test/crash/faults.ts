@@ -5,7 +5,7 @@ import { BlockError } from "../../src/base/error.js";
 import type { Fault, FaultOperation } from "../support/faulty.js";
 import { Machine } from "./machine.js";
 import type { Analyse, Analysed } from "./oracle.js";
-import { Promises, type Mark } from "./promises.js";
+import { Promises } from "./promises.js";
 import type { Scenario } from "./scenarios.js";
 import { visitStates } from "./states.js";
 
@@ -106,19 +106,7 @@ export async function runWithFault(
   visitStates(Buffer.from(machine.base), machine.lines, {
     perEpoch: 6,
     seed: 1,
-    guest(line) {
-      if (line.op === "gw")
-        promises.change(
-          line.id,
-          line.o,
-          line.n,
-          "b64" in line ? Buffer.from(line.b64, "base64") : Buffer.alloc(line.n, line.fill),
-        );
-      else if (line.op === "gz" || line.op === "gd") promises.change(line.id, line.o, line.n, null);
-      else if (line.op === "ga") promises.acknowledge(line.id);
-      else if (line.op === "gf") promises.guestFlush();
-      else if (line.op === "mark") promises.mark(JSON.parse(line.s) as Mark);
-    },
+    guest: (line) => promises.guest(line),
     visit(state, label) {
       result.states++;
       const wrong = judged(analyse(state), promises);

@@ -1,7 +1,7 @@
 /** Judges every moment of a job at which the power could have failed: the guest's disk, the chain below it, the target. */
 import type { Random } from "../support/random.js";
 import { random } from "../support/random.js";
-import type { LogLine } from "../support/recording.js";
+import { bytesOf, type LogLine } from "../support/recording.js";
 import { goOn, SIZE, type FileName, type Happening, type JobKind, type JobRun } from "./job-scenarios.js";
 import type { Analyse, Analysed } from "./oracle.js";
 import { Promises, SECTOR } from "./promises.js";
@@ -30,10 +30,7 @@ class Medium {
   take(line: LogLine): void {
     switch (line.op) {
       case "w":
-        this.#pending.push({
-          offset: line.o,
-          data: "b64" in line ? Buffer.from(line.b64, "base64") : Buffer.alloc(line.n, line.fill),
-        });
+        this.#pending.push({ offset: line.o, data: bytesOf(line) });
         return;
       case "z":
       case "d":

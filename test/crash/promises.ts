@@ -3,6 +3,7 @@
  * unflushed changes the promised value or one of the later ones; one never touched reads as before. Snapshots keep their content;
  * whole-image operations (applying a snapshot, resizing) show the old or the new image and nothing between.
  */
+import { bytesOf, type LogLine } from "../support/recording.js";
 import type { Analysed } from "./oracle.js";
 
 export const SECTOR = 512;
@@ -88,6 +89,15 @@ export class Promises {
   guestFlush(): void {
     this.flushed(new Set(this.#covers ?? this.#acknowledged));
     this.#covers = null;
+  }
+
+  /** What a guest did, or the test said, as the log has it. */
+  guest(line: LogLine): void {
+    if (line.op === "gw") this.change(line.id, line.o, line.n, bytesOf(line));
+    else if (line.op === "gz" || line.op === "gd") this.change(line.id, line.o, line.n, null);
+    else if (line.op === "ga") this.acknowledge(line.id);
+    else if (line.op === "gf") this.guestFlush();
+    else if (line.op === "mark") this.mark(JSON.parse(line.s) as Mark);
   }
 
   mark(mark: Mark): void {

@@ -6,7 +6,7 @@
  * Then tears: prefixes, suffixes, single sectors and all but one sector of each write, with none, the earlier and all others.
  */
 import { createHash } from "node:crypto";
-import type { LogLine } from "../support/recording.js";
+import { bytesOf, type LogLine } from "../support/recording.js";
 import { random, type Random } from "../support/random.js";
 
 export interface HostWrite {
@@ -57,10 +57,7 @@ class Walker {
   line(line: LogLine): void {
     switch (line.op) {
       case "w":
-        this.#pending.push({
-          offset: line.o,
-          data: "b64" in line ? Buffer.from(line.b64, "base64") : Buffer.alloc(line.n, line.fill),
-        });
+        this.#pending.push({ offset: line.o, data: bytesOf(line) });
         return;
       case "z":
       case "d":

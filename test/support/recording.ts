@@ -37,6 +37,11 @@ export interface RecordingStorage extends Storage {
   toText(): string;
 }
 
+/** The bytes of a line that has some. */
+export function bytesOf(line: { b64: string } | { n: number; fill: number }): Buffer {
+  return "b64" in line ? Buffer.from(line.b64, "base64") : Buffer.alloc(line.n, line.fill);
+}
+
 function toBase64(bytes: Uint8Array): string {
   let text = "";
   for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));

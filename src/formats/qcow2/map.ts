@@ -1,5 +1,5 @@
 /** Where guest ranges are: L1 → L2 slice in the cache → kernel scan → extents. Mutates nothing and never waits. */
-import { BlockError } from "../../base/error.js";
+import type { BlockError } from "../../base/error.js";
 import type { Miss } from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
 import type { Node } from "../../block/node.js";

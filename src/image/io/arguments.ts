@@ -22,6 +22,17 @@ export function readNumber(session: IoSession, word: string): number | null {
   return null;
 }
 
+/** "off len", for what is done with a buffer of that length; null after telling the user. */
+export function readRange(session: IoSession, offset: string, length: string): { offset: number; length: number } | null {
+  const from = readNumber(session, offset);
+  if (from === null) return null;
+  const count = readNumber(session, length);
+  if (count === null) return null;
+  if (count <= MAX_REQUEST) return { offset: from, length: count };
+  session.print(`length cannot exceed ${MAX_REQUEST}, given ${length}\n`);
+  return null;
+}
+
 /** A byte value in C notation (decimal, 0x…, 0…); null after telling the user. */
 export function readPattern(session: IoSession, word: string): number | null {
   const value = parseInteger(word);

@@ -2,7 +2,7 @@
 import { strerror, toBlockError } from "../../base/error.js";
 import { parseInteger } from "../../base/size.js";
 import type { Preallocation } from "../../storage/storage.js";
-import { MAX_REQUEST, readNumber } from "./arguments.js";
+import { readNumber, readRange } from "./arguments.js";
 import { readOptions, usage, type Command } from "./command.js";
 import { ioReport } from "./report.js";
 
@@ -77,14 +77,9 @@ export const discardCommand: Command = {
     const parsed = readOptions(session, discardCommand, "Cq", words);
     if (parsed === null) return "failed";
     if (parsed.operands.length !== 2) return usage(session, discardCommand) ?? "failed";
-    const offset = readNumber(session, parsed.operands[0]!);
-    if (offset === null) return "failed";
-    const length = readNumber(session, parsed.operands[1]!);
-    if (length === null) return "failed";
-    if (length > MAX_REQUEST) {
-      session.print(`length cannot exceed ${MAX_REQUEST}, given ${parsed.operands[1]!}\n`);
-      return "failed";
-    }
+    const range = readRange(session, parsed.operands[0]!, parsed.operands[1]!);
+    if (range === null) return "failed";
+    const { offset, length } = range;
     const given = new Set(parsed.options.map(([letter]) => letter));
     const started = performance.now();
     try {

@@ -1,6 +1,6 @@
 /** `read` and `readv`. */
 import { strerror, toBlockError } from "../../base/error.js";
-import { MAX_REQUEST, readLengths, readNumber, readPattern } from "./arguments.js";
+import { readLengths, readNumber, readPattern, readRange } from "./arguments.js";
 import { readOptions, usage, type Command, type Outcome } from "./command.js";
 import { dumpText, ioReport } from "./report.js";
 import type { IoSession } from "./session.js";
@@ -92,14 +92,9 @@ export const readCommand: Command = {
       }
     }
     if (parsed.operands.length !== 2) return usage(session, readCommand) ?? "failed";
-    const offset = readNumber(session, parsed.operands[0]!);
-    if (offset === null) return "failed";
-    const length = readNumber(session, parsed.operands[1]!);
-    if (length === null) return "failed";
-    if (length > MAX_REQUEST) {
-      session.print(`length cannot exceed ${MAX_REQUEST}, given ${parsed.operands[1]!}\n`);
-      return "failed";
-    }
+    const range = readRange(session, parsed.operands[0]!, parsed.operands[1]!);
+    if (range === null) return "failed";
+    const { offset, length } = range;
     if (pattern === null && (from !== null || verified !== null)) return usage(session, readCommand) ?? "failed";
     const start = from ?? 0;
     const count = verified ?? length - start;

@@ -1,4 +1,5 @@
 /** Enums and small structs of block-core.json that several commands use. */
+import { JOB_STATES } from "../../jobs/job.js";
 import {
   enumeration,
   optional,
@@ -52,19 +53,7 @@ export const jobType: AnySchema = enumeration("JobType", [
   "snapshot-save",
   "snapshot-delete",
 ]);
-export const jobStatus: AnySchema = enumeration("JobStatus", [
-  "undefined",
-  "created",
-  "running",
-  "paused",
-  "ready",
-  "standby",
-  "waiting",
-  "pending",
-  "aborting",
-  "concluded",
-  "null",
-]);
+export const jobStatus: AnySchema = enumeration("JobStatus", [...JOB_STATES]);
 export const ioStatus: AnySchema = enumeration("BlockDeviceIoStatus", ["ok", "failed", "nospace"]);
 export const detectZeroes: AnySchema = enumeration("BlockdevDetectZeroesOptions", ["off", "on", "unmap"]);
 

@@ -70,18 +70,14 @@ async function refused(world: World): Promise<string> {
   return "";
 }
 
+/** An entry that stands alone, with a table for the image. */
+function oneEntry(logGuid: Uint8Array, fileSize: number): Uint8Array {
+  return encodeEntry({ logGuid, tail: 0, sequence: 5, fileSize, sectors: [{ offset: BAT, bytes: table(8, 0, 9) }] });
+}
+
 test("one entry is replayed, in memory and in the file", async () => {
   const { world, bytes, guid, put } = await make();
-  bytes.set(
-    encodeEntry({
-      logGuid: guid,
-      tail: 0,
-      sequence: 5,
-      fileSize: bytes.length,
-      sectors: [{ offset: BAT, bytes: table(8, 0, 9) }],
-    }),
-    LOG,
-  );
+  bytes.set(oneEntry(guid, bytes.length), LOG);
   put();
   assert.equal(await firstBytes(world), [0x77, 0, 0x88, 0]);
   assert.equal(await firstBytes(world, true), [0x77, 0, 0x88, 0]);
@@ -94,16 +90,7 @@ test("one entry is replayed, in memory and in the file", async () => {
 
 test("an image that becomes writable while it is open gets its log replayed into the file first", async () => {
   const { world, bytes, guid, put } = await make();
-  bytes.set(
-    encodeEntry({
-      logGuid: guid,
-      tail: 0,
-      sequence: 5,
-      fileSize: bytes.length,
-      sectors: [{ offset: BAT, bytes: table(8, 0, 9) }],
-    }),
-    LOG,
-  );
+  bytes.set(oneEntry(guid, bytes.length), LOG);
   put();
   const node = await world.open("vhdx", "image", {});
   await world.run(setWritable(node, true));
