@@ -15,7 +15,7 @@ import { TableCache } from "../shared/table-cache.js";
 import { isQcow2 } from "./header.js";
 import { CryptMethod } from "./layout.js";
 import { loadMiss, mapRange, SCAN_RECORDS } from "./map.js";
-import { readCompressed, readCompressedClusters } from "./read-compressed.js";
+import { readCompressed } from "./read-compressed.js";
 import { checkTables, openData, readHeader } from "./open.js";
 import { CACHE_OPTIONS, takeCacheSizes } from "./options.js";
 import { Qcow2View } from "./view.js";
@@ -45,9 +45,6 @@ class Qcow2Reader implements MappedImpl {
   }
   readSpecial(extent: SpecialExtent, at: number, into: Uint8Array): Op<void> {
     return readCompressed(this.image, extent, at, into);
-  }
-  readSpecials(extents: readonly SpecialExtent[], base: number, into: Uint8Array): Op<void> {
-    return readCompressedClusters(this.image, extents, base, into);
   }
   blockInfo(): BlockDriverInfo {
     return { clusterSize: this.image.clusterSize };
