@@ -144,7 +144,7 @@ export interface Spread {
  * Latencies of the last while: of two windows that overlap by a half the older one answers, so that what is told covers between half
  * an interval and a whole one.
  */
-export class Interval {
+class Interval {
   readonly seconds: number;
   readonly #now: () => number;
   readonly #windows: Record<Timed, Window[]>;
