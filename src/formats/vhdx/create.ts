@@ -41,7 +41,7 @@ export const createOptions: readonly CreateOption[] = [
     type: "bool",
     help: "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when using 'qemu-img convert' with subformat=dynamic.",
   },
-  { name: "logical_sector_size", type: "size", help: "Sector size of the disk, 512 or 4096", default: "512" },
+  { name: "logical_sector_size", type: "size", help: "Sector size of the disk, 512 (default) or 4096" },
   { name: "backing_file", type: "string", help: "Parent of a differencing image, itself a VHDX" },
   { name: "backing_fmt", type: "string", help: "Must be 'vhdx' when present" },
 ];
