@@ -156,8 +156,10 @@ class Quorum implements InterceptImpl {
     const content = copies[winner[0]!]!;
     const losers = camps.slice(1).flat();
     for (const index of losers) this.#bad("read", this.#children[index]!, offset, length);
-    if (this.#settings.rewrite && !this.#node.readOnly) {
-      yield* parallel(losers.map((index) => attempt(write(this.#children[index]!.node, content, offset))));
+    if (this.#settings.rewrite) {
+      // The copies may be writable although the quorum is not: guests must not write, but corrections go on.
+      const nodes = losers.map((index) => this.#children[index]!.node).filter((node) => !node.readOnly);
+      yield* parallel(nodes.map((node) => attempt(write(node, content, offset))));
     }
     if (content !== into) into.set(content);
   }

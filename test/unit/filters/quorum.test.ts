@@ -58,6 +58,25 @@ test("the majority wins, the loser is reported and, if asked for, put right", as
   }
 });
 
+test("a quorum that guests must not write to still puts its copies right, where they are writable", async () => {
+  const on = makeWorld({ mode: "sync", drivers: [raw, ...allFilters] });
+  const children: Node[] = [];
+  for (let i = 0; i < 3; i++) {
+    on.files.set(`d${i}`, memoryStorage(SIZE, { name: `d${i}` }));
+    children.push(await on.run(openNode(on.environment, { filename: `d${i}`, driver: "raw", flags: { write: true } })));
+  }
+  const nodes = new Map(children.map((node, i) => [`c${i}`, node]));
+  Object.assign(on.environment, { findNode: (name: string) => nodes.get(name) ?? null });
+  const options = { "vote-threshold": 2, "rewrite-corrupted": true, children: [...nodes.keys()] };
+  const node = await on.run(openNode(on.environment, { driver: "quorum", options }));
+  assert.ok(node.readOnly);
+  on.files.get("d1")!.sync.write(new Uint8Array(512).fill(9), 8192);
+  await on.run(read(node, new Uint8Array(4096), 8192));
+  assert.is(on.bytes("d1")[8192], 0);
+  await on.close(node);
+  for (const child of children) await on.close(child);
+});
+
 test("no majority is an error, and so are too few copies that can be read", async () => {
   const { on, node, events } = await three({ "vote-threshold": 2 });
   for (const i of [0, 1, 2]) on.files.get(`d${i}`)!.sync.write(new Uint8Array(1).fill(i + 1), 0);
