@@ -147,6 +147,7 @@ test("a server that ends with its last client, --fork and --pid-file", () => {
   run("qemu-img", "info", "-f", "raw", uri("f.sock"));
   for (let tries = 0; existsSync(join(dir, "f.sock")) && tries < 100; tries++) spawnSync("sleep", ["0.05"]);
   assert.not(existsSync(join(dir, "f.sock")), "the server has gone");
+  assert.ok(existsSync(join(dir, "f.pid")), "whose number stays, as with QEMU's");
 });
 
 test("our client against qemu-nbd and nbdkit", async () => {

@@ -71,8 +71,8 @@ async function run(server: NbdServer, address: SocketAddress, parsed: ParsedOpti
     });
   } finally {
     listener.close();
+    // The file with the process's number stays, as qemu-nbd's does: callers remove it.
     if ("path" in address) removeQuietly(address.path);
-    if (pidFile !== undefined) removeQuietly(pidFile);
   }
 }
 
