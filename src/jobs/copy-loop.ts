@@ -34,6 +34,8 @@ export interface CopyLoop<P extends Piece> {
   failed?(piece: P, outcome: "again" | "skip"): void;
   /** An "ignore" policy has the piece copied again until that works: without it the result would be wrong. */
   readonly insists?: boolean;
+  /** Others are kept waiting: where the job would stand still, and after a failed piece, the loop gives back what it has and ends. */
+  readonly hurried?: boolean;
   /** Wants `between` to run soon. */
   isDue?(): boolean;
   /** Now and then, while nothing is being copied. */
@@ -41,7 +43,7 @@ export interface CopyLoop<P extends Piece> {
 }
 
 /** Before something is tried again that has just failed. */
-const RETRY_MS = 100;
+export const RETRY_MS = 100;
 
 /**
  * Copies piece after piece until `next` has no more, several at a time. The job stands still, with nothing under way, when it is
@@ -73,7 +75,9 @@ class Copying<P extends Piece> {
   }
 
   *run(): Op<void> {
+    const { hurried = false } = this.#loop;
     for (;;) {
+      if (hurried && (this.#job.mustStandStill || this.#retry.length > 0)) return this.#giveBack();
       yield* this.#job.pausePoint();
       this.#taken = 0;
       this.#exhausted = this.#halted = false;
@@ -89,7 +93,7 @@ class Copying<P extends Piece> {
     try {
       for (let piece = yield* this.#take(); piece !== null; piece = yield* this.#take()) {
         // Alone: a limit that was set a moment ago does not hold up what is under way already.
-        if (this.#underWay.size === 1) yield* job.payUp();
+        if (this.#underWay.size === 1 && this.#loop.hurried !== true) yield* job.payUp();
         try {
           yield* this.#loop.copy(piece, scratch);
           this.#isOver(piece);
@@ -107,7 +111,7 @@ class Copying<P extends Piece> {
 
   get #mustStop(): boolean {
     const job = this.#job;
-    if (this.#halted || this.#exhausted || this.#errors.length > 0 || job.isPaused || job.isForceCancelled) return true;
+    if (this.#halted || this.#exhausted || this.#errors.length > 0 || job.mustStandStill || job.isForceCancelled) return true;
     // A limited job goes piece by piece, so that a small limit is kept over short times too.
     return this.#taken > 0 && (job.speed > 0 || this.#loop.isDue?.() === true);
   }
@@ -145,6 +149,10 @@ class Copying<P extends Piece> {
     return false;
   }
 
+  #giveBack(): void {
+    for (const piece of this.#retry) this.#loop.putBack?.(piece);
+  }
+
   #isOver(piece: P): void {
     const order = this.#order;
     order.find((each) => each.piece === piece)!.over = true;
@@ -161,7 +169,7 @@ class Copying<P extends Piece> {
       let outcome = handleError(this.#job, this.#loop.policies, error);
       if (outcome === "skip" && this.#loop.insists === true) {
         outcome = "again";
-        yield* this.#job.sleep(RETRY_MS);
+        if (this.#loop.hurried !== true) yield* this.#job.sleep(RETRY_MS);
       }
       this.#loop.failed?.(piece, outcome);
       if (outcome === "again") this.#retry.push(piece);

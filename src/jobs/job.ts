@@ -49,6 +49,9 @@ const NEXT: Record<JobStatus, readonly JobStatus[]> = {
   null: [],
 };
 
+/** What a job is called that stands still. */
+const STILL = { running: "paused", ready: "standby" } as const;
+
 const ALLOWED: Record<JobVerb, readonly JobStatus[]> = {
   cancel: ["created", "running", "paused", "ready", "standby", "waiting", "pending"],
   pause: ["created", "running", "paused", "ready", "standby"],
@@ -269,14 +272,19 @@ export class Job {
     this.events.ready(this);
   }
 
+  /** Paused, and not to be ended at once: the next `pausePoint` waits. What is left of a job that is pending pauses for nobody. */
+  get mustStandStill(): boolean {
+    return this.#pauses > 0 && !this.isForceCancelled && this.#status in STILL;
+  }
+
   /** Waits here while paused. Throws when the job was cancelled (unless `soft` cancels are the driver's to see). */
   *pausePoint(): Op<void> {
     this.#throwIfCancelled();
-    while (this.#pauses > 0 && !this.#cancelled) {
-      const was = this.#status;
-      this.transition(was === "ready" ? "standby" : "paused");
+    while (this.mustStandStill) {
+      const was = this.#status as keyof typeof STILL;
+      this.transition(STILL[was]);
       this.busy = false;
-      while (this.#pauses > 0 && !this.#cancelled) yield new WaitRequest(this.#wake);
+      while (this.#pauses > 0 && !this.isForceCancelled) yield new WaitRequest(this.#wake);
       this.busy = true;
       this.transition(was);
     }

@@ -17,7 +17,7 @@ import { checkReplacing } from "../block/permissions.js";
 import { setWritable } from "../block/reopen.js";
 import { blockStatus } from "../block/status.js";
 import type { Job, JobDriver, JobType } from "./job.js";
-import { copyLoop, Scratch, type Piece } from "./copy-loop.js";
+import { copyLoop, RETRY_MS, Scratch, type CopyLoop, type Piece } from "./copy-loop.js";
 import { handleError, side, SideError, type ErrorPolicies } from "./job-io.js";
 import type { JobJournal } from "./journal.js";
 import { BlockingWrites, MirrorTop, type BlockingMirror } from "./mirror-top.js";
@@ -127,39 +127,57 @@ class Mirror implements MirrorDriver, BlockingMirror {
     if (journal === undefined || journal.resumed === null) yield* this.#markInitial(job);
     else yield* this.#markRest(job, journal);
     if (journal !== undefined) yield* journal.begin(() => this.#left());
-    yield* this.#copyDirty(job);
-    // From here on an end of the job leaves a whole copy behind.
-    if (journal === undefined) yield* side("write", flush(target));
-    else yield* this.#checkpoint();
-    job.ready();
     for (;;) {
       yield* this.#copyDirty(job);
-      if (job.isCancelled || this.#replace) {
-        const done = yield* drained(source, () => this.#finish(job, target));
-        if (done) return;
-      }
-      if (this.dirty.count === 0 && this.#failure === null) yield* job.waitForWork();
+      if (!job.wasReady) {
+        // From here on an end of the job leaves a whole copy behind.
+        if (yield* this.#done(job, journal === undefined ? this.#flush() : this.#checkpoint())) job.ready();
+        else yield* this.#takeBreath(job);
+      } else if (job.isCancelled || this.#replace) {
+        if (yield* drained(source, () => this.#finish(job))) return;
+        yield* this.#takeBreath(job);
+      } else if (this.dirty.count === 0 && this.#failure === null) yield* job.waitForWork();
       yield* job.pausePoint();
     }
   }
 
-  *#finish(job: Job, target: Node): Op<boolean> {
-    yield* this.#copyDirty(job);
-    yield* side("write", flush(target));
-    return this.dirty.count === 0;
+  /** Guests wait meanwhile: what an error policy or a pause holds up is for later. */
+  *#finish(job: Job): Op<boolean> {
+    yield* this.#copyDirty(job, { hurried: true });
+    return this.dirty.count === 0 && (yield* this.#done(job, this.#flush()));
+  }
+
+  /** Before what has just failed is tried again. */
+  *#takeBreath(job: Job): Op<void> {
+    if (!job.mustStandStill) yield* job.sleep(RETRY_MS);
+  }
+
+  *#flush(): Op<void> {
+    yield* side("write", flush(this.#options.target));
+  }
+
+  /** Whether that worked. If not, and the job is to go on, it is to be tried again. */
+  *#done(job: Job, work: Op<void>, policies: ErrorPolicies = this.#options.policies): Op<boolean> {
+    try {
+      yield* work;
+      return true;
+    } catch (error) {
+      handleError(job, policies, error);
+      return false;
+    }
   }
 
   /** The last step, when nothing else can fail: what guests wrote since, and the target takes over. */
   *prepare(job: Job): Op<void> {
-    const { source, target, policies } = this.#options;
+    const { source } = this.#options;
     if (!this.#replace || job.isCancelled) return;
     // There is nobody to resume the job any more.
-    const final: ErrorPolicies = { ...policies, read: "report", write: "report" };
+    const policies: ErrorPolicies = { ...this.#options.policies, read: "report", write: "report" };
     // oxlint-disable-next-line typescript/no-this-alias
     const mirror = this;
     yield* drained(source, function* () {
-      yield* mirror.#copyDirty(job, final);
-      yield* side("write", flush(target));
+      yield* mirror.#copyDirty(job, { policies });
+      yield* mirror.#done(job, mirror.#flush(), policies);
       yield* mirror.#turnOver();
     });
   }
@@ -252,7 +270,7 @@ class Mirror implements MirrorDriver, BlockingMirror {
     let at = 0;
     while (at < source.size) {
       yield* job.pausePoint();
-      const status = yield* side("read", blockStatus(source, at, source.size - at, { base, wantZero: targetIsZero }));
+      const status = yield* blockStatus(source, at, source.size - at, { base, wantZero: targetIsZero });
       const needed = sync === "full" && base === null ? !(status.zero && targetIsZero) : status.allocated;
       if (needed) this.dirty.set(at, status.length);
       at += status.length;
@@ -271,8 +289,8 @@ class Mirror implements MirrorDriver, BlockingMirror {
       yield* job.pausePoint();
       const dirty = left.nextDirty(at, 1)?.offset ?? source.size;
       const length = Math.min(chunk - (at % chunk), dirty - at, source.size - at);
-      yield* side("read", read(source, ours.subarray(0, length), at));
-      yield* side("write", read(target, theirs.subarray(0, length), at));
+      yield* read(source, ours.subarray(0, length), at);
+      yield* read(target, theirs.subarray(0, length), at);
       if (!equalBytes(ours.subarray(0, length), theirs.subarray(0, length))) this.dirty.set(at, length);
       at += length;
     }
@@ -313,16 +331,18 @@ class Mirror implements MirrorDriver, BlockingMirror {
       this.#job.progress = { current: this.#copied, total: this.#copied + this.#copying + this.dirty.count };
   }
 
-  /** Copies until nothing is dirty. */
-  *#copyDirty(job: Job, policies: ErrorPolicies = this.#options.policies): Op<void> {
+  /** Copies until nothing is dirty (`hurried`: or the job has to stand still). */
+  *#copyDirty(job: Job, how: Partial<Pick<CopyLoop<MirrorPiece>, "policies" | "hurried">> = {}): Op<void> {
     const { dirty } = this;
     const chunk = this.#chunk;
     // oxlint-disable-next-line typescript/no-this-alias
     const mirror = this;
     this.#report();
     yield* copyLoop<MirrorPiece>(job, {
-      policies,
+      policies: this.#options.policies,
       workers: Math.max(1, Math.min(16, Math.floor(this.#options.bufferSize / chunk))),
+      insists: true,
+      ...how,
       *next() {
         if (mirror.#failure !== null) throw mirror.#failure;
         return yield* mirror.#nextPiece();
@@ -336,16 +356,15 @@ class Mirror implements MirrorDriver, BlockingMirror {
       },
       isDue: () => mirror.#isCheckpointDue,
       *between() {
-        if (mirror.#isCheckpointDue) yield* mirror.#checkpoint();
+        if (mirror.#isCheckpointDue) yield* mirror.#done(job, mirror.#checkpoint());
       },
       putBack(piece) {
         mirror.#copying -= piece.length;
         dirty.set(piece.offset, piece.length);
       },
-      failed(piece, outcome) {
-        if (outcome === "skip") mirror.#copying -= piece.length;
+      failed({ offset, length }) {
         // A journal must not lose sight of one that waits to be tried again.
-        if (outcome === "skip" || mirror.#options.journal !== undefined) dirty.set(piece.offset, piece.length);
+        if (mirror.#options.journal !== undefined) dirty.set(offset, length);
       },
     });
     this.#report();

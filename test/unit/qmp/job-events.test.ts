@@ -2,7 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { allFilters } from "../../../src/platform/all-filters.js";
-import { write } from "../../../src/block/io.js";
+import { readBytes, write } from "../../../src/block/io.js";
 import { runAsync } from "../../../src/block/op.js";
 import { qcow2 } from "../../../src/formats/qcow2/qcow2.js";
 import { raw } from "../../../src/formats/raw/raw.js";
@@ -86,6 +86,76 @@ test("BLOCK_JOB_ERROR says what became of an error", () =>
     assert.equal(await next("BLOCK_JOB_ERROR"), { device: "j", operation: "write", action: "stop" });
     await core.execute("block-job-resume", { device: "j" });
     assert.is((await next("BLOCK_JOB_COMPLETED"))["error"], undefined);
+  }));
+
+/** A mirror of 64 KiB, and the first, second, third … flush of its target fails. */
+async function mirrorWithFailingFlush(core: BlockCore, failing: number[], policy: string): Promise<void> {
+  await core.execute("blockdev-add", { driver: "qcow2", "node-name": "a", file: file("a") });
+  await runAsync(write(core.node("a"), new Uint8Array(65536).fill(1), 0));
+  const event = "flush_to_disk";
+  const rules = failing.map((state) => ({ event, immediately: true, once: true, state }));
+  const states = [1, 2, 3].map((state) => ({ event, state, new_state: state + 1 }));
+  await core.execute("blockdev-add", {
+    driver: "qcow2",
+    "node-name": "t",
+    file: { driver: "blkdebug", image: file("t"), "inject-error": rules, "set-state": states },
+  });
+  const options = { "job-id": "j", device: "a", target: "t", sync: "full", "filter-node-name": "above" };
+  await core.execute("blockdev-mirror", { ...options, "on-target-error": policy });
+}
+
+const flushError = (action: string): JsonObject => ({ device: "j", operation: "write", action });
+
+test("a mirror's flush before it is ready fails: the policy decides", () =>
+  withCore(async ({ core, next }) => {
+    await mirrorWithFailingFlush(core, [1], "stop");
+    assert.equal(await next("BLOCK_JOB_ERROR"), flushError("stop"));
+    await core.execute("block-job-resume", { device: "j" });
+    await next("BLOCK_JOB_READY");
+  }));
+
+test("… reported, it is how the mirror ends", () =>
+  withCore(async ({ core, next }) => {
+    await mirrorWithFailingFlush(core, [1], "report");
+    assert.equal(await next("BLOCK_JOB_ERROR"), flushError("report"));
+    assert.is((await next("BLOCK_JOB_COMPLETED"))["error"], "Input/output error");
+  }));
+
+test("… ignored, it is tried again", () =>
+  withCore(async ({ core, next }) => {
+    await mirrorWithFailingFlush(core, [1], "ignore");
+    assert.equal(await next("BLOCK_JOB_ERROR"), flushError("ignore"));
+    await next("BLOCK_JOB_READY");
+  }));
+
+test("a mirror that was told to end stands still when its last flush fails, and guests do not wait for it", () =>
+  withCore(async ({ core, next }) => {
+    await mirrorWithFailingFlush(core, [2], "stop");
+    await next("BLOCK_JOB_READY");
+    core.addDevice("d", core.node("above"));
+    const guest = core.devices.get("d")!.backend;
+    await runAsync(guest.write(new Uint8Array(65536).fill(2), 0));
+    await core.execute("block-job-cancel", { device: "j" });
+    assert.equal(await next("BLOCK_JOB_ERROR"), flushError("stop"));
+    while ((await next("JOB_STATUS_CHANGE"))["status"] !== "standby");
+    await runAsync(guest.write(new Uint8Array(65536).fill(3), 0));
+    await core.execute("block-job-resume", { device: "j" });
+    assert.is((await next("BLOCK_JOB_COMPLETED"))["error"], undefined);
+    assert.equal(await runAsync(readBytes(core.node("t"), 0, 1)), new Uint8Array([3]));
+  }));
+
+test("… and a forced cancel ends it, if its flushes keep failing", () =>
+  withCore(async ({ core, next }) => {
+    await mirrorWithFailingFlush(core, [2, 3], "enospc");
+    await next("BLOCK_JOB_READY");
+    await runAsync(write(core.node("above"), new Uint8Array(65536).fill(2), 0));
+    await core.execute("block-job-complete", { device: "j" });
+    assert.equal(await next("BLOCK_JOB_ERROR"), flushError("report"));
+    assert.is((await next("BLOCK_JOB_COMPLETED"))["error"], "Input/output error");
+    await core.execute("blockdev-mirror", { "job-id": "j", device: "a", target: "t", sync: "full", "on-target-error": "stop" });
+    assert.equal(await next("BLOCK_JOB_ERROR"), flushError("stop"));
+    await core.execute("block-job-cancel", { device: "j", force: true });
+    await next("BLOCK_JOB_CANCELLED");
   }));
 
 test("a filter above the base is no layer to commit", () =>
