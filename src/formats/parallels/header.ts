@@ -82,6 +82,11 @@ export function updateHeader(bytes: Uint8Array, header: ParallelsHeader): void {
   view.setUint32(at.inuse, header.inuse, true);
 }
 
+/** Header bytes that name no extension any more. */
+export function clearExtension(bytes: Uint8Array): void {
+  writeU64LE(viewOf(bytes), at.extension, 0);
+}
+
 /** The header of a new image (v2). The geometry is for guests that ask for it; the image does not use it. */
 export function buildHeader(tracks: number, batEntries: number, sectors: number, dataOffset: number): Uint8Array {
   const bytes = new Uint8Array(HEADER_BYTES);

@@ -12,7 +12,7 @@ import type { BlockTable } from "../shared/block-table.js";
 import { attachBitmaps, bitmapStore } from "./bitmaps.js";
 import { checkBat } from "./check.js";
 import type { ParallelsExtension } from "./extension.js";
-import { HEADER_BYTES, IN_USE, SECTOR, updateHeader, type ParallelsHeader } from "./header.js";
+import { clearExtension, HEADER_BYTES, IN_USE, SECTOR, updateHeader, type ParallelsHeader } from "./header.js";
 
 export interface ParallelsImageOptions {
   node: Node;
@@ -20,6 +20,8 @@ export interface ParallelsImageOptions {
   header: ParallelsHeader;
   headerBytes: Uint8Array;
   extension: ParallelsExtension | null;
+  /** There is one that cannot be read: no reader opens the image with it. */
+  isExtensionDamaged: boolean;
   /** Clusters begin here at the earliest: where the data area begins, or the first cluster in use before that. */
   lowest: number;
   /** First byte behind all clusters in use. */
@@ -43,6 +45,7 @@ export class ParallelsImage extends BlockImage {
   #hasSpaceAhead = false;
   /** Opened unclean, and not repaired yet. */
   #isUnclean: boolean;
+  #isExtensionDamaged: boolean;
   /** Dirty bitmaps of the format extension, read-only. */
   readonly bitmaps: BitmapStore;
 
@@ -64,6 +67,7 @@ export class ParallelsImage extends BlockImage {
     this.#headerBytes = options.headerBytes;
     this.#unit = header.generation === 1 ? SECTOR : clusterBytes;
     this.#isUnclean = header.inuse === IN_USE;
+    this.#isExtensionDamaged = options.isExtensionDamaged;
     // A writer does not keep the extension up to date: its bitmaps are of use to readers only.
     const readable = options.node.readOnly ? options.extension : null;
     this.bitmaps = bitmapStore(readable);
@@ -187,16 +191,18 @@ export class ParallelsImage extends BlockImage {
     const result: ImageCheck = { filename: node.filename, format: "parallels", "check-errors": 0 };
     const repair = options.fix === "all" && writable;
     if (repair) yield* this.#mark();
+    const damage = (text: string): void => {
+      options.report({ severity: repair ? "repair" : "corruption", text: `${repair ? "Repairing" : "ERROR"} ${text}` });
+      result.corruptions = (result.corruptions ?? 0) + 1;
+      if (repair) result["corruptions-fixed"] = (result["corruptions-fixed"] ?? 0) + 1;
+    };
     if (this.#isUnclean) {
-      options.report({
-        severity: repair ? "repair" : "corruption",
-        text: `${repair ? "Repairing" : "ERROR"} image was not closed correctly`,
-      });
-      result.corruptions = 1;
-      if (repair) {
-        result["corruptions-fixed"] = 1;
-        this.#isUnclean = false;
-      }
+      damage("image was not closed correctly");
+      this.#isUnclean &&= !repair;
+    }
+    if (this.#isExtensionDamaged) {
+      damage("format extension cannot be read");
+      if (repair) yield* this.#dropExtension();
     }
     const fileEnd = alignUp(this.file.size, SECTOR);
     const found = yield* checkBat(this.table, {
@@ -215,6 +221,13 @@ export class ParallelsImage extends BlockImage {
     result["image-end-offset"] = end;
     if (fileEnd > end && !this.#hasSpaceAhead) yield* this.#checkTail(end, fileEnd, options, result);
     return result;
+  }
+
+  /** What an extension held (dirty bitmaps) cannot be told any more: without it the image opens again. */
+  *#dropExtension(): Op<void> {
+    clearExtension(this.#headerBytes);
+    yield* this.#putHeader({ inuse: IN_USE });
+    this.#isExtensionDamaged = false;
   }
 
   *#checkTail(end: number, fileEnd: number, options: CheckOptions, result: ImageCheck): Op<void> {

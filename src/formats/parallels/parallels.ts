@@ -70,6 +70,7 @@ export const parallels: Driver = {
     const preallocSize = takeSize(context.options, "prealloc-size") ?? DEFAULT_PREALLOCATION;
     const preallocMode = takeEnum(context.options, "prealloc-mode", ["falloc", "truncate"]) ?? "falloc";
     let extension: ParallelsExtension | null = null;
+    let isExtensionDamaged = false;
     if (header.extension !== 0) {
       const offset = header.extension * SECTOR;
       if (flags.write) environment.warn("Format Extension ignored in RW mode");
@@ -77,6 +78,7 @@ export const parallels: Driver = {
         extension = yield* readExtension(file, offset, clusterBytes, header.sectors);
       } catch (error) {
         if (!flags.write) throw error;
+        isExtensionDamaged = true;
       }
     }
     const table = new BlockTable({
@@ -95,6 +97,7 @@ export const parallels: Driver = {
       header,
       headerBytes,
       extension,
+      isExtensionDamaged,
       lowest: used.lowest,
       end: header.generation === 2 ? alignUp(end, clusterBytes) : end,
       preallocSize: Math.max(clusterBytes, alignUp(preallocSize, SECTOR)),

@@ -175,4 +175,15 @@ test("md5 is MD5", () => {
   assert.is(toHex(md5(new Uint8Array(120).fill(97))), "5f61c0ccad4cac44c75ff505e1f1e537");
 });
 
+test("an extension that cannot be read: readers refuse the image until a repair has taken it away", async () => {
+  const world = await image();
+  put32(world, 56, 9);
+  assert.match((await failure(world.open("parallels", "image", {}))).message, /Wrong parallels Format Extension magic/);
+  const { result, texts } = await check(world, "all");
+  assert.equal(texts, ["Repairing format extension cannot be read"]);
+  assert.is(result["corruptions-fixed"], 1);
+  assert.is(get32(world, 56), 0);
+  assert.is((await check(world)).result.corruptions ?? 0, 0);
+});
+
 test.run();
