@@ -1,6 +1,6 @@
 // time-limit: 240 s
 /**
- * Random sequences of operations on the block formats (VDI, Parallels, VHD, VMDK, VHDX, QED, qcow, encrypted qcow2) against a flat model, in each way of driving Ops; some with
+ * Random sequences of operations on the block formats (VDI, Parallels, VHD, VMDK, VHDX, QED, qcow, cow, encrypted qcow2) against a flat model, in each way of driving Ops; some with
  * failing writes. SEED=n starts at another seed, BLOCKCORE_SEEDS=n runs that many sequences a format.
  */
 import { test } from "uvu";
@@ -12,6 +12,7 @@ import { discard, flush, read, truncate, write, writeZeroes } from "../../../../
 import type { Node } from "../../../../src/block/node.js";
 import { StorageRequest, type Op } from "../../../../src/block/op.js";
 import { blockStatus } from "../../../../src/block/status.js";
+import { cow } from "../../../../src/formats/cow/cow.js";
 import { parallels } from "../../../../src/formats/parallels/parallels.js";
 import { qcow } from "../../../../src/formats/qcow/qcow.js";
 import { qcow2 } from "../../../../src/formats/qcow2/qcow2.js";
@@ -101,6 +102,8 @@ const formats: readonly Format[] = [
     canCheck: true,
   },
   { driver: qcow, options: () => ({}), unit: () => 4096, canCheck: false },
+  { driver: cow, options: () => ({}), unit: () => 512, canCheck: false },
+  { driver: cow, options: () => ({ backing_file: "parent" }), parent: {}, unit: () => 512, canCheck: false },
   {
     driver: qcow,
     options: () => ({ "encrypt.format": "aes", "encrypt.key-secret": "sec0" }),
@@ -141,7 +144,7 @@ class Sequence {
     this.#canFail = mode === "seeded" && this.#random.chance(0.4);
     this.#world = makeWorld({
       mode,
-      drivers: [raw, vdi, vpc, parallels, vmdk, vhdx, qed, qcow, qcow2],
+      drivers: [raw, vdi, vpc, parallels, vmdk, vhdx, qed, qcow, cow, qcow2],
       secrets: { sec0: "a passphrase" },
       seed: seed ^ 0x2545f491,
       plain: this.#random.chance(0.2),
