@@ -11,7 +11,7 @@ import { step } from "./lib/stamp.mjs";
 setup();
 acquire(join(root, "build/.lock")); // until exit: two builds at once would tread on each other's outputs
 const { build: esbuild } = await import("esbuild");
-const { common, externals, workerdPlugin } = await import("./lib/bundle.mjs");
+const { common, externals, wasmAsHexPlugin, workerdPlugin } = await import("./lib/bundle.mjs");
 
 const args = process.argv.slice(2);
 const only =
@@ -64,7 +64,7 @@ if (wanted("dist")) {
   ];
   await step("dist", { inputs: [...tools, ...sources, ...kernelInput], outputs }, async () => {
     for (const file of walkOutput("build/dist", /\.(js|js\.map|wasm)$/)) rmSync(file);
-    await esbuild({ ...library, entryPoints, outdir: "build/dist" });
+    await esbuild({ ...library, entryPoints, outdir: "build/dist", plugins: [wasmAsHexPlugin] });
     await esbuild({
       ...library,
       entryPoints: workerdPoints,

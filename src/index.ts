@@ -6,7 +6,20 @@ import { portableZstdDecoder } from "./codec/zstd/decoder.js";
 import { portableCrypto } from "./codec/crypto/portable-crypto.js";
 import { BlockCore as AnyBlockCore, type BlockCoreOptions } from "./library/block-core.js";
 import type { Driver } from "./block/driver.js";
-import { makeLibrary, member, type Library } from "./library/functions.js";
+import {
+  makeCompare,
+  makeConvert,
+  makeConvertToStream,
+  makeCreate,
+  makeCreateOverlay,
+  makeMeasure,
+  makeOpen,
+  makeOpenSync,
+  planConversion,
+  resizeImage,
+  type Library,
+} from "./library/functions.js";
+import type { Platform } from "./library/options.js";
 import { portablePlatform } from "./library/portable-platform.js";
 import type { Profile } from "./qmp/command.js";
 import { portableStorage, storageByUrl, type PortableSource } from "./platform/sources.js";
@@ -28,21 +41,21 @@ export class BlockCore<P extends Profile = "qemu-7.2"> extends AnyBlockCore<P, P
   }
 }
 
-const library: Library<PortableSource> = /* @__PURE__ */ makeLibrary<PortableSource>({
+const platform: Platform<PortableSource> = {
   formats: [],
   codecs,
   crypto: portableCrypto,
   protocols: [],
   byName: storageByUrl,
   toStorage: portableStorage,
-});
-export const open: Library<PortableSource>["open"] = /* @__PURE__ */ member(library, "open");
-export const openSync: Library<PortableSource>["openSync"] = /* @__PURE__ */ member(library, "openSync");
-export const create: Library<PortableSource>["create"] = /* @__PURE__ */ member(library, "create");
-export const createOverlay: Library<PortableSource>["createOverlay"] = /* @__PURE__ */ member(library, "createOverlay");
-export const convert: Library<PortableSource>["convert"] = /* @__PURE__ */ member(library, "convert");
-export const convertToStream: Library<PortableSource>["convertToStream"] = /* @__PURE__ */ member(library, "convertToStream");
-export const planConvert: Library<PortableSource>["planConvert"] = /* @__PURE__ */ member(library, "planConvert");
-export const compare: Library<PortableSource>["compare"] = /* @__PURE__ */ member(library, "compare");
-export const measure: Library<PortableSource>["measure"] = /* @__PURE__ */ member(library, "measure");
-export const resize: Library<PortableSource>["resize"] = /* @__PURE__ */ member(library, "resize");
+};
+export const open: Library<PortableSource>["open"] = /* @__PURE__ */ makeOpen(platform);
+export const openSync: Library<PortableSource>["openSync"] = /* @__PURE__ */ makeOpenSync(platform);
+export const create: Library<PortableSource>["create"] = /* @__PURE__ */ makeCreate(platform);
+export const createOverlay: Library<PortableSource>["createOverlay"] = /* @__PURE__ */ makeCreateOverlay(platform);
+export const convert: Library<PortableSource>["convert"] = /* @__PURE__ */ makeConvert(platform);
+export const convertToStream: Library<PortableSource>["convertToStream"] = /* @__PURE__ */ makeConvertToStream(platform);
+export const planConvert: Library<PortableSource>["planConvert"] = planConversion;
+export const compare: Library<PortableSource>["compare"] = /* @__PURE__ */ makeCompare(platform);
+export const measure: Library<PortableSource>["measure"] = /* @__PURE__ */ makeMeasure(platform);
+export const resize: Library<PortableSource>["resize"] = resizeImage;

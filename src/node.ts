@@ -5,7 +5,20 @@ import { allFormats } from "./platform/all-formats.js";
 import { BlockCore as AnyBlockCore, type BlockCoreOptions, type BlockCorePlatform } from "./library/block-core.js";
 import { nodeCodecs } from "./codec/node-codecs.js";
 import { nodeCrypto } from "./codec/node-crypto.js";
-import { makeLibrary, type Library } from "./library/functions.js";
+import {
+  makeCompare,
+  makeConvert,
+  makeConvertToStream,
+  makeCreate,
+  makeCreateOverlay,
+  makeMeasure,
+  makeOpen,
+  makeOpenSync,
+  planConversion,
+  resizeImage,
+  type Library,
+} from "./library/functions.js";
+import type { Platform } from "./library/options.js";
 import { fileDriver, hostedDrivers } from "./platform/node-environment.js";
 import { listenOnSockets } from "./platform/node-listen.js";
 import type { Profile } from "./qmp/command.js";
@@ -23,7 +36,7 @@ export { createFileStorage, openFileStorage, type FileStorage, type FileStorageO
 
 const MEMORY_BUDGET: number = 64 * 1024 * 1024;
 
-const library: Library<Source> = /* @__PURE__ */ makeLibrary<Source>({
+const platform: Platform<Source> = {
   formats: allFormats,
   codecs: nodeCodecs,
   crypto: nodeCrypto,
@@ -34,17 +47,17 @@ const library: Library<Source> = /* @__PURE__ */ makeLibrary<Source>({
     if (source.protocol === "file:") return fileURLToPath(source);
     return /^https?:$/.test(source.protocol) ? portableStorage(source, writable) : source.href;
   },
-});
-export const open: Library<Source>["open"] = library.open;
-export const openSync: Library<Source>["openSync"] = library.openSync;
-export const create: Library<Source>["create"] = library.create;
-export const createOverlay: Library<Source>["createOverlay"] = library.createOverlay;
-export const convert: Library<Source>["convert"] = library.convert;
-export const convertToStream: Library<Source>["convertToStream"] = library.convertToStream;
-export const planConvert: Library<Source>["planConvert"] = library.planConvert;
-export const compare: Library<Source>["compare"] = library.compare;
-export const measure: Library<Source>["measure"] = library.measure;
-export const resize: Library<Source>["resize"] = library.resize;
+};
+export const open: Library<Source>["open"] = /* @__PURE__ */ makeOpen(platform);
+export const openSync: Library<Source>["openSync"] = /* @__PURE__ */ makeOpenSync(platform);
+export const create: Library<Source>["create"] = /* @__PURE__ */ makeCreate(platform);
+export const createOverlay: Library<Source>["createOverlay"] = /* @__PURE__ */ makeCreateOverlay(platform);
+export const convert: Library<Source>["convert"] = /* @__PURE__ */ makeConvert(platform);
+export const convertToStream: Library<Source>["convertToStream"] = /* @__PURE__ */ makeConvertToStream(platform);
+export const planConvert: Library<Source>["planConvert"] = planConversion;
+export const compare: Library<Source>["compare"] = /* @__PURE__ */ makeCompare(platform);
+export const measure: Library<Source>["measure"] = /* @__PURE__ */ makeMeasure(platform);
+export const resize: Library<Source>["resize"] = resizeImage;
 
 /** QEMU's block layer in this process. Names are those of `files`, else paths of local files, `http://…`, `nbd://…`. */
 export class BlockCore<P extends Profile = "qemu-7.2"> extends AnyBlockCore<P, PortableSource> {

@@ -22,6 +22,25 @@ export function workerdPlugin(wasmPath) {
   };
 }
 
+/**
+ * `.wasm` files as hexadecimal digits in the bundle: a transfer's compression finds the repeated instructions in them, which
+ * base64 hides (4.2 against 5.3 KB of gzip for the whole kernel).
+ */
+export const wasmAsHexPlugin = {
+  name: "wasm-as-hex",
+  setup(build) {
+    build.onLoad({ filter: /\.wasm$/ }, ({ path }) => ({
+      contents: `
+        function bytesOf(digits) {
+          const bytes = new Uint8Array(digits.length / 2);
+          for (let i = 0; i < bytes.length; i++) bytes[i] = parseInt(digits.substr(2 * i, 2), 16);
+          return bytes;
+        }
+        export default /* @__PURE__ */ bytesOf("${readFileSync(path, "hex")}");`,
+    }));
+  },
+};
+
 const manifest = () => JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
 /** Names of npm packages that a bundle leaves to the installer: the optional ones, or every runtime dependency. */

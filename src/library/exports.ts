@@ -15,13 +15,13 @@ export type {
   ConvertTo,
   CreateOptions,
   ImageStream,
-  Library,
   OpenOptions,
   ReferenceAnswer,
   References,
   SecretSource,
   StreamTo,
-} from "./functions.js";
+} from "./options.js";
+export type { Library } from "./functions.js";
 export { kernelStatus, setKernelModule, type KernelStatus } from "../kernel/kernel.js";
 export { blobStorage } from "../storage/blob.js";
 export { closeStorage } from "../platform/sources.js";

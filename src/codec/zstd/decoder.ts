@@ -27,10 +27,10 @@ const MAX_OFFSET_CODE = 31;
 const cut = (): Error => corruptStream("zstd", "the stream is cut off");
 
 // One decoder serves all calls: decoding is synchronous, and every frame starts from scratch.
-const huffman = newHuffmanTable();
-const literalTable = newFseTable(9);
-const offsetTable = newFseTable(8);
-const matchTable = newFseTable(9);
+const huffman = /* @__PURE__ */ newHuffmanTable();
+const literalTable = /* @__PURE__ */ newFseTable(9);
+const offsetTable = /* @__PURE__ */ newFseTable(8);
+const matchTable = /* @__PURE__ */ newFseTable(9);
 let literalCodes: FseTable | null = null;
 let offsetCodes: FseTable | null = null;
 let matchCodes: FseTable | null = null;
@@ -40,7 +40,7 @@ let repeat2 = 8;
 let scratch: Uint8Array | null = null;
 
 // Where the literals of the block at hand are.
-const NOTHING = new Uint8Array(0);
+const NOTHING = /* @__PURE__ */ new Uint8Array(0);
 let literals: Uint8Array = NOTHING;
 let literalAt = 0;
 let literalEnd = 0;

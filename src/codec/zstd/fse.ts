@@ -14,8 +14,8 @@ export function newFseTable(maxLog: number): FseTable {
   return { log: 0, symbol: new Uint8Array(size), bits: new Uint8Array(size), base: new Uint16Array(size) };
 }
 
-const counts = new Int16Array(256);
-const next = new Uint16Array(256);
+const counts = /* @__PURE__ */ new Int16Array(256);
+const next = /* @__PURE__ */ new Uint16Array(256);
 
 /** Fills `table` from the first `symbols` entries of `probabilities` (-1 means "less than one"). */
 export function buildFseTable(table: FseTable, probabilities: ArrayLike<number>, symbols: number, log: number): void {

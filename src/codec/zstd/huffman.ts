@@ -15,9 +15,9 @@ export function newHuffmanTable(): HuffmanTable {
   return { bits: 0, entry: new Uint16Array(1 << MAX_BITS) };
 }
 
-const weights = new Uint8Array(256);
-const weightTable = newFseTable(6);
-const rank = new Uint32Array(MAX_BITS + 2);
+const weights = /* @__PURE__ */ new Uint8Array(256);
+const weightTable = /* @__PURE__ */ newFseTable(6);
+const rank = /* @__PURE__ */ new Uint32Array(MAX_BITS + 2);
 
 const damaged = (): Error => corruptStream("zstd", "Huffman table is damaged");
 

@@ -1,7 +1,7 @@
 /** The sequence codes of zstd (RFC 8878, 3.1.1.3.2): baselines, extra bits and the predefined distributions. */
 import { buildFseTable, newFseTable, type FseTable } from "./fse.js";
 
-export const LITERAL_EXTRA: Uint8Array = Uint8Array.of(
+export const LITERAL_EXTRA: Uint8Array = /* @__PURE__ */ Uint8Array.of(
   0,
   0,
   0,
@@ -39,7 +39,7 @@ export const LITERAL_EXTRA: Uint8Array = Uint8Array.of(
   15,
   16,
 );
-export const MATCH_EXTRA: Uint8Array = Uint8Array.of(
+export const MATCH_EXTRA: Uint8Array = /* @__PURE__ */ Uint8Array.of(
   0,
   0,
   0,
@@ -105,8 +105,8 @@ function baselines(extra: Uint8Array, first: number): Uint32Array {
   }
   return base;
 }
-export const LITERAL_BASE: Uint32Array = baselines(LITERAL_EXTRA, 0);
-export const MATCH_BASE: Uint32Array = baselines(MATCH_EXTRA, 3);
+export const LITERAL_BASE: Uint32Array = /* @__PURE__ */ baselines(LITERAL_EXTRA, 0);
+export const MATCH_BASE: Uint32Array = /* @__PURE__ */ baselines(MATCH_EXTRA, 3);
 
 function predefined(log: number, probabilities: readonly number[]): FseTable {
   const table = newFseTable(log);
@@ -114,15 +114,15 @@ function predefined(log: number, probabilities: readonly number[]): FseTable {
   return table;
 }
 
-export const DEFAULT_LITERALS: FseTable = predefined(
+export const DEFAULT_LITERALS: FseTable = /* @__PURE__ */ predefined(
   6,
   [4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1, -1, -1, -1, -1],
 );
-export const DEFAULT_OFFSETS: FseTable = predefined(
+export const DEFAULT_OFFSETS: FseTable = /* @__PURE__ */ predefined(
   5,
   [1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1],
 );
-export const DEFAULT_MATCHES: FseTable = predefined(
+export const DEFAULT_MATCHES: FseTable = /* @__PURE__ */ predefined(
   6,
   [
     1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,

@@ -1,6 +1,6 @@
 /** TypeScript twin of assembly/bitmap/bitmap.ts. Bit numbers go up to 2^32, so byte numbers come by division. */
 
-const POPULATION: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
+const POPULATION: Uint8Array = /* @__PURE__ */ Uint8Array.from({ length: 256 }, (_, byte) => {
   let bits = 0;
   for (let rest = byte; rest !== 0; rest &= rest - 1) bits++;
   return bits;

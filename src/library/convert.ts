@@ -1,0 +1,44 @@
+/** `convert`, and `planConvert`. */
+import type { Node } from "../block/node.js";
+import { runAsync, type Op } from "../block/op.js";
+import { convertInto, startsZeroed } from "../image/convert.js";
+import { closeQuietly, imageSize, keySecretOptions } from "../image/open.js";
+import { planConvert } from "../image/plan.js";
+import { createOp, optsOf } from "./create.js";
+import type { Library } from "./functions.js";
+import { openOp, using } from "./open.js";
+import type { ConvertTo, Platform } from "./options.js";
+
+function* convertOp<Source>(platform: Platform<Source>, source: Node, target: Source, options: ConvertTo<Source>): Op<void> {
+  const format = options.plan?.format ?? options.format ?? "raw";
+  const { plan, options: given, signal, onProgress, compress, sparseSize, parallel, rateLimit, outOfOrder, ...common } = options;
+  const chosen = plan === undefined ? (given ?? {}) : Object.fromEntries(plan.options.map((opt) => [opt.name, opt.value]));
+  yield* createOp(platform, target, { ...common, ...chosen, format, size: imageSize(source) });
+  const secrets = keySecretOptions(Object.fromEntries(optsOf(chosen).map((opt) => [opt.name, opt.value])));
+  const node = yield* openOp(platform, target, { ...common, format, writable: true, options: { ...secrets } });
+  try {
+    yield* convertInto([source], node, {
+      targetIsZero: startsZeroed(node),
+      signal,
+      onProgress,
+      ...(compress === undefined ? {} : { compress }),
+      ...(sparseSize === undefined ? {} : { sparseSize }),
+      ...(parallel === undefined ? {} : { parallel }),
+      ...(rateLimit === undefined ? {} : { rateLimit }),
+      ...(outOfOrder === undefined ? {} : { outOfOrder }),
+    });
+  } catch (error) {
+    yield* closeQuietly(node);
+    throw error;
+  }
+  yield* node.unref();
+}
+
+export function makeConvert<Source>(platform: Platform<Source>): Library<Source>["convert"] {
+  return (source, target, options = {}) =>
+    using(platform, source, options, ({ node }) => runAsync(convertOp(platform, node, target, options)));
+}
+
+/** The same on every platform: it asks an image that is open. */
+export const planConversion: Library<unknown>["planConvert"] = (source, options) =>
+  runAsync(planConvert(source.node.environment, source.node, { ...options, options: optsOf(options.options) }));
