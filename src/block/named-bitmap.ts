@@ -9,8 +9,10 @@ import { encodeText } from "../base/bytes.js";
 import { isPowerOfTwo, KiB } from "../base/int.js";
 import type { BitmapStore } from "./driver.js";
 import { DirtyBitmap } from "./dirty-bitmap.js";
+import { skipFilters } from "./graph.js";
 import type { Node } from "./node.js";
 import { Mutex, type Op } from "./op.js";
+import { nextBitmapNumber, WorkBitmap } from "./work-bitmap.js";
 
 /** Longest name, in bytes of UTF-8. */
 export const MAX_BITMAP_NAME = 1023;
@@ -46,12 +48,15 @@ export class NamedBitmap {
   skipStore = false;
   /** What uses it and keeps others from changing it ("backup job"); null: nobody. */
   busy: string | null = null;
+  /** See `nextBitmapNumber`. */
+  number: number = nextBitmapNumber();
   #bits: DirtyBitmap;
   #enabled: boolean;
   #content: BitmapContent | null;
   readonly #loading = new Mutex();
   /** Where writes go while a job works on the content. */
   #successor: DirtyBitmap | null = null;
+  #shownSuccessor: WorkBitmap | null = null;
   #released = false;
   /** Generation of the bits when they were last the same as in the image. */
   #saved: number;
@@ -151,19 +156,26 @@ export class NamedBitmap {
     checkBitmap(this);
     this.busy = user;
     this.#successor = new DirtyBitmap(this.#bits.size, this.granularity);
+    this.#shownSuccessor = new WorkBitmap(this.#successor, this.#enabled);
+    this.node.workBitmaps.add(this.#shownSuccessor);
+  }
+  #thaw(): DirtyBitmap | null {
+    const successor = this.#successor;
+    this.busy = null;
+    this.#successor = null;
+    if (this.#shownSuccessor !== null) this.node.workBitmaps.delete(this.#shownSuccessor);
+    return successor;
   }
   /** The job is done with the content: only what was written meanwhile stays. */
   abdicate(): void {
-    const successor = this.#successor;
-    this.busy = null;
-    this.#successor = null;
-    if (successor !== null) this.replace(successor);
+    const successor = this.#thaw();
+    if (successor === null) return;
+    this.replace(successor);
+    this.number = this.#shownSuccessor!.number;
   }
   /** The job failed: everything stays. */
   reclaim(): void {
-    const successor = this.#successor;
-    this.busy = null;
-    this.#successor = null;
+    const successor = this.#thaw();
     if (successor !== null) this.#bits.merge(successor);
   }
 
@@ -202,7 +214,7 @@ export function checkBitmap(bitmap: NamedBitmap, rules: BitmapRules = {}): void 
 
 /** Bytes per bit where the user says nothing: the cluster size within 4 KiB and 64 KiB. */
 function defaultBitmapGranularity(node: Node): number {
-  const cluster = node.impl.blockInfo?.().clusterSize ?? 0;
+  const cluster = skipFilters(node).impl.blockInfo?.().clusterSize ?? 0;
   return cluster > 0 ? Math.min(64 * KiB, Math.max(4 * KiB, cluster)) : 64 * KiB;
 }
 

@@ -3,6 +3,7 @@ import { BlockError } from "../base/error.js";
 import { nodeFilename } from "./node-filename.js";
 import type { BlockdevOptions, ChildRole, Environment, OpenFlags } from "./context.js";
 import type { Driver, NodeImpl } from "./driver.js";
+import type { WorkBitmap } from "./work-bitmap.js";
 import type { NamedBitmap } from "./named-bitmap.js";
 import type { Claim, Permissions } from "./permissions.js";
 import { Requests } from "./requests.js";
@@ -65,6 +66,8 @@ export class Node {
   readonly blockers: Map<symbol, string> = new Map();
   /** Named dirty bitmaps, the newest first (`block/named-bitmap.ts`). */
   readonly bitmaps: NamedBitmap[] = [];
+  /** Those of jobs and filters. */
+  readonly workBitmaps: Set<WorkBitmap> = new Set();
   /** Hear of every change of guest data when it has been made (or tried): offset and length in bytes. */
   readonly writeListeners: Set<(offset: number, length: number) => void> = new Set();
   /** Run before a change of guest data is made; what they throw fails the request (copy-before-write). */

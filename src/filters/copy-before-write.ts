@@ -3,12 +3,12 @@
  * hold the disk as it was when the filter was put in (see `snapshot-access`).
  */
 import { BlockError, errnoError, toBlockError } from "../base/error.js";
-import { alignDown, alignUp, divCeil } from "../base/int.js";
+import { alignDown, alignUp } from "../base/int.js";
 import type { Driver, SnapshotAccess, TruncateOptions, WriteFlags } from "../block/driver.js";
 import type { ExtentList } from "../block/extent.js";
 import { ExtentKind } from "../block/extent.js";
 import { discard, read, readPadded, write } from "../block/io.js";
-import type { DirtyBitmap } from "../block/dirty-bitmap.js";
+import { DirtyBitmap } from "../block/dirty-bitmap.js";
 import type { NamedBitmap } from "../block/named-bitmap.js";
 import type { Child, Node } from "../block/node.js";
 import type { OpenContext } from "../block/context.js";
@@ -16,6 +16,7 @@ import type { Op } from "../block/op.js";
 import { Permission, type Permissions } from "../block/permissions.js";
 import { take, takeEnum, takeSize, takeString } from "../block/take.js";
 import { PassThrough } from "../block/pass-through.js";
+import { WorkBitmap } from "../block/work-bitmap.js";
 
 /** Copying goes by units of at least this many bytes. */
 const MIN_UNIT = 65536;
@@ -35,9 +36,12 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
   /** The disk as the snapshot has it. */
   readonly #length: number;
   /** By unit: still to be copied before it changes. */
-  readonly #pending: Uint8Array;
+  readonly #pending: DirtyBitmap;
   /** By unit: part of the snapshot (not given up by a discard, and in the bitmap where there is one). */
-  readonly #access: Uint8Array;
+  readonly #access: DirtyBitmap;
+  /** By unit: has been changed, its old content is safe. */
+  readonly #changed: DirtyBitmap;
+  readonly #shown: { on: Node; bitmap: WorkBitmap };
   /** Why the snapshot is lost; null while it is whole. */
   #broken: BlockError | null = null;
 
@@ -47,15 +51,19 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
     this.#unit = unit;
     this.#settings = settings;
     this.#length = child.node.size;
-    const units = divCeil(this.#length, unit);
-    this.#pending = new Uint8Array(units).fill(bitmap === null ? 1 : 0);
-    this.#access = new Uint8Array(units).fill(bitmap === null ? 1 : 0);
-    if (bitmap !== null) {
-      for (const run of bitmap.runs()) {
-        this.#pending.fill(1, Math.floor(run.offset / unit), divCeil(run.offset + run.length, unit));
-        this.#access.fill(1, Math.floor(run.offset / unit), divCeil(run.offset + run.length, unit));
-      }
-    }
+    this.#access = new DirtyBitmap(this.#length, unit);
+    if (bitmap === null) this.#access.set(0, this.#length);
+    else this.#access.merge(bitmap);
+    this.#pending = this.#access.copy();
+    this.#changed = new DirtyBitmap(this.#length, unit);
+    for (const bits of [this.#changed, this.#access]) this.node.workBitmaps.add(new WorkBitmap(bits, false));
+    this.#shown = { on: child.node, bitmap: new WorkBitmap(this.#pending, false) };
+    this.#shown.on.workBitmaps.add(this.#shown.bitmap);
+  }
+
+  // eslint-disable-next-line require-yield
+  override *close(): Op<void> {
+    this.#shown.on.workBitmaps.delete(this.#shown.bitmap);
   }
 
   /** Others may write to the target: the disk itself can be below it. Nobody may change the disk but through the filter, once it is used. */
@@ -90,19 +98,15 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
   *#copy(offset: number, length: number): Op<void> {
     if (this.#broken !== null) return;
     const deadline = this.#settings.timeout === 0 ? Infinity : this.node.environment.now() + this.#settings.timeout;
-    const last = divCeil(offset + length, this.#unit);
-    for (let unit = Math.floor(offset / this.#unit); unit < last;) {
-      if (this.#pending[unit] === 0) {
-        unit++;
-        continue;
-      }
-      let count = 1;
-      while (unit + count < last && this.#pending[unit + count] === 1 && (count + 1) * this.#unit <= MAX_COPY) count++;
-      const start = unit * this.#unit;
-      const bytes = new Uint8Array(Math.min(count * this.#unit, this.#length - start));
+    const start = alignDown(offset, this.#unit);
+    const end = Math.min(alignUp(offset + length, this.#unit), this.#length);
+    for (let at = start; at < end;) {
+      const run = this.#pending.nextDirty(at, Math.max(this.#unit, MAX_COPY));
+      if (run === null || run.offset >= end) break;
+      const bytes = new Uint8Array(Math.min(run.length, end - run.offset));
       try {
-        yield* readPadded(this.below, bytes, start);
-        yield* write(this.#target.node, bytes, start);
+        yield* readPadded(this.below, bytes, run.offset);
+        yield* write(this.#target.node, bytes, run.offset);
         if (this.node.environment.now() > deadline) throw errnoError("ETIMEDOUT");
       } catch (error) {
         const failure = toBlockError(error);
@@ -110,9 +114,10 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
         this.#broken = failure;
         return;
       }
-      this.#pending.fill(0, unit, unit + count);
-      unit += count;
+      this.#pending.clear(run.offset, bytes.length);
+      at = run.offset + bytes.length;
     }
+    this.#changed.set(start, end - start);
   }
 
   override write(from: Uint8Array, offset: number, flags: WriteFlags): Op<void> {
@@ -138,9 +143,8 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
 
   #checkAccess(offset: number, length: number): void {
     if (this.#broken !== null) throw errnoError("EACCES", undefined, { cause: this.#broken });
-    const last = divCeil(offset + length, this.#unit);
-    for (let unit = Math.floor(offset / this.#unit); unit < last; unit++)
-      if (this.#access[unit] === 0) throw errnoError("EACCES");
+    const clean = this.#access.nextClean(offset);
+    if (clean >= 0 && clean < offset + length) throw errnoError("EACCES");
   }
 
   *readSnapshot(into: Uint8Array, offset: number): Op<void> {
@@ -152,7 +156,7 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
       // The guest does not change the unit while it is read from the disk itself.
       const lease = yield* this.node.requests.acquire(at, part.length, this.#unit);
       try {
-        yield* read(this.#pending[Math.floor(at / this.#unit)] === 1 ? this.below : this.#target.node, part, at);
+        yield* read(this.#pending.isDirty(at) ? this.below : this.#target.node, part, at);
       } finally {
         this.node.requests.release(lease);
       }
@@ -167,10 +171,9 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
     this.#checkAccess(offset, 1);
     const end = offset + length;
     for (let at = offset; at < end;) {
-      const unit = Math.floor(at / this.#unit);
-      if (this.#access[unit] === 0) break;
-      const stop = Math.min(end, (unit + 1) * this.#unit);
-      out.push(at, stop - at, ExtentKind.data, this.#pending[unit] === 1 ? this.below : this.#target.node, at);
+      if (!this.#access.isDirty(at)) break;
+      const stop = Math.min(end, alignDown(at, this.#unit) + this.#unit);
+      out.push(at, stop - at, ExtentKind.data, this.#pending.isDirty(at) ? this.below : this.#target.node, at);
       at = stop;
     }
   }
@@ -182,8 +185,8 @@ class CopyBeforeWrite extends PassThrough implements SnapshotAccess {
     if (end <= start) return;
     const lease = yield* this.node.requests.acquire(start, end - start, this.#unit);
     try {
-      this.#access.fill(0, start / this.#unit, divCeil(end, this.#unit));
-      this.#pending.fill(0, start / this.#unit, divCeil(end, this.#unit));
+      this.#access.clear(start, end - start);
+      this.#pending.clear(start, end - start);
       yield* discard(this.#target.node, start, end - start);
     } finally {
       this.node.requests.release(lease);
@@ -215,6 +218,7 @@ export const copyBeforeWrite: Driver = {
   name: "copy-before-write",
   category: "filter",
   runtimeOptions: ["file", "target", "bitmap", "on-cbw-error", "cbw-timeout"],
+  exactFilename: (node) => node.child("file")!.filename,
   *open(context) {
     const { options } = context;
     const settings: Settings = {

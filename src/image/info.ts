@@ -2,6 +2,7 @@
 import { BlockError } from "../base/error.js";
 import { filenameToOptions } from "../block/filename.js";
 import type { Environment, OpenFlags } from "../block/context.js";
+import { skipFilters } from "../block/graph.js";
 import type { Node } from "../block/node.js";
 import { storageCan, StorageRequest, type Op } from "../block/op.js";
 import { resolveIn } from "../block/node-filename.js";
@@ -15,13 +16,15 @@ export function* imageInfo(node: Node): Op<ImageInfo> {
   const info: ImageInfo = { filename: node.filename, format: node.driver.name, "virtual-size": imageSize(node) };
   const actual = yield* allocatedSize(node);
   if (actual !== null) info["actual-size"] = actual;
-  const details = impl.blockInfo?.();
+  // Filters have the clusters of what they filter.
+  const details = skipFilters(node).impl.blockInfo?.();
   if (details !== undefined) {
     if (details.clusterSize !== undefined) info["cluster-size"] = details.clusterSize;
     info["dirty-flag"] = details.dirty ?? false;
-    if (details.encrypted === true) info.encrypted = true;
-    if (details.compressed === true) info.compressed = true;
   }
+  const own = impl.blockInfo?.();
+  if (own?.encrypted === true) info.encrypted = true;
+  if (own?.compressed === true) info.compressed = true;
   const specific = yield* specificInfo(node);
   if (specific !== undefined) info["format-specific"] = specific;
   if (impl.shape === "mapped") {

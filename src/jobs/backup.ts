@@ -7,9 +7,11 @@ import { alignDown, alignUp, KiB, MiB } from "../base/int.js";
 import { DirtyBitmap } from "../block/dirty-bitmap.js";
 import { flush, read, write, writeZeroes } from "../block/io.js";
 import { skipFilters } from "../block/graph.js";
-import type { Node } from "../block/node.js";
+import type { Child, Node } from "../block/node.js";
 import { done, WaitQueue, WaitRequest, type Op } from "../block/op.js";
+import { PassThrough } from "../block/pass-through.js";
 import { blockStatus } from "../block/status.js";
+import { WorkBitmap } from "../block/work-bitmap.js";
 import type { Job, JobDriver } from "./job.js";
 import type { JobJournal } from "./journal.js";
 import { copyLoop, Scratch, type Piece } from "./copy-loop.js";
@@ -47,7 +49,8 @@ const MAX_WORKERS = 64;
 export interface BackupDriver extends JobDriver {
   /** Writes the journal, if there is one: the source is still drained. */
   begin(): Op<void>;
-  /** There will be no job after all: guest writes are not watched any more. */
+  /** Serves the requests to the node above the source (`jobs/filter.ts`). */
+  serve(child: Child): PassThrough;
   forget(): void;
 }
 
@@ -65,6 +68,9 @@ export function backupDriver(options: BackupOptions): BackupDriver {
   const chunk = Math.max(clusterSize, alignDown(Math.min(options.maxChunk ?? CHUNK, CHUNK), clusterSize));
   /** What is still to be copied. */
   const todo = new DirtyBitmap(source.size, clusterSize);
+  const shown = new WorkBitmap(todo, false);
+  /** What guests have written. */
+  const changed = new DirtyBitmap(source.size, clusterSize);
   const copying: Piece[] = [];
   const copied = new WaitQueue();
   let hookError: unknown;
@@ -106,6 +112,7 @@ export function backupDriver(options: BackupOptions): BackupDriver {
     try {
       const end = alignUp(offset + length, clusterSize);
       const bytes = yield* copyOut(start, end - start, new Scratch());
+      changed.set(start, end - start);
       // What the journal calls left is read from the source after a crash: it must not change under it.
       if (journal?.claims(start, end - start) === true) yield* checkpoint();
       if (job !== null) job.progress.current += bytes;
@@ -133,13 +140,24 @@ export function backupDriver(options: BackupOptions): BackupDriver {
   else todo.merge(journal.resumed);
   const total = todo.count;
   source.beforeWrite.add(beforeWrite);
+  source.workBitmaps.add(shown);
+  function forget(): void {
+    source.beforeWrite.delete(beforeWrite);
+    source.workBitmaps.delete(shown);
+  }
 
   return {
     type: "backup",
     *begin(): Op<void> {
       yield* journal?.begin(() => todo) ?? done(undefined);
     },
-    forget: () => void source.beforeWrite.delete(beforeWrite),
+    serve(child) {
+      const everything = new DirtyBitmap(source.size, clusterSize);
+      everything.set(0, source.size);
+      for (const bits of [changed, everything]) child.parent.workBitmaps.add(new WorkBitmap(bits, false));
+      return new PassThrough(child);
+    },
+    forget,
     *run(running: Job): Op<void> {
       job = running;
       job.progress = { current: job.progress.current, total };
@@ -188,7 +206,7 @@ export function backupDriver(options: BackupOptions): BackupDriver {
       succeeded = true;
     },
     *clean(ended: Job): Op<void> {
-      source.beforeWrite.delete(beforeWrite);
+      forget();
       if (succeeded && ended.error === null) yield* journal?.end("done") ?? done(undefined);
       else if (ended.isClosing) yield* checkpoint();
       // Guests go on writing, and nobody keeps what they overwrite.

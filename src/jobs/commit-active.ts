@@ -47,6 +47,7 @@ export function activeCommitDriver(top: Node, base: Node, policies: ErrorPolicie
       yield* mirror.run(job);
     },
     prepare: (job) => mirror.prepare!(job),
+    forget: () => mirror.forget(),
     *clean(job): Op<void> {
       yield* mirror.clean!(job);
       if (wasReadOnly && !replaced) yield* drained(base, () => setWritable(base, false));

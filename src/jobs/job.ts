@@ -83,6 +83,8 @@ export interface JobDriver {
   commit?(job: Job): Op<void>;
   abort?(job: Job): Op<void>;
   clean?(job: Job): Op<void>;
+  /** There will be no job after all: nothing is watched any more. */
+  forget?(): void;
   /** `complete` was asked for (only in state ready). */
   complete?(job: Job): void;
   /** Whether a cancel of a ready job without `force` counts as a successful end (mirror: the target stays a copy). */

@@ -16,6 +16,7 @@ import { PassThrough } from "../block/pass-through.js";
 import { checkReplacing } from "../block/permissions.js";
 import { setWritable } from "../block/reopen.js";
 import { blockStatus } from "../block/status.js";
+import { WorkBitmap } from "../block/work-bitmap.js";
 import type { Job, JobDriver, JobType } from "./job.js";
 import { copyLoop, RETRY_MS, Scratch, type CopyLoop, type Piece } from "./copy-loop.js";
 import { handleError, side, SideError, type ErrorPolicies } from "./job-io.js";
@@ -64,6 +65,7 @@ interface MirrorPiece extends Piece, SourceRun {}
 const MAX_ZERO = 256 * MiB;
 
 export interface MirrorDriver extends JobDriver {
+  forget(): void;
   /** Serves the requests to the node above the source (`jobs/filter.ts`). Write-blocking needs one. */
   serve(child: Child): PassThrough;
 }
@@ -82,6 +84,7 @@ class Mirror implements MirrorDriver, BlockingMirror {
   readonly #hook = (offset: number, length: number): Op<void> => this.#changing(offset, length);
   /** Changes of the source that are under way, where a journal must hear of them. */
   readonly #underWay: Piece[] = [];
+  readonly #shown: WorkBitmap;
   #sinceCheckpoint = 0;
   #job: Job | null = null;
   #filter: Node | null = null;
@@ -102,6 +105,8 @@ class Mirror implements MirrorDriver, BlockingMirror {
     this.#options = options;
     this.dirty = new DirtyBitmap(options.source.size, options.granularity);
     this.#blocking = options.writeBlocking ? new BlockingWrites(this) : null;
+    this.#shown = new WorkBitmap(this.dirty, !options.writeBlocking);
+    options.source.workBitmaps.add(this.#shown);
     options.source.writeListeners.add(this.#listener);
     if (options.journal !== undefined) options.source.beforeWrite.add(this.#hook);
   }
@@ -187,12 +192,18 @@ class Mirror implements MirrorDriver, BlockingMirror {
   }
 
   *clean(ended: Job): Op<void> {
-    const { source, journal } = this.#options;
+    const { journal } = this.#options;
+    this.forget();
+    // One that failed can go on, if what was copied is compared.
+    if (journal !== undefined && ended.error === null) yield* journal.end("done");
+  }
+
+  forget(): void {
+    const { source } = this.#options;
     this.#over = true;
     source.writeListeners.delete(this.#listener);
     source.beforeWrite.delete(this.#hook);
-    // One that failed can go on, if what was copied is compared.
-    if (journal !== undefined && ended.error === null) yield* journal.end("done");
+    source.workBitmaps.delete(this.#shown);
   }
 
   /** The target takes the place of the node it mirrors (or of `replaces`). The source is drained. */

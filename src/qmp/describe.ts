@@ -1,9 +1,11 @@
 /** What nodes, devices and jobs look like in answers. */
 import type { Backend } from "../block/backend.js";
 import { below, skipImplicit } from "../block/graph.js";
+import type { NamedBitmap } from "../block/named-bitmap.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
 import type { ImageInfo } from "../block/types.js";
+import type { WorkBitmap } from "../block/work-bitmap.js";
 import { imageInfo } from "../image/info.js";
 import type { Job } from "../jobs/job.js";
 import type { BlockCore } from "./block-core.js";
@@ -40,8 +42,8 @@ function* imageChain(node: Node, ofDrive: boolean): Op<ImageInfo> {
   return info;
 }
 
-function bitmaps(node: Node): Json[] {
-  return node.bitmaps.map((bitmap) => ({
+function namedBitmap(bitmap: NamedBitmap): Json {
+  return {
     name: bitmap.name,
     recording: bitmap.enabled,
     persistent: bitmap.persistent,
@@ -49,7 +51,25 @@ function bitmaps(node: Node): Json[] {
     granularity: bitmap.granularity,
     count: bitmap.inconsistent ? 0 : bitmap.bits.count,
     ...(bitmap.inconsistent ? { inconsistent: true } : {}),
-  }));
+  };
+}
+
+function workBitmap({ recording, bits: { granularity, count } }: WorkBitmap): Json {
+  return { recording, persistent: false, busy: false, granularity, count };
+}
+
+/** All that are on a node, the newest first. */
+function bitmaps(node: Node): Json[] {
+  const named = node.bitmaps.map((bitmap) => ({ number: bitmap.number, info: namedBitmap(bitmap) }));
+  const others = [...node.workBitmaps].map((bitmap) => ({ number: bitmap.number, info: workBitmap(bitmap) }));
+  return [...named, ...others].sort((a, b) => b.number - a.number).map(({ info }) => info);
+}
+
+/** What follows the writes of guests, as 2.2 has it. */
+function earlyBitmaps({ bitmaps: named, workBitmaps }: Node): Json {
+  const all = [...[...workBitmaps].filter(({ recording }) => recording), ...named];
+  if (all.length === 0) return {};
+  return { "dirty-bitmaps": all.map(({ bits: { count, granularity } }) => ({ count, granularity })) };
 }
 
 function chainDepth(node: Node, ofDrive: boolean): number {
@@ -112,7 +132,7 @@ export function* deviceInfo(core: BlockCore, node: Node, flat: boolean, backend:
       "no-flush": node.flags.noFlush,
     },
     ...(modern ? { write_threshold: node.writeThreshold } : {}),
-    ...(modern && node.bitmaps.length > 0 ? { "dirty-bitmaps": bitmaps(node) } : {}),
+    ...(modern && node.bitmaps.length + node.workBitmaps.size > 0 ? { "dirty-bitmaps": bitmaps(node) } : {}),
   };
 }
 
@@ -129,9 +149,7 @@ export function* blockInfo(core: BlockCore, device: Device): Op<Json> {
     ...(device.hasTray ? { tray_open: device.isTrayOpen } : {}),
     ...(device.ioStatus === null ? {} : { "io-status": device.ioStatus }),
     ...(root === null ? {} : { inserted: yield* deviceInfo(core, root, false, device.backend) }),
-    ...(!modern && root !== null && root.bitmaps.length > 0
-      ? { "dirty-bitmaps": root.bitmaps.map((bitmap) => ({ count: bitmap.bits.count, granularity: bitmap.granularity })) }
-      : {}),
+    ...(modern || root === null ? {} : earlyBitmaps(root)),
   };
 }
 

@@ -232,6 +232,15 @@ export class JobList {
 
   /** A job with a node of its own above what it works on. @param prefix of errors about the name of the node */
   *createWithFilter(filter: JobFilterOptions, options: NewJob, prefix = ""): Op<Job> {
+    try {
+      return yield* this.#createAbove(filter, options, prefix);
+    } catch (error) {
+      options.driver.forget?.();
+      throw error;
+    }
+  }
+
+  *#createAbove(filter: JobFilterOptions, options: NewJob, prefix: string): Op<Job> {
     const { nodeName } = filter;
     try {
       if (nodeName !== undefined) this.#core.nodes.checkNames({ "node-name": nodeName }, (name) => this.#core.devices.has(name));

@@ -163,7 +163,13 @@ export function* prepareBackup(
       try {
         yield* driver.begin();
         return yield* core.jobs.createWithFilter(
-          { driver: "copy-before-write", above: source, target, nodeName: args["filter-node-name"] },
+          {
+            driver: "copy-before-write",
+            above: source,
+            target,
+            nodeName: args["filter-node-name"],
+            serve: (child) => driver.serve(child),
+          },
           {
             id,
             driver,

@@ -294,6 +294,56 @@ export function scenarios(): Scenario[] {
       { progressDiffers: true },
     );
   }
+  // Bitmaps of jobs and filters, which have no names.
+  const asked = run("query-named-block-nodes", { flat: true });
+  for (const mode of ["background", "write-blocking"]) {
+    const mirror = { "job-id": "j", device: "c", target: "t", sync: "full", "filter-node-name": "f", "copy-mode": mode };
+    add(
+      `bitmaps beside a mirror, ${mode}`,
+      [...plain, node("t", "t.qcow2"), bitmap("x"), run("blockdev-mirror", mirror), bitmap("y"), ready, asked],
+      undefined,
+      { progressDiffers: true },
+    );
+  }
+  add("bitmaps beside a commit", [...chain, run("block-commit", { device: "c", "job-id": "j" }), ready, asked], undefined, {
+    progressDiffers: true,
+  });
+  for (const mode of ["on-success", "always", "never"]) {
+    const backup = { "job-id": "j", device: "c", target: "t", sync: "bitmap", bitmap: "x", "bitmap-mode": mode };
+    add(
+      `bitmaps beside a backup, ${mode}`,
+      [
+        ...plain,
+        node("t", "t.qcow2"),
+        bitmap("x"),
+        bitmap("y", { disabled: true }),
+        run("blockdev-backup", { ...backup, "filter-node-name": "f", "auto-finalize": false }),
+        { wait: "pending", id: "j" },
+        asked,
+        run("job-finalize", { id: "j" }),
+        over,
+        asked,
+      ],
+      undefined,
+      { progressDiffers: true },
+    );
+  }
+  add("bitmaps of copy-before-write", [
+    ...plain,
+    node("t", "t.qcow2"),
+    bitmap("x"),
+    run("blockdev-add", { driver: "copy-before-write", "node-name": "f", file: "c", target: "t" }),
+    asked,
+    run("blockdev-del", { "node-name": "f" }),
+    run("blockdev-add", {
+      driver: "copy-before-write",
+      "node-name": "f",
+      file: "c",
+      target: "t",
+      bitmap: { node: "c", name: "x" },
+    }),
+    asked,
+  ]);
   // snapshots
   for (const format of ["qcow2", "qed"]) {
     add(

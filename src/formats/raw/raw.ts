@@ -100,7 +100,8 @@ class Raw implements InterceptImpl {
   }
 
   blockInfo(): BlockDriverInfo {
-    return {};
+    const { clusterSize, dirty } = this.#file.impl.blockInfo?.() ?? {};
+    return { ...(clusterSize === undefined ? {} : { clusterSize }), ...(dirty === undefined ? {} : { dirty }) };
   }
 
   // eslint-disable-next-line require-yield
