@@ -8,8 +8,6 @@
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { setAllocationGate } from "../../src/base/allocate.js";
-import { BlockError } from "../../src/base/error.js";
 import { discard, flush, read, truncate, write, writeZeroes } from "../../src/block/io.js";
 import { addBitmap, removeBitmap } from "../../src/block/named-bitmap.js";
 import type { MappedImpl, SnapshotVerbs } from "../../src/block/driver.js";
@@ -23,13 +21,12 @@ import { mapImage } from "../../src/image/map.js";
 import { memoryStorage } from "../../src/storage/memory.js";
 import { chooseSeed, random, type Random } from "../support/random.js";
 import { makeWorld, type World } from "../support/world.js";
-import { damage, fieldsOf } from "./qcow2-fields.js";
+import { damage } from "./fields.js";
+import { attempt, withinBounds } from "./limits.js";
+import { fieldsOf } from "./qcow2-fields.js";
 
 const COUNT = Number(process.env["BLOCKCORE_IMAGES"] ?? 400);
 const MiB = 1 << 20;
-/** For everything that is done with one image. */
-const MAX_CPU_SECONDS = 4;
-const MAX_ALLOCATION = 128 * MiB;
 const SECRET = { k: "sesame" };
 const STATE = { vmStateSize: 0, dateSec: 1, dateNsec: 2, vmClockNsec: 3 };
 
@@ -80,55 +77,30 @@ const sound = await Promise.all(
   }),
 );
 
-/** The result, or null for a BlockError; anything else thrown fails the test. */
-async function attempt<T>(world: World, op: Op<T>): Promise<T | null> {
-  try {
-    return await world.run(op);
-  } catch (error) {
-    if (error instanceof BlockError) return null;
-    throw error;
-  }
-}
-async function open(world: World, flags: Parameters<World["open"]>[2], options: Record<string, unknown>): Promise<Node | null> {
-  try {
-    return await world.open("qcow2", "image", flags, options);
-  } catch (error) {
-    if (error instanceof BlockError) return null;
-    throw error;
-  }
-}
-async function close(world: World, node: Node): Promise<void> {
-  try {
-    await world.close(node);
-  } catch (error) {
-    if (!(error instanceof BlockError)) throw error;
-  }
-}
+const open = (world: World, flags: Parameters<World["open"]>[2], options: Record<string, unknown>): Promise<Node | null> =>
+  attempt(world.open("qcow2", "image", flags, options));
 
 /** Looking at it. */
 async function look(bytes: Uint8Array, options: Record<string, unknown>): Promise<void> {
   const world = worldWith(bytes);
   const node = await open(world, {}, options);
   if (node === null) return;
-  await attempt(world, imageInfo(node));
-  await attempt(
-    world,
-    mapImage(node, () => {}, { length: 4 * MiB }),
-  );
+  await attempt(world.run(imageInfo(node)));
+  await attempt(world.run(mapImage(node, () => {}, { length: 4 * MiB })));
   const size = Math.min(node.size, 2 * MiB);
-  for (let at = 0; at < size; at += 65536) await attempt(world, read(node, new Uint8Array(Math.min(65536, size - at)), at));
+  for (let at = 0; at < size; at += 65536) await attempt(world.run(read(node, new Uint8Array(Math.min(65536, size - at)), at)));
   for (const snapshot of snapshotsOf(node).list().slice(0, 3)) {
-    if ((await attempt(world, snapshotsOf(node).load(snapshot))) === null || node.size < 4096) continue;
-    await attempt(world, read(node, new Uint8Array(4096), 0));
+    if ((await attempt(world.run(snapshotsOf(node).load(snapshot)))) === null || node.size < 4096) continue;
+    await attempt(world.run(read(node, new Uint8Array(4096), 0)));
   }
-  await close(world, node);
+  await attempt(world.close(node));
 }
 
 async function check(world: World, options: Record<string, unknown>, fix: "none" | "all"): Promise<number | null> {
   const node = await open(world, { check: true, write: fix === "all" }, options);
   if (node === null) return null;
-  const found = await attempt(world, checkImage(node, { fix }));
-  await close(world, node);
+  const found = await attempt(world.run(checkImage(node, { fix })));
+  await attempt(world.close(node));
   return found === null ? null : found["check-errors"] + (found.corruptions ?? 0) + (found.leaks ?? 0);
 }
 
@@ -158,9 +130,9 @@ async function change(bytes: Uint8Array, options: Record<string, unknown>, choos
       () => (node.bitmaps.length === 0 ? null : removeBitmap(node, node.bitmaps[0]!.name)),
     ];
     const op = choose.pick(steps)();
-    if (op !== null) await attempt(world, op);
+    if (op !== null) await attempt(world.run(op));
   }
-  await close(world, node);
+  await attempt(world.close(node));
 }
 
 async function fuzz(seed: number): Promise<void> {
@@ -174,10 +146,7 @@ async function fuzz(seed: number): Promise<void> {
     bytes = bytes.slice(0, choose.int(bytes.length));
     done.push(`cut to ${bytes.length}`);
   }
-  const began = process.cpuUsage();
-  let allocated = 0;
-  const before = setAllocationGate((length) => void (allocated = Math.max(allocated, length)));
-  try {
+  await withinBounds(done, async () => {
     await look(bytes, options);
     const repaired = worldWith(bytes);
     await check(repaired, options, "none");
@@ -185,15 +154,7 @@ async function fuzz(seed: number): Promise<void> {
       assert.is(await check(repaired, options, "none"), 0, "called sound, and is not");
     await change(bytes, options, choose);
     await change(repaired.bytes("image"), options, choose);
-    const used = process.cpuUsage(began);
-    const seconds = (used.user + used.system) / 1e6;
-    assert.ok(seconds < MAX_CPU_SECONDS, `${seconds} s of CPU`);
-    assert.ok(allocated <= MAX_ALLOCATION, `${allocated} bytes in one buffer`);
-  } catch (error) {
-    throw new Error(`${done.join("\n")}\n${(error as Error).stack ?? String(error)}`, { cause: error });
-  } finally {
-    setAllocationGate(before);
-  }
+  });
 }
 
 const first = chooseSeed();

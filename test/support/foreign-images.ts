@@ -1,4 +1,4 @@
-/** Images of formats that nobody here writes: DMG, cloop, Bochs. */
+/** Images of formats that nobody here writes: DMG, cloop, Bochs, VMware servers' extents. */
 import { deflateSync } from "node:zlib";
 import { concatBytes, encodeText, viewOf, writeU64BE, writeU64LE } from "../../src/base/bytes.js";
 
@@ -15,8 +15,11 @@ export interface DmgPart {
   host?: number;
 }
 
-/** A DMG as Apple's tools lay it out: data fork, property list with one block table, trailer. */
-export function makeDmg(parts: readonly DmgPart[], sectors: number): Uint8Array {
+/**
+ * A DMG as Apple's tools lay it out: data fork, property list with one block table, trailer. Older ones have the table in a resource
+ * fork.
+ */
+export function makeDmg(parts: readonly DmgPart[], sectors: number, tableIn: "list" | "fork" = "list"): Uint8Array {
   const data = Buffer.concat(parts.map((part) => part.bytes));
   const table = new Uint8Array(204 + 40 * (parts.length + 1));
   const view = viewOf(table);
@@ -35,6 +38,11 @@ export function makeDmg(parts: readonly DmgPart[], sectors: number): Uint8Array 
     host += part.bytes.length;
   });
   view.setUint32(204 + 40 * parts.length, 0xffffffff);
+  const head = new Uint8Array(20);
+  viewOf(head).setUint32(0, 16);
+  viewOf(head).setUint32(8, 4 + table.length);
+  viewOf(head).setUint32(16, table.length);
+  const fork = tableIn === "fork" ? concatBytes([head, table]) : new Uint8Array(0);
   const list = Buffer.from(
     `<plist><dict><key>blkx</key><array><dict><key>Data</key><data>\n${Buffer.from(table).toString("base64")}\n</data></dict></array></dict></plist>`,
   );
@@ -42,14 +50,19 @@ export function makeDmg(parts: readonly DmgPart[], sectors: number): Uint8Array 
   const end = viewOf(trailer);
   trailer.set(encodeText("koly"));
   writeU64BE(end, 0x20, data.length);
-  writeU64BE(end, 0xd8, data.length);
-  writeU64BE(end, 0xe0, list.length);
+  if (tableIn === "fork") {
+    writeU64BE(end, 0x28, data.length);
+    writeU64BE(end, 0x30, fork.length);
+  } else {
+    writeU64BE(end, 0xd8, data.length);
+    writeU64BE(end, 0xe0, list.length);
+  }
   writeU64BE(end, 0x1ec, sectors);
-  return Buffer.concat([data, list, trailer]);
+  return Buffer.concat([data, tableIn === "fork" ? fork : list, trailer]);
 }
 
 /** The content (whole sectors) in zlib chunks of 256 KiB; those of zeros take no space. */
-export function dmgOf(content: Uint8Array): Uint8Array {
+export function dmgOf(content: Uint8Array, tableIn: "list" | "fork" = "list"): Uint8Array {
   const parts: DmgPart[] = [];
   for (let at = 0; at < content.length; at += 262144) {
     const plain = content.subarray(at, at + 262144);
@@ -61,7 +74,7 @@ export function dmgOf(content: Uint8Array): Uint8Array {
       bytes: zero ? new Uint8Array(0) : deflateSync(plain),
     });
   }
-  return makeDmg(parts, content.length / SECTOR);
+  return makeDmg(parts, content.length / SECTOR, tableIn);
 }
 
 /** The content (whole blocks) as a compressed loop image; `change` gets the header and the table of offsets. */
@@ -120,4 +133,51 @@ export function bochsOf(content: Uint8Array): Uint8Array {
     if (isThere) extents.push(extent);
   }
   return concatBytes([head, ...extents]);
+}
+
+/** An ESX server extent: 8 sectors a grain, one table; grain 1 and 3 of 5 are stored. */
+export function cowdExtent(): Uint8Array {
+  const bytes = new Uint8Array(512 * 64);
+  const view = viewOf(bytes);
+  bytes.set(encodeText("COWD"));
+  [1, 3, 40, 8, 4, 1].forEach((value, i) => view.setUint32(4 + i * 4, value, true));
+  view.setUint32(4 * 512, 8, true);
+  view.setUint32(8 * 512 + 4, 48, true);
+  view.setUint32(8 * 512 + 12, 56, true);
+  bytes.fill(0xc1, 48 * 512, 56 * 512);
+  bytes.fill(0xc3, 56 * 512, 64 * 512);
+  return bytes;
+}
+
+/** A "space efficient" extent of 4 grains (4 KiB): not there, zeros, unmapped, stored as grain 0x1002. */
+export function seSparseExtent(): Uint8Array {
+  const bytes = new Uint8Array((200 + 0x1003 * 8) * 512);
+  const view = viewOf(bytes);
+  const field = (index: number, low: number, high = 0): void => {
+    view.setUint32(index * 8, low, true);
+    view.setUint32(index * 8 + 4, high, true);
+  };
+  field(0, 0xcafebabe);
+  field(1, 1, 2);
+  field(2, 32);
+  field(3, 8);
+  field(4, 64);
+  field(10, 1);
+  field(16, 2);
+  field(17, 1);
+  field(18, 100);
+  field(24, 200);
+  view.setUint32(512, 0xcafecafe, true);
+  view.setUint32(2 * 512, 0, true);
+  view.setUint32(2 * 512 + 4, 0x10000000, true);
+  const entry = (grain: number, low: number, high: number): void => {
+    view.setUint32(100 * 512 + grain * 8, low, true);
+    view.setUint32(100 * 512 + grain * 8 + 4, high, true);
+  };
+  entry(1, 0, 0x20000000);
+  entry(2, 7, 0x10000000);
+  // Grain number 0x1002: its lowest twelve bits stand above the others.
+  entry(3, 1, 0x30020000);
+  bytes.fill(0x5e, (200 + 0x1002 * 8) * 512, (200 + 0x1003 * 8) * 512);
+  return bytes;
 }

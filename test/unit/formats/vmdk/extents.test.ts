@@ -1,7 +1,7 @@
 /** VMDK images of several files: extents of every kind side by side, the gate, missing and hostile ones. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { encodeText, viewOf } from "../../../../src/base/bytes.js";
+import { encodeText } from "../../../../src/base/bytes.js";
 import type { GateDecision, Reference } from "../../../../src/block/context.js";
 import { read, write } from "../../../../src/block/io.js";
 import { done } from "../../../../src/block/op.js";
@@ -10,6 +10,7 @@ import { checkImage } from "../../../../src/image/check.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
 import { vmdk } from "../../../../src/formats/vmdk/vmdk.js";
 import { memoryStorage } from "../../../../src/storage/memory.js";
+import { cowdExtent, seSparseExtent } from "../../../support/foreign-images.js";
 import { makeWorld, type World } from "../../../support/world.js";
 
 const world = (): World => makeWorld({ mode: "sync", drivers: [raw, vmdk] });
@@ -28,58 +29,11 @@ async function failure(work: Promise<unknown>): Promise<string> {
   return "";
 }
 
-/** An ESX server extent: 8 sectors a grain, one table; grain 1 and 3 of 5 are stored. */
-function cowd(): Uint8Array {
-  const bytes = new Uint8Array(512 * 64);
-  const view = viewOf(bytes);
-  bytes.set(encodeText("COWD"));
-  [1, 3, 40, 8, 4, 1].forEach((value, i) => view.setUint32(4 + i * 4, value, true));
-  view.setUint32(4 * 512, 8, true);
-  view.setUint32(8 * 512 + 4, 48, true);
-  view.setUint32(8 * 512 + 12, 56, true);
-  bytes.fill(0xc1, 48 * 512, 56 * 512);
-  bytes.fill(0xc3, 56 * 512, 64 * 512);
-  return bytes;
-}
-
-/** A "space efficient" extent of 4 grains (4 KiB): not there, zeros, unmapped, stored as grain 0x1002. */
-function seSparse(): Uint8Array {
-  const bytes = new Uint8Array((200 + 0x1003 * 8) * 512);
-  const view = viewOf(bytes);
-  const field = (index: number, low: number, high = 0): void => {
-    view.setUint32(index * 8, low, true);
-    view.setUint32(index * 8 + 4, high, true);
-  };
-  field(0, 0xcafebabe);
-  field(1, 1, 2);
-  field(2, 32);
-  field(3, 8);
-  field(4, 64);
-  field(10, 1);
-  field(16, 2);
-  field(17, 1);
-  field(18, 100);
-  field(24, 200);
-  view.setUint32(512, 0xcafecafe, true);
-  view.setUint32(2 * 512, 0, true);
-  view.setUint32(2 * 512 + 4, 0x10000000, true);
-  const entry = (grain: number, low: number, high: number): void => {
-    view.setUint32(100 * 512 + grain * 8, low, true);
-    view.setUint32(100 * 512 + grain * 8 + 4, high, true);
-  };
-  entry(1, 0, 0x20000000);
-  entry(2, 7, 0x10000000);
-  // Grain number 0x1002: its lowest twelve bits stand above the others.
-  entry(3, 1, 0x30020000);
-  bytes.fill(0x5e, (200 + 0x1002 * 8) * 512, (200 + 0x1003 * 8) * 512);
-  return bytes;
-}
-
 test("extents of every kind in one image, read across their borders", async () => {
   const here = world();
   put(here, "flat.raw", new Uint8Array(8192).fill(0xf1));
-  put(here, "server.vmdk", cowd());
-  put(here, "se.vmdk", seSparse());
+  put(here, "server.vmdk", cowdExtent());
+  put(here, "se.vmdk", seSparseExtent());
   put(
     here,
     "image.vmdk",
@@ -126,7 +80,7 @@ test("extents of every kind in one image, read across their borders", async () =
 
 test("a server extent without its descriptor can be read", async () => {
   const here = world();
-  put(here, "server.vmdk", cowd());
+  put(here, "server.vmdk", cowdExtent());
   const node = await here.open(null, "server.vmdk", {});
   const seen = new Uint8Array(512);
   await here.run(read(node, seen, 8 * 512));
