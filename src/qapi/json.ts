@@ -54,10 +54,13 @@ const enum Kind {
   String,
 }
 
+/** Small, as one message may have very many. */
 interface Token {
   kind: Kind;
-  /** Without the quotes for strings. */
-  bytes: Uint8Array;
+  /** What a number or keyword looks like, or what a string means. */
+  text: string;
+  /** Why a string is none: told when the parser gets there. */
+  error?: BlockError;
 }
 
 const enum State {
@@ -79,13 +82,14 @@ const enum State {
   Recovery,
 }
 
-const PUNCTUATION: ReadonlyMap<number, Kind> = new Map([
-  [0x7b, Kind.OpenBrace],
-  [0x7d, Kind.CloseBrace],
-  [0x5b, Kind.OpenBracket],
-  [0x5d, Kind.CloseBracket],
-  [0x2c, Kind.Comma],
-  [0x3a, Kind.Colon],
+/** All brackets and separators of their kind are one. */
+const PUNCTUATION: ReadonlyMap<number, Token> = new Map([
+  [0x7b, { kind: Kind.OpenBrace, text: "{" }],
+  [0x7d, { kind: Kind.CloseBrace, text: "}" }],
+  [0x5b, { kind: Kind.OpenBracket, text: "[" }],
+  [0x5d, { kind: Kind.CloseBracket, text: "]" }],
+  [0x2c, { kind: Kind.Comma, text: "," }],
+  [0x3a, { kind: Kind.Colon, text: ":" }],
 ]);
 
 const isDigit = (byte: number): boolean => byte >= 0x30 && byte <= 0x39;
@@ -95,12 +99,9 @@ const isStringByte = (byte: number): boolean => byte >= 0x20 && byte <= 0xfd;
 
 /** Bytes of a wrong token that a message repeats. */
 const MAX_SHOWN = 4096;
-const EMPTY = new Uint8Array(0);
-const latin1 = (bytes: Uint8Array): string => {
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return text;
-};
+const EMPTY = /* @__PURE__ */ new Uint8Array(0);
+/** Room for a token that came in pieces that is kept for the next one. */
+const KEPT_ROOM = 4096;
 const utf8 = new TextDecoder("utf-8", { fatal: false, ignoreBOM: true });
 
 const syntaxError = (what: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", `JSON parse error, ${what}`);
@@ -114,10 +115,12 @@ export class JsonReader {
   readonly #onError: (error: BlockError) => void;
   readonly #limits: JsonLimits;
   #state: State = State.Start;
-  /** Pieces of the current token from earlier chunks. */
-  #carry: Uint8Array[] = [];
+  /** What earlier chunks had of the current token: the first `#carryLength` bytes. */
+  #carry: Uint8Array = EMPTY;
   #carryLength = 0;
   #tokens: Token[] = [];
+  /** The first string of the message that is none. */
+  #wrong: Token | null = null;
   #size = 0;
   #braces = 0;
   #brackets = 0;
@@ -130,6 +133,11 @@ export class JsonReader {
     this.#onValue = onValue;
     this.#onError = onError;
     this.#limits = limits;
+  }
+
+  /** Bytes of the value that has begun and is not complete. */
+  get held(): number {
+    return this.#size + this.#carryLength;
   }
 
   feed(chunk: Uint8Array): void {
@@ -172,10 +180,7 @@ export class JsonReader {
         this.#report(new BlockError("ERR_TOO_LARGE", "JSON token size limit exceeded"));
       }
     }
-    if (start < chunk.length && this.#state !== State.Recovery) {
-      this.#carry.push(chunk.slice(start));
-      this.#carryLength += chunk.length - start;
-    }
+    if (start < chunk.length && this.#state !== State.Recovery) this.#keep(chunk.subarray(start));
   }
 
   /** End of input: reports what is left half-done. */
@@ -201,20 +206,27 @@ export class JsonReader {
   }
 
   #drop(): void {
-    this.#carry = [];
+    if (this.#carry.length > KEPT_ROOM) this.#carry = EMPTY;
     this.#carryLength = 0;
   }
 
+  #keep(piece: Uint8Array): void {
+    const length = this.#carryLength + piece.length;
+    if (length > this.#carry.length) {
+      const larger = new Uint8Array(Math.max(KEPT_ROOM, 2 ** Math.ceil(Math.log2(length))));
+      larger.set(this.#carry.subarray(0, this.#carryLength));
+      this.#carry = larger;
+    }
+    this.#carry.set(piece, this.#carryLength);
+    this.#carryLength = length;
+  }
+
+  /** All bytes of the token that ends in `chunk`: a view that is good until the next one. */
   #take(chunk: Uint8Array, start: number, end: number): Uint8Array {
     const tail = chunk.subarray(start, end);
-    if (this.#carryLength === 0) return tail.slice();
-    const all = new Uint8Array(this.#carryLength + tail.length);
-    let at = 0;
-    for (const piece of this.#carry) {
-      all.set(piece, at);
-      at += piece.length;
-    }
-    all.set(tail, at);
+    if (this.#carryLength === 0) return tail;
+    this.#keep(tail);
+    const all = this.#carry.subarray(0, this.#carryLength);
     this.#drop();
     return all;
   }
@@ -285,32 +297,15 @@ export class JsonReader {
 
   #emitToken(state: State, bytes: Uint8Array): void {
     this.#state = State.Start;
-    let kind: Kind;
-    switch (state) {
-      case State.DoubleQuoted:
-      case State.SingleQuoted:
-        kind = Kind.String;
-        break;
-      case State.Zero:
-      case State.Digits:
-        kind = Kind.Integer;
-        break;
-      case State.Fraction:
-      case State.ExponentDigits:
-        kind = Kind.Float;
-        break;
-      case State.Keyword:
-        kind = Kind.Keyword;
-        break;
-      default:
-        kind = PUNCTUATION.get(bytes[0]!)!;
-    }
+    const token = tokenOf(state, bytes, this.#wrong);
+    if (token.error !== undefined) this.#wrong = token;
+    const { kind } = token;
     if (kind === Kind.OpenBrace) this.#braces++;
     else if (kind === Kind.CloseBrace) this.#braces--;
     else if (kind === Kind.OpenBracket) this.#brackets++;
     else if (kind === Kind.CloseBracket) this.#brackets--;
     this.#size += bytes.length;
-    this.#tokens.push({ kind, bytes: kind === Kind.String ? bytes.subarray(1, -1) : bytes });
+    this.#tokens.push(token);
 
     if (this.#braces < 0 || this.#brackets < 0 || (this.#braces === 0 && this.#brackets === 0)) {
       this.#parse();
@@ -336,6 +331,7 @@ export class JsonReader {
 
   #reset(): void {
     this.#tokens = [];
+    this.#wrong = null;
     this.#size = 0;
     this.#braces = 0;
     this.#brackets = 0;
@@ -370,6 +366,30 @@ const enum Step {
   EndAfter,
 }
 
+/** The token whose bytes ended in a state. Strings after a wrong one are of no interest. */
+function tokenOf(state: State, bytes: Uint8Array, wrong: Token | null): Token {
+  switch (state) {
+    case State.DoubleQuoted:
+    case State.SingleQuoted:
+      if (wrong !== null) return wrong;
+      try {
+        return { kind: Kind.String, text: unescape(bytes.subarray(1, -1)) };
+      } catch (error) {
+        return { kind: Kind.String, text: "", error: toBlockError(error) };
+      }
+    case State.Zero:
+    case State.Digits:
+      return { kind: Kind.Integer, text: utf8.decode(bytes) };
+    case State.Fraction:
+    case State.ExponentDigits:
+      return { kind: Kind.Float, text: utf8.decode(bytes) };
+    case State.Keyword:
+      return { kind: Kind.Keyword, text: utf8.decode(bytes) };
+    default:
+      return PUNCTUATION.get(bytes[0]!)!;
+  }
+}
+
 /** Parses the tokens of one message. Recursion is bounded by JSON_MAX_NESTING, which the reader enforces. */
 class Parser {
   readonly #tokens: Token[];
@@ -393,13 +413,14 @@ class Parser {
       case Kind.OpenBracket:
         return this.#array();
       case Kind.String:
-        return unescape(token.bytes);
+        if (token.error !== undefined) throw token.error;
+        return token.text;
       case Kind.Integer:
-        return integer(latin1(token.bytes));
+        return integer(token.text);
       case Kind.Float:
-        return Number(latin1(token.bytes));
+        return Number(token.text);
       case Kind.Keyword: {
-        const word = latin1(token.bytes);
+        const word = token.text;
         if (word === "true") return true;
         if (word === "false") return false;
         if (word === "null") return null;
@@ -456,6 +477,7 @@ function integer(text: string): number | bigint {
   return exact >= INT64_MIN && exact <= UINT64_MAX ? exact : value;
 }
 
+/** What a letter after a backslash stands for. */
 const SIMPLE_ESCAPES: Record<string, string> = {
   '"': '"',
   "'": "'",
@@ -468,65 +490,69 @@ const SIMPLE_ESCAPES: Record<string, string> = {
   t: "\t",
 };
 
+/** What the bytes between quotes mean. */
 function unescape(bytes: Uint8Array): string {
-  let text = "";
-  let plain = 0;
+  if (!bytes.some((byte) => byte === 0x5c || byte === 0xc0)) return strictUtf8(bytes);
+  // No escape is shorter than what it stands for; in bytes, as a string that grows by a character at a time takes 32 times as much.
+  const plain = new Uint8Array(bytes.length);
+  let length = 0;
+  const failure = (what: string): BlockError => {
+    // What is wrong before it is told first.
+    strictUtf8(plain.subarray(0, length));
+    return syntaxError(what);
+  };
   for (let at = 0; at < bytes.length;) {
     const byte = bytes[at]!;
     if (byte === 0xc0 && bytes[at + 1] === 0x80) {
       // Modified UTF-8: NUL without a zero byte.
-      text += strictUtf8(bytes.subarray(plain, at)) + "\0";
+      plain[length++] = 0;
       at += 2;
-      plain = at;
       continue;
     }
     if (byte !== 0x5c) {
+      plain[length++] = byte;
       at++;
       continue;
     }
-    text += strictUtf8(bytes.subarray(plain, at));
     const letter = String.fromCharCode(bytes[at + 1]!);
     const simple = SIMPLE_ESCAPES[letter];
     if (simple !== undefined) {
-      text += simple;
+      plain[length++] = simple.charCodeAt(0);
       at += 2;
     } else if (letter === "u") {
-      const first = hex4(bytes, at + 2);
-      let point = first;
-      let length = 6;
-      if (first >= 0xd800 && first <= 0xdbff && bytes[at + 6] === 0x5c && bytes[at + 7] === 0x75) {
-        const second = hex4(bytes, at + 8);
-        if (second >= 0xdc00 && second <= 0xdfff) {
-          point = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-          length = 12;
-        }
+      const { point, end } = codePoint(bytes, at);
+      if (point < 0 || NO_CHARACTER.test(String.fromCodePoint(point))) {
+        const shown = utf8.decode(bytes.subarray(at, at + 6));
+        throw failure(`${shown}${at + 6 > bytes.length ? '"' : ""} is not a valid Unicode character`);
       }
-      if (point < 0 || !isCharacter(point))
-        throw syntaxError(
-          `${utf8.decode(bytes.subarray(at, at + 6))}${at + 6 > bytes.length ? '"' : ""} is not a valid Unicode character`,
-        );
-      text += String.fromCodePoint(point);
-      at += length;
-    } else {
-      throw syntaxError("invalid escape sequence in string");
-    }
-    plain = at;
+      const encoded = encodeText(String.fromCodePoint(point));
+      plain.set(encoded, length);
+      length += encoded.length;
+      at = end;
+    } else throw failure("invalid escape sequence in string");
   }
-  return text + strictUtf8(bytes.subarray(plain));
+  return strictUtf8(plain.subarray(0, length));
+}
+
+/** The code point of the `\\uXXXX`, or pair of them, at a place: -1 where there are no four digits. */
+function codePoint(bytes: Uint8Array, at: number): { point: number; end: number } {
+  const first = hex4(bytes, at + 2);
+  if (first >= 0xd800 && first <= 0xdbff && bytes[at + 6] === 0x5c && bytes[at + 7] === 0x75) {
+    const second = hex4(bytes, at + 8);
+    if (second >= 0xdc00 && second <= 0xdfff)
+      return { point: 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00), end: at + 12 };
+  }
+  return { point: first, end: at + 6 };
 }
 
 /** Four hex digits, or -1. */
 function hex4(bytes: Uint8Array, at: number): number {
-  const text = latin1(bytes.subarray(at, at + 4));
+  const text = utf8.decode(bytes.subarray(at, at + 4));
   return /^[0-9a-fA-F]{4}$/.test(text) ? parseInt(text, 16) : -1;
 }
 
-/** Neither a surrogate nor one of Unicode's noncharacters. */
-function isCharacter(point: number): boolean {
-  if (point >= 0xd800 && point <= 0xdfff) return false;
-  if (point >= 0xfdd0 && point <= 0xfdef) return false;
-  return (point & 0xfffe) !== 0xfffe;
-}
+/** Surrogates without their other half, and what Unicode has declared to be no character for ever. */
+const NO_CHARACTER = /[\p{Surrogate}\p{Noncharacter_Code_Point}]/u;
 
 const fatalUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -538,10 +564,7 @@ function strictUtf8(bytes: Uint8Array): string {
   } catch {
     throw syntaxError("invalid UTF-8 sequence in string");
   }
-  for (const char of text) {
-    const point = char.codePointAt(0)!;
-    if (point >= 0xfdd0 && !isCharacter(point)) throw syntaxError("invalid UTF-8 sequence in string");
-  }
+  if (NO_CHARACTER.test(text)) throw syntaxError("invalid UTF-8 sequence in string");
   return text;
 }
 

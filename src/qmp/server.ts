@@ -3,10 +3,9 @@
  *
  * Memory is bounded: a message may have 4 MiB, 64 Ki tokens and 1024 levels (qapi/json.ts), at most 8 requests wait while one
  * runs (the connection is not read meanwhile), and a client that does not take its output gets no more answers; when events for
- * it add up to 16 MiB it is disconnected.
+ * it add up to 16 MiB it is disconnected (monitor-output.ts). What all clients of a BlockCore hold is bounded, too.
  */
 import { BlockError } from "../base/error.js";
-import { encodeText } from "../base/bytes.js";
 import { nextTurn } from "../block/op.js";
 import type { Duplex } from "../nbd/duplex.js";
 import { JsonReader, type JsonLimits, type JsonValue } from "../qapi/json.js";
@@ -14,6 +13,7 @@ import { writeJson, type JsonInput } from "../qapi/json-writer.js";
 import type { BlockCore } from "./block-core.js";
 import { capabilitiesArguments } from "./commands/qmp-capabilities.js";
 import { dispatch, errorReply, idOf, okReply, parseRequest } from "./dispatch.js";
+import { MonitorMemory, MonitorOutput } from "./monitor-output.js";
 import { versionInfo } from "./version.js";
 
 export interface MonitorOptions {
@@ -24,12 +24,18 @@ export interface MonitorOptions {
 const MAX_WAITING_REQUESTS = 8;
 /** Bytes that are taken apart at a time. */
 const FEED = 512;
-/** Bytes of output that may wait while requests are still read: clients may write all they want to ask before they read. */
-const PATIENCE: number = 1024 * 1024;
-const MAX_WAITING_OUTPUT: number = 16 * 1024 * 1024;
 const LIMITS: JsonLimits = { bytes: 4 * 1024 * 1024, tokens: 64 * 1024 };
-/** Messages that are answered before other connections have their turn. */
+/** Messages that are answered, and how many ms that may take, before other connections have their turn. */
 const TURN_MESSAGES = 32;
+const TURN_MS = 5;
+
+const memories = new WeakMap<BlockCore, MonitorMemory>();
+
+function memoryOf(core: BlockCore): MonitorMemory {
+  const memory = memories.get(core) ?? new MonitorMemory();
+  memories.set(core, memory);
+  return memory;
+}
 
 type Incoming = { value: JsonValue } | { error: BlockError };
 
@@ -52,14 +58,18 @@ class Session {
   readonly #stopEvents: () => void;
   #negotiated = false;
   #oob = false;
-  #waitingOutput = 0;
-  #output: Promise<void> = Promise.resolve();
+  readonly #memory: MonitorMemory;
+  readonly #output: MonitorOutput;
+  /** Bytes of the message that is being received. */
+  #unfinished = 0;
   #ended = false;
 
   constructor(core: BlockCore, duplex: Duplex, options: MonitorOptions) {
     this.#core = core;
     this.#duplex = duplex;
     this.#pretty = options.pretty ?? false;
+    this.#memory = memoryOf(core);
+    this.#output = new MonitorOutput(duplex, this.#memory, () => this.end());
     this.#stopEvents = core.on((event) => {
       if (!this.#negotiated) return;
       const { data, ...rest } = event;
@@ -86,6 +96,7 @@ class Session {
           // In small pieces: each may be many messages.
           for (let at = 0; at < chunk.length; at += FEED) {
             reader.feed(chunk.subarray(at, at + FEED));
+            this.#hold(reader.held);
             wake();
             while (queue.length > MAX_WAITING_REQUESTS && !this.#ended) await new Promise<void>((resolve) => (room = resolve));
             if (this.#ended) return;
@@ -98,8 +109,9 @@ class Session {
       closed = true;
       wake();
     })();
-    for (let answered = 1; ; answered++) {
-      if (answered % TURN_MESSAGES === 0) await nextTurn();
+    const turn = new Turn();
+    for (;;) {
+      if (turn.isOver()) await turn.next();
       const next = queue.shift();
       if (next === undefined) {
         if (closed || this.#ended) break;
@@ -109,10 +121,10 @@ class Session {
       if (queue.length <= MAX_WAITING_REQUESTS) room();
       this.#send("error" in next ? errorReply(next.error, undefined) : await this.#answer(next.value));
       // Whoever does not take answers gets no more of them.
-      if (this.#waitingOutput > PATIENCE) await this.#output;
+      await this.#output.room();
     }
     // Who has said all and listens on gets all answers.
-    await this.#output;
+    await this.#output.done();
     this.end();
     room();
     await reading;
@@ -138,25 +150,39 @@ class Session {
   }
 
   #send(message: JsonInput): void {
-    if (this.#ended) return;
-    const bytes = encodeText(`${writeJson(message, { pretty: this.#pretty })}\r\n`);
-    this.#waitingOutput += bytes.length;
-    if (this.#waitingOutput > MAX_WAITING_OUTPUT) {
-      this.end();
-      return;
-    }
-    this.#output = this.#output
-      .then(() => (this.#ended ? undefined : this.#duplex.write([bytes])))
-      .then(
-        () => void (this.#waitingOutput -= bytes.length),
-        () => this.end(),
-      );
+    if (!this.#ended) this.#output.send(`${writeJson(message, { pretty: this.#pretty })}\r\n`);
+  }
+
+  /** Counts what has come of a message. Many clients with a large part of one each are too much: the one with more must go. */
+  #hold(bytes: number): void {
+    this.#memory.change(this.#unfinished, bytes);
+    this.#unfinished = bytes;
+    if (bytes > 0 && this.#memory.isFull(bytes)) this.end();
   }
 
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#stopEvents();
+    this.#hold(0);
+    this.#output.end();
     this.#duplex.close();
+  }
+}
+
+/** The time that one connection's messages may have before others have theirs. */
+class Turn {
+  #messages = 0;
+  #since: number = performance.now();
+
+  /** Asked before every message. */
+  isOver(): boolean {
+    return ++this.#messages > TURN_MESSAGES || performance.now() - this.#since > TURN_MS;
+  }
+
+  async next(): Promise<void> {
+    await nextTurn();
+    this.#messages = 1;
+    this.#since = performance.now();
   }
 }

@@ -12,8 +12,9 @@ import { detach, mustDetach, sayReady } from "../detach.js";
 import { cliEnvironment } from "../environment.js";
 import { temporaryFile } from "../temporary-file.js";
 import { getopt, UsageError, type GetoptItem } from "../options.js";
+import { keepHeapSmall } from "../small-heap.js";
 import type { Output } from "../output.js";
-import { makeChardev, type Chardev } from "./chardev.js";
+import { earlierOutput, makeChardev, type OpenChardev } from "./chardev.js";
 import { DAEMON_OPTIONS, daemonHelp } from "./options.js";
 import { standardOutput } from "./standard-streams.js";
 import { addObject, runKeyval, startNbd } from "./setup.js";
@@ -60,6 +61,7 @@ const lastValue = (items: readonly GetoptItem[], name: string): string | undefin
 };
 
 async function serve(items: readonly GetoptItem[], { output, signal }: DaemonProgram): Promise<number> {
+  keepHeapSmall();
   const profile = (lastValue(items, "profile") ?? "qemu-7.2") as Profile;
   if (profile !== "qemu-2.2" && profile !== "qemu-7.2") throw new UsageError(`Unknown profile '${String(profile)}'`);
   let end = (): void => {};
@@ -84,7 +86,7 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
       return closed;
     },
   });
-  const chardevs = new Map<string, Chardev>();
+  const chardevs = new Map<string, OpenChardev>();
   const pidfile = lastValue(items, "pidfile");
   try {
     // In the order given, as QEMU does: what is used must have been made before. Nobody is listened to before all is there.
@@ -100,6 +102,7 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
     await ended;
     return 0;
   } finally {
+    await earlierOutput(chardevs.values());
     await core.close().finally(close);
     // The answer to `quit` goes out before the monitors end.
     await new Promise((resolve) => setImmediate(resolve));
@@ -110,7 +113,7 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
   }
 }
 
-async function take(name: string, value: string, core: BlockCore, chardevs: Map<string, Chardev>): Promise<void> {
+async function take(name: string, value: string, core: BlockCore, chardevs: Map<string, OpenChardev>): Promise<void> {
   switch (name) {
     case "object":
       addObject(core, value);
@@ -138,7 +141,7 @@ async function take(name: string, value: string, core: BlockCore, chardevs: Map<
 }
 
 /** Checks the options of a monitor; the result lets clients in. */
-function monitorOf(text: string, core: BlockCore, chardevs: ReadonlyMap<string, Chardev>): () => Promise<void> {
+function monitorOf(text: string, core: BlockCore, chardevs: ReadonlyMap<string, OpenChardev>): () => Promise<void> {
   const options = optsToObject(parseOpts(text, "chardev"));
   const id = scalarText(options["chardev"] ?? "");
   const mode = options["mode"];

@@ -210,6 +210,28 @@ test("circular output is an error, not a hang", () => {
   assert.throws(() => writeJson(loop as never), /nesting depth/);
 });
 
+test("what is wrong first is told, in whatever order the tokens are looked at", () => {
+  assert.throws(() => parseJson('["\\x", "\\ud800"]'), /invalid escape sequence in string/);
+  assert.throws(() => parseJson('["\\ud800", "\\x"]'), /"?\\ud800 is not a valid Unicode character/);
+  assert.throws(() => parseJson('[1 "\\x"]'), /expected separator in list/);
+  assert.throws(() => parseJson(bytes('["\xfd\\x"]')), /invalid UTF-8 sequence in string/);
+  assert.throws(() => parseJson(bytes('["\xc3\\n\xa9"]')), /invalid UTF-8 sequence in string/);
+  assert.throws(() => parseJson(bytes('["\xef\xbf\xbf"]')), /invalid UTF-8 sequence in string/);
+  assert.equal(parseJson(bytes('["\xf0\x9f\x98\x80\\t\\ud83d\\ude00\xc0\x80\\u00e9"]')), ["😀\t😀\0é"]);
+});
+
+test("a large token takes about as much memory as it has bytes", () => {
+  const most = 32;
+  const before = process.memoryUsage();
+  const digits = parseJson("7".repeat(3_000_000));
+  const text = parseJson(`"${"\\n".repeat(1_500_000)}"`);
+  const after = process.memoryUsage();
+  assert.is(digits, Infinity);
+  assert.is((text as string).length, 1_500_000);
+  const grown = (after.heapTotal + after.arrayBuffers - before.heapTotal - before.arrayBuffers) / 1024 / 1024;
+  assert.ok(grown < most, `${grown.toFixed(0)} MiB`);
+});
+
 test("random bytes: same outcome however they are cut, never a throw, and the reader recovers", () => {
   const seed = Number(process.env["SEED"] ?? Math.floor(Math.random() * 2 ** 31));
   console.log(`json seed ${seed}`);
