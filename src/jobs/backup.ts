@@ -76,10 +76,17 @@ export function backupDriver(options: BackupOptions): BackupDriver {
   let hookError: unknown;
   let succeeded = false;
   let job: Job | null = null;
+  /** Bytes copied so far. */
+  let current = 0;
+
+  function progress(bytes: number): void {
+    current += bytes;
+    sinceCheckpoint += bytes;
+    if (job !== null) job.progress.current = current;
+  }
 
   /** Copies the clusters of a range that are still to be copied; returns when none of it is under way any more. */
-  function* copyOut(offset: number, length: number, scratch: Scratch): Op<number> {
-    let bytes = 0;
+  function* copyOut(offset: number, length: number, scratch: Scratch): Op<void> {
     for (;;) {
       const busy = copying.find((piece) => piece.offset < offset + length && offset < piece.offset + piece.length);
       if (busy !== undefined) {
@@ -87,20 +94,22 @@ export function backupDriver(options: BackupOptions): BackupDriver {
         continue;
       }
       const run = todo.nextDirty(offset, chunk);
-      if (run === null || run.offset >= offset + length) return bytes;
+      if (run === null || run.offset >= offset + length) return;
       const piece: Piece = {
         offset: run.offset,
         length: Math.min(run.length, alignUp(offset + length, clusterSize) - run.offset, source.size - run.offset),
       };
       copying.push(piece);
       todo.clear(piece.offset, piece.length);
+      let bytes = 0;
       try {
-        yield* copyPiece(options, piece, scratch);
-        bytes += piece.length;
-      } catch (error) {
-        todo.set(piece.offset, piece.length);
-        throw error;
+        while (bytes < piece.length) {
+          const more = yield* copyRun(options, piece.offset + bytes, piece.length - bytes, scratch);
+          bytes += more;
+          progress(more);
+        }
       } finally {
+        todo.set(piece.offset + bytes, piece.length - bytes);
         copying.splice(copying.indexOf(piece), 1);
         copied.wakeAll();
       }
@@ -111,11 +120,10 @@ export function backupDriver(options: BackupOptions): BackupDriver {
     const start = alignDown(offset, clusterSize);
     try {
       const end = alignUp(offset + length, clusterSize);
-      const bytes = yield* copyOut(start, end - start, new Scratch());
+      yield* copyOut(start, end - start, new Scratch());
       changed.set(start, end - start);
       // What the journal calls left is read from the source after a crash: it must not change under it.
       if (journal?.claims(start, end - start) === true) yield* checkpoint();
-      if (job !== null) job.progress.current += bytes;
     } catch (error) {
       // The guest's write goes on; the backup is what fails.
       hookError ??= error instanceof SideError ? error.inner : error;
@@ -160,7 +168,7 @@ export function backupDriver(options: BackupOptions): BackupDriver {
     forget,
     *run(running: Job): Op<void> {
       job = running;
-      job.progress = { current: job.progress.current, total };
+      job.progress = { current, total };
       if (options.sync === "top") {
         yield* keepTopOnly(options, todo, running);
         const underWay = copying.reduce((bytes, piece) => bytes + piece.length, 0);
@@ -185,12 +193,7 @@ export function backupDriver(options: BackupOptions): BackupDriver {
           cursor = run.offset + run.length;
           return { offset: run.offset, length: Math.min(run.length, source.size - run.offset) };
         },
-        *copy(piece, scratch) {
-          // Read after the wait: several pieces are under way at a time.
-          const bytes = yield* copyOut(piece.offset, piece.length, scratch);
-          running.progress.current += bytes;
-          sinceCheckpoint += bytes;
-        },
+        copy: ({ offset, length }, scratch) => copyOut(offset, length, scratch),
         insists: true,
         isDue: isCheckpointDue,
         *between() {
@@ -241,18 +244,16 @@ function* keepTopOnly(options: BackupOptions, todo: DirtyBitmap, job: Job): Op<v
   }
 }
 
-function* copyPiece(options: BackupOptions, { offset, length }: Piece, scratch: Scratch): Op<void> {
+/** Copies what is of one kind from `offset` on, at most `length` bytes; returns how many. */
+function* copyRun(options: BackupOptions, offset: number, length: number, scratch: Scratch): Op<number> {
   const { source, target, clusterSize } = options;
-  for (let at = offset; at < offset + length;) {
-    const rest = offset + length - at;
-    const run = yield* sourceRun(source, at, rest, clusterSize, rest);
-    if (run.kind === "data") {
-      const bytes = scratch.take(run.length);
-      yield* side("read", read(source, bytes, at));
-      yield* side("write", write(target, bytes, at, options.compress ? { compressed: true } : {}));
-    } else yield* side("write", writeZeroes(target, at, run.length, { mayUnmap: true }));
-    at += run.length;
-  }
+  const run = yield* sourceRun(source, offset, length, clusterSize, length);
+  if (run.kind === "data") {
+    const bytes = scratch.take(run.length);
+    yield* side("read", read(source, bytes, offset));
+    yield* side("write", write(target, bytes, offset, options.compress ? { compressed: true } : {}));
+  } else yield* side("write", writeZeroes(target, offset, run.length, { mayUnmap: true }));
+  return run.length;
 }
 
 /** The unit of copying for a target with clusters of this size. */

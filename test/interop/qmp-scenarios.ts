@@ -328,6 +328,27 @@ export function scenarios(): Scenario[] {
       { progressDiffers: true },
     );
   }
+  const once = [{ event: "read_aio", once: true }];
+  for (const sync of ["full", "bitmap"]) {
+    add(`bitmap of a backup that fails half-way, ${sync}`, [
+      run("blockdev-add", { "node-name": "file", ...file("c.qcow2") }),
+      run("blockdev-add", { driver: "blkdebug", "node-name": "failing", image: "file", "inject-error": once }),
+      run("blockdev-add", { driver: "qcow2", "node-name": "c", file: "failing" }),
+      node("t", "t.qcow2"),
+      bitmap("x"),
+      run("blockdev-backup", {
+        device: "c",
+        target: "t",
+        sync,
+        bitmap: "x",
+        "bitmap-mode": "always",
+        "job-id": "j",
+        "x-perf": { "max-workers": 1 },
+      }),
+      over,
+      asked,
+    ]);
+  }
   add("bitmaps of copy-before-write", [
     ...plain,
     node("t", "t.qcow2"),

@@ -14,16 +14,38 @@ export interface Chardev {
   close(): Promise<void>;
 }
 
+/** One of `makeChardev`. */
+export interface OpenChardev extends Chardev {
+  /** Resolves when what its clients have been told is out, or `limit` ms later. */
+  settled(limit: number): Promise<void>;
+}
+
 const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
 
 /** How long the last output may take to go, in ms. */
 const LAST_OUTPUT = 3000;
+/** How long images wait to be closed, which may print errors, until answers before that are out. */
+const EARLIER_OUTPUT = 100;
+
+/** Waits for what the clients of all have been told. */
+export async function earlierOutput(chardevs: Iterable<OpenChardev>): Promise<void> {
+  await Promise.all([...chardevs].map((chardev) => chardev.settled(EARLIER_OUTPUT)));
+}
 
 /** A chardev that, when it closes, lets out first what its clients still have to be told. */
-export function makeChardev(text: string): Chardev {
+export function makeChardev(text: string): OpenChardev {
   const chardev = openChardev(text);
   let writing = 0;
   let gone = (): void => {};
+  async function settled(limit: number): Promise<void> {
+    // An answer that was given just now is about to be written.
+    await new Promise((resolve) => setImmediate(resolve));
+    if (writing === 0) return;
+    await new Promise<void>((resolve) => {
+      gone = resolve;
+      setTimeout(resolve, limit).unref();
+    });
+  }
   const counted = (duplex: Duplex): Duplex => ({
     incoming: duplex.incoming,
     close: () => duplex.close(),
@@ -39,15 +61,9 @@ export function makeChardev(text: string): Chardev {
   return {
     id: chardev.id,
     open: (accept) => chardev.open((duplex) => accept(counted(duplex))),
+    settled,
     async close() {
-      // An answer that was given just now is about to be written.
-      await new Promise((resolve) => setImmediate(resolve));
-      if (writing > 0) {
-        await new Promise<void>((resolve) => {
-          gone = resolve;
-          setTimeout(resolve, LAST_OUTPUT).unref();
-        });
-      }
+      await settled(LAST_OUTPUT);
       await chardev.close();
     },
   };

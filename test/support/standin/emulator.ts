@@ -3,7 +3,7 @@ import { readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { ManualClock } from "../../../src/base/clock.js";
 import { BlockError, toBlockError } from "../../../src/base/error.js";
 import { runAsync } from "../../../src/block/op.js";
-import { makeChardev, type Chardev } from "../../../src/cli/daemon/chardev.js";
+import { earlierOutput, makeChardev, type Chardev, type OpenChardev } from "../../../src/cli/daemon/chardev.js";
 import { standardOutput } from "../../../src/cli/daemon/standard-streams.js";
 import { addObject, runKeyval } from "../../../src/cli/daemon/setup.js";
 import { cliEnvironment } from "../../../src/cli/environment.js";
@@ -25,7 +25,7 @@ import { GuestDevices } from "./devices.js";
 import { humanMigrationCommands, migrationCommands } from "./migration/commands.js";
 import { Migration } from "./migration/migration.js";
 import { answerProbe } from "./probes.js";
-import { connectQtest } from "./qtest.js";
+import { connectQtest, type Qtest } from "./qtest.js";
 
 /** A failure of one option: the option stands before the message. */
 class OptionError extends BlockError {
@@ -58,8 +58,9 @@ export class Emulator {
   readonly #core: BlockCore;
   readonly #devices: GuestDevices;
   readonly #migration: Migration;
-  readonly #chardevs = new Map<string, Chardev>();
+  readonly #chardevs = new Map<string, OpenChardev>();
   readonly #monitors: Monitor[] = [];
+  readonly #qtests: Qtest[] = [];
   readonly #boardDrives: { device: Device; option: string; isDefault: boolean }[] = [];
   #ending = false;
   #exitCode = 0;
@@ -144,11 +145,13 @@ export class Emulator {
       process.stderr.write(`qemu-system-x86_64: ${message}\n${hint === undefined ? "" : `${hint}\n`}`);
       return 1;
     } finally {
+      await earlierOutput(this.#chardevs.values());
       await this.#core.close().catch((error: unknown) => this.#output.failure(error));
       this.#close();
       // The answer to `quit` goes out before the monitors end.
       await new Promise((resolve) => setImmediate(resolve));
       for (const chardev of this.#chardevs.values()) await chardev.close();
+      for (const qtest of this.#qtests) qtest.end();
       if (pidfile !== undefined) unlinkSync(pidfile);
     }
   }
@@ -156,7 +159,7 @@ export class Emulator {
   /** In QEMU's order: objects, block nodes and drives, monitors, the board, devices. */
   async #setUp(): Promise<void> {
     for (const value of this.#all("object")) await this.#option("object", value, () => addObject(this.#core, value));
-    for (const value of this.#all("qtest")) await connectQtest(value, this.#clock);
+    for (const value of this.#all("qtest")) this.#qtests.push(await connectQtest(value, this.#clock));
     for (const value of this.#all("chardev")) await this.#option("chardev", value, () => this.#addChardev(value));
     for (const value of this.#all("blockdev"))
       await this.#option("blockdev", value, () => runKeyval(this.#core, "blockdev-add", value, "driver"));
@@ -189,7 +192,7 @@ export class Emulator {
     }
   }
 
-  #addChardev(value: string): Chardev {
+  #addChardev(value: string): OpenChardev {
     const chardev = makeChardev(value);
     this.#chardevs.set(chardev.id, chardev);
     return chardev;

@@ -1,9 +1,13 @@
 /** The socket by which a test drives the machine: it is kept open, time can be moved on, everything else has no effect. */
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
 import type { ManualClock } from "../../../src/base/clock.js";
 
-/** `unix:path=S` or `unix:S`. */
-export function connectQtest(address: string, clock: ManualClock): Promise<Socket> {
+export interface Qtest {
+  end(): void;
+}
+
+/** `unix:path=S` or `unix:S`. Logs on the standard error when it begins and ends, as QEMU does. */
+export function connectQtest(address: string, clock: ManualClock): Promise<Qtest> {
   const path = /^unix:(?:path=)?([^,]*)/.exec(address)?.[1];
   if (path === undefined) throw new Error(`-qtest ${address}: only Unix sockets`);
   return new Promise((resolve, reject) => {
@@ -14,7 +18,9 @@ export function connectQtest(address: string, clock: ManualClock): Promise<Socke
       socket.off("error", reject);
       socket.on("error", () => {});
       socket.unref();
-      resolve(socket);
+      const since = Date.now() / 1000;
+      process.stderr.write(`[I ${since.toFixed(6)}] OPENED\n`);
+      resolve({ end: () => void process.stderr.write(`[I +${(Date.now() / 1000 - since).toFixed(6)}] CLOSED\n`) });
     });
     socket.on("data", (chunk: Buffer) => {
       text += chunk.toString();
