@@ -16,8 +16,8 @@ import type { Headers } from "./headers.js";
 import { BlockState, HEADER_SECTION_BYTES, LOG_SECTOR, MiB } from "./layout.js";
 import { LogWriter, type LoggedSector } from "./log-writer.js";
 import type { Metadata } from "./metadata.js";
-import type { Survey } from "./survey.js";
-import { checkBlocks } from "./survey.js";
+import type { RegionMap } from "./regions.js";
+import { checkBlocks, type Survey } from "./survey.js";
 
 /** Extents one `map` call appends at most: callers that only want the first must not pay for the whole image. */
 const MAP_EXTENTS = 64;
@@ -31,6 +31,8 @@ export interface VhdxImageOptions {
   headers: Headers;
   metadata: Metadata;
   bat: Bat;
+  /** The header section, the log, the table and the metadata. */
+  regions: RegionMap;
   survey: Survey;
   /** The file seen through its log, where that was not replayed into it. */
   pending: PendingLog;
@@ -77,6 +79,7 @@ export class VhdxImage implements MappedImpl {
   readonly #headers: Headers;
   readonly #metadata: Metadata;
   readonly #bat: Bat;
+  readonly #regions: RegionMap;
   readonly #pending: PendingLog;
   readonly #refuseWrite: () => void;
   readonly #replayed: boolean;
@@ -102,6 +105,7 @@ export class VhdxImage implements MappedImpl {
     this.#headers = options.headers;
     this.#metadata = options.metadata;
     this.#bat = options.bat;
+    this.#regions = options.regions;
     this.#pending = options.pending;
     this.#refuseWrite = options.refuseWrite;
     this.#replayed = options.replayed;
@@ -429,7 +433,7 @@ export class VhdxImage implements MappedImpl {
   /** Whether a block that is let go leaves its place to nobody: in a damaged image another block may lie there, too. */
   *#isOwn(place: number): Op<boolean> {
     if (place >= this.#ownFrom) return true;
-    this.#isSound ??= (yield* checkBlocks(this.#bat, this.#metadata, this.#file.size, () => {})) === 0;
+    this.#isSound ??= (yield* checkBlocks(this.#bat, this.#metadata, this.#regions, this.#file.size, () => {})) === 0;
     return this.#isSound;
   }
 
@@ -504,7 +508,7 @@ export class VhdxImage implements MappedImpl {
   *check(options: CheckOptions): Op<ImageCheck> {
     const result: ImageCheck = { filename: "", format: "vhdx", "check-errors": 0, corruptions: 0 };
     if (this.#replayed && options.fix !== "none") result["corruptions-fixed"] = 1;
-    result.corruptions = yield* checkBlocks(this.#bat, this.#metadata, this.#file.size, options.report);
+    result.corruptions = yield* checkBlocks(this.#bat, this.#metadata, this.#regions, this.#file.size, options.report);
     return result;
   }
 }

@@ -66,6 +66,13 @@ function readTable(bytes: Uint8Array): Map<string, Item> {
 }
 
 export function* readMetadata(file: Node, region: Region): Op<Metadata> {
+  if (region.offset + METADATA_TABLE_BYTES > file.size) {
+    throw new BlockError(
+      "ERR_CORRUPT",
+      `The VHDX metadata at offset ${region.offset} points after end of file (${file.size}). Image has probably been truncated.`,
+      { errno: "EINVAL" },
+    );
+  }
   const items = readTable(yield* readBytes(file, region.offset, METADATA_TABLE_BYTES));
   const item = function* (name: string, bytes: number): Op<DataView> {
     const { offset } = items.get(name)!;

@@ -24,20 +24,21 @@ export class RegionMap {
     return this.#taken.reduce((end, region) => Math.max(end, region.offset + region.length), 0);
   }
 
+  /** Throws where the region touches one that is there. */
   add(region: Region): void {
-    this.check(region);
+    const other = this.overlap(region);
+    if (other !== null) {
+      throw new BlockError(
+        "ERR_CORRUPT",
+        `VHDX region ${region.offset}-${region.offset + region.length} overlaps with region ${other.offset}-${other.offset + other.length}`,
+      );
+    }
     this.#taken.push(region);
   }
 
-  /** Throws where the range touches one of the regions. */
-  check({ offset, length }: Region): void {
-    for (const other of this.#taken) {
-      if (offset >= other.offset + other.length || offset + length <= other.offset) continue;
-      throw new BlockError(
-        "ERR_CORRUPT",
-        `VHDX region ${offset}-${offset + length} overlaps with region ${other.offset}-${other.offset + other.length}`,
-      );
-    }
+  /** The region that a range touches; null: none. */
+  overlap({ offset, length }: Region): Region | null {
+    return this.#taken.find((other) => offset < other.offset + other.length && offset + length > other.offset) ?? null;
   }
 }
 

@@ -22,49 +22,55 @@ const isPayload = (index: number, chunkRatio: number): boolean => index % (chunk
 const isStored = (entry: number, { parent }: Metadata): boolean =>
   stateOf(entry) === BlockState.fullyPresent || (stateOf(entry) === BlockState.partiallyPresent && parent !== null);
 
-/** What is wrong with the place of a stored entry in a file of `fileSize` bytes, in QEMU's words; null: all of it is there. */
-function findTruncation(index: number, entry: number, metadata: Metadata, fileSize: number): string | null {
+/** What is wrong with the place of a stored entry in a file of `fileSize` bytes, in QEMU's words where it has some; null: all of it is there. */
+function findFault(index: number, entry: number, metadata: Metadata, regions: RegionMap, fileSize: number): string | null {
   const { blockSize, chunkRatio, virtualSize } = metadata;
+  const isBlock = isPayload(index, chunkRatio);
   const start = offsetOf(entry);
+  const length = isBlock ? blockSize : MiB;
+  if (!Number.isSafeInteger(start + length)) return `VHDX BAT entry ${index} offset overflow.`;
+  // Ascending offsets behind all regions are the common case.
+  const region = start < regions.end ? regions.overlap({ offset: start, length }) : null;
+  if (region !== null) {
+    return `VHDX BAT entry ${index} offset ${start}: a block of ${length} bytes there lies over bytes ${region.offset} to ${region.offset + region.length - 1}, which are the image's header, log, table or metadata.`;
+  }
   const block = index - Math.floor(index / (chunkRatio + 1));
   // The last block is as long as the disk; of sector bitmaps only what is looked at is needed.
-  const needed = isPayload(index, chunkRatio) ? Math.min(blockSize, virtualSize - block * blockSize) : 1;
+  const needed = isBlock ? Math.min(blockSize, virtualSize - block * blockSize) : 1;
   const size = alignUp(fileSize, 512);
   if (needed <= 0 || start + needed <= size) return null;
   const what = start >= size ? `start offset ${start}` : `end offset ${start + needed - 1}`;
   return `VHDX BAT entry ${index} ${what} points after end of file (${size}). Image has probably been truncated.`;
 }
 
-/**
- * Refuses tables whose blocks lie over the header, the log, the table or the metadata, and unless `fileSize` is null those whose
- * blocks are not in the file.
- */
-export function* surveyBlocks(bat: Bat, metadata: Metadata, regions: RegionMap, fileSize: number | null): Op<Survey> {
+/** Where the blocks end. Refuses tables with a block at a place that cannot be, unless they are to be checked. */
+export function* surveyBlocks(
+  bat: Bat,
+  metadata: Metadata,
+  regions: RegionMap,
+  fileSize: number,
+  isForCheck: boolean,
+): Op<Survey> {
   const { blockSize, chunkRatio } = metadata;
   const found: Survey = { end: regions.end };
   yield* bat.each((first, entries) => {
     for (let i = 0; i < entries.length; i++) {
       const entry = entries[i]!;
-      if (!isStored(entry, metadata)) continue;
-      const offset = offsetOf(entry);
-      const length = isPayload(first + i, chunkRatio) ? blockSize : MiB;
-      if (!Number.isSafeInteger(offset + length))
-        throw new BlockError("ERR_CORRUPT", `VHDX: block allocation table entry ${first + i} names offset ${offset}`);
-      if (!isPayload(first + i, chunkRatio) && metadata.parent === null) continue;
-      const truncation = fileSize === null ? null : findTruncation(first + i, entry, metadata, fileSize);
-      if (truncation !== null) throw new BlockError("ERR_CORRUPT", truncation, { errno: "EINVAL" });
-      // Ascending offsets behind all regions are the common case.
-      if (offset < regions.end) regions.check({ offset, length });
-      found.end = Math.max(found.end, offset + length);
+      const index = first + i;
+      if (!isStored(entry, metadata) || (!isPayload(index, chunkRatio) && metadata.parent === null)) continue;
+      const fault = findFault(index, entry, metadata, regions, fileSize);
+      if (fault === null) found.end = Math.max(found.end, offsetOf(entry) + (isPayload(index, chunkRatio) ? blockSize : MiB));
+      else if (!isForCheck) throw new BlockError("ERR_CORRUPT", fault, { errno: "EINVAL" });
     }
   });
   return found;
 }
 
-/** Blocks that overlap others, or are not in the file; returns their number. Space behind the end of the file is looked at up to one file size. */
+/** Blocks that overlap others, or lie where none can be; returns their number. */
 export function* checkBlocks(
   bat: Bat,
   metadata: Metadata,
+  regions: RegionMap,
   fileSize: number,
   report: (problem: CheckProblem) => void,
 ): Op<number> {
@@ -81,8 +87,8 @@ export function* checkBlocks(
       const entry = entries[i]!;
       const payload = isPayload(first + i, chunkRatio);
       if (!isStored(entry, metadata) || (!payload && metadata.parent === null)) continue;
-      const truncation = findTruncation(first + i, entry, metadata, fileSize);
-      if (truncation !== null) tell(truncation, offsetOf(entry));
+      const fault = findFault(first + i, entry, metadata, regions, fileSize);
+      if (fault !== null) tell(fault, offsetOf(entry));
       const unit = Math.floor(entry / 8);
       let shared = false;
       for (let at = unit; at < Math.min(units, unit + (payload ? blockSize / MiB : 1)); at++) {

@@ -1,4 +1,4 @@
-/** A VHDX that was cut off (a download that ended early) is not taken for one with zeros at its end. */
+/** A VHDX that was cut off (a download that ended early), or whose table names impossible places: refused with the reason, and checked. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { BlockError } from "../../../../src/base/error.js";
@@ -27,6 +27,24 @@ async function makeImage(): Promise<World> {
 const cut = (world: World, length: number): void =>
   void world.files.set("image", memoryStorage(world.bytes("image").slice(0, length), { name: "image" }));
 
+async function refused(world: World): Promise<BlockError> {
+  try {
+    await world.open("vhdx", "image", {});
+  } catch (error) {
+    assert.instance(error, BlockError, String(error));
+    return error as BlockError;
+  }
+  return assert.unreachable("it opens") as never;
+}
+
+async function check(world: World): Promise<{ corruptions: number | undefined; texts: string[] }> {
+  const node = await world.open("vhdx", "image", { check: true });
+  const texts: string[] = [];
+  const { corruptions } = await world.run(checkImage(node, { fix: "none", onProblem: ({ text }) => void texts.push(text) }));
+  await world.close(node);
+  return { corruptions, texts };
+}
+
 for (const [length, message, found] of [
   [DATA, /BAT entry 0 start offset 8388608 points after end of file \(8388608\)/, 2],
   [DATA + 4 * MiB, /BAT entry 0 end offset 16777215 points after end of file \(12582912\)/, 2],
@@ -36,20 +54,47 @@ for (const [length, message, found] of [
   test(`cut to ${length} bytes it is refused; a check counts what is missing`, async () => {
     const world = await makeImage();
     cut(world, length);
-    try {
-      await world.open("vhdx", "image", {});
-      assert.unreachable("it opens");
-    } catch (error) {
-      assert.instance(error, BlockError);
-      assert.match((error as BlockError).message, message);
-      assert.match((error as BlockError).message, /truncated/);
-    }
-    const node = await world.open("vhdx", "image", { check: true });
-    const texts: string[] = [];
-    const result = await world.run(checkImage(node, { fix: "none", onProblem: ({ text }) => void texts.push(text) }));
-    await world.close(node);
-    assert.is(result.corruptions, found);
+    const error = await refused(world);
+    assert.match(error.message, message);
+    assert.match(error.message, /truncated/);
+    const { corruptions, texts } = await check(world);
+    assert.is(corruptions, found);
     assert.match(texts[0]!, message);
+  });
+}
+
+test("cut off before its metadata it says that, too", async () => {
+  for (const length of [300_000, 3 * MiB]) {
+    const world = await makeImage();
+    cut(world, length);
+    const { message } = await refused(world);
+    assert.is(
+      message,
+      `The VHDX metadata at offset ${3 * MiB} points after end of file (${length}). Image has probably been truncated.`,
+    );
+  }
+});
+
+for (const [name, high, low, message] of [
+  ["beyond all numbers", 0xffffffff, 0xfff00006, "VHDX BAT entry 0 offset overflow."],
+  ["in the header", 0, 6, "VHDX BAT entry 0 offset 0: a block of 8388608 bytes there lies over bytes 0 to 1048575"],
+  [
+    "in the log",
+    0,
+    0x00100006,
+    "VHDX BAT entry 0 offset 1048576: a block of 8388608 bytes there lies over bytes 1048576 to 2097151",
+  ],
+] as const) {
+  test(`a block ${name} is refused; a check counts it`, async () => {
+    const world = await makeImage();
+    const entry = new Uint8Array(8);
+    new DataView(entry.buffer).setUint32(0, low, true);
+    new DataView(entry.buffer).setUint32(4, high, true);
+    world.files.get("image")!.sync.write(entry, 2 * MiB);
+    assert.is((await refused(world)).message.slice(0, message.length), message);
+    const { corruptions, texts } = await check(world);
+    assert.is(corruptions, 1);
+    assert.is(texts[0]!.slice(0, message.length), message);
   });
 }
 
