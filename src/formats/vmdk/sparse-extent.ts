@@ -6,7 +6,7 @@
  */
 import { viewOf } from "../../base/bytes.js";
 import { BlockError } from "../../base/error.js";
-import { alignUp, divCeil } from "../../base/int.js";
+import { alignDown, alignUp, divCeil } from "../../base/int.js";
 import type { Miss, WriteFlags, WritePiece, WritePlan } from "../../block/driver.js";
 import { ExtentKind, type ExtentList } from "../../block/extent.js";
 import { discard, flush, readBytes, writeGrow, writeZeroes, zeroGrow } from "../../block/io.js";
@@ -437,9 +437,14 @@ export class SparseExtent implements VmdkExtent {
 
   *discard(offset: number, length: number): Op<void> {
     if (this.compressed) return;
-    // Without the entry for zeros a whole grain that is let go shows the backing file again.
-    if (this.#node.backing !== null && !this.#zeroedGrain) return;
-    yield* this.#clear(offset, length, false, (host, bytes) => discard(this.file, host, bytes), true);
+    let [from, to] = [offset, offset + length];
+    if (this.#node.backing !== null) {
+      // Without the entry for zeros a grain that is let go shows the backing file again, and so does part of one that is not stored.
+      if (!this.#zeroedGrain) return;
+      from = this.start + alignUp(from - this.start, this.grainSize);
+      if (to !== this.end) to = this.start + alignDown(to - this.start, this.grainSize);
+    }
+    if (from < to) yield* this.#clear(from, to - from, false, (host, bytes) => discard(this.file, host, bytes), true);
   }
 
   /**

@@ -1,7 +1,7 @@
 /** Images over a parent: tied to it by its content ID, also through a commit. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { read, write } from "../../../../src/block/io.js";
+import { discard, read, write } from "../../../../src/block/io.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
 import { vmdk } from "../../../../src/formats/vmdk/vmdk.js";
 import { commitImage } from "../../../../src/image/commit.js";
@@ -46,6 +46,26 @@ test("a commit changes the parent's content ID, and the image goes on naming it"
     assert.is(await firstByte(on, "top", 0), 1);
     assert.is(await firstByte(on, "base", 65536), fill - 1);
     await put(on, "top", fill, 65536);
+  }
+});
+
+test("a discard over a parent makes whole grains zeros where the image has entries for that, and leaves parts alone", async () => {
+  for (const zeroed of [false, true]) {
+    const on = makeWorld({ mode: "sync", drivers: [raw, vmdk] });
+    await on.create("vmdk", "base", MiB);
+    for (let at = 0; at < MiB; at += 65536) await put(on, "base", 1, at);
+    await on.create("vmdk", "top", MiB, { backing_file: "base", zeroed_grain: zeroed });
+    await put(on, "top", 2, 65536);
+    const top = await on.open("vmdk", "top");
+    for (const [offset, length] of [
+      [512, 1024],
+      [65536 - 512, 1024],
+      [3 * 65536 - 512, 65536 + 1024],
+    ] as const)
+      await on.run(discard(top, offset, length));
+    await on.close(top);
+    for (const [grain, expected] of [1, 2, 1, zeroed ? 0 : 1, 1].entries())
+      assert.is(await firstByte(on, "top", grain * 65536), expected, `grain ${grain}`);
   }
 });
 
