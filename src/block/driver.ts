@@ -58,10 +58,14 @@ export interface Driver {
   parseFilename?(filename: string): Record<string, unknown>;
   /** Makes (or empties) a file of a protocol and returns its writable node. */
   createFile?(environment: Environment, filename: string): Op<Node>;
+  /** The same for a file that is described by options instead of a name (`location` of blockdev-create). */
+  createAt?(environment: Environment, location: Record<string, unknown>): Op<Node>;
   /** Removes a file of a protocol (a half-made image). */
   deleteFile?(filename: string): Op<void>;
   /** Size of an image of `size` guest bytes, for `measure`. */
   measure?(context: MeasureContext): Op<Measure>;
+  /** Its checks tell the steps of a repair, and can leave it at that (`CheckOptions.dryRun`). */
+  readonly plansRepairs?: boolean;
   /** Lays out a new image that can be written from its first byte to its last, into a pipe: every place is known before the first byte. */
   planStream?(context: StreamContext): Op<StreamPlan>;
 }

@@ -59,7 +59,14 @@ export function* changing<T>(node: Node, change: Op<T>): Op<T> {
 
 /** @throws BlockError ERR_INVALID_ARGUMENT for an option that the call does not know: a misspelt one must not be passed over */
 export function checkOptions(call: string, options: object, known: readonly string[]): void {
+  if (typeof options !== "object" || options === null)
+    throw invalid(`${call} takes its options as an object`, `It has: ${known.join(", ")}.`);
   for (const name of Object.keys(options)) {
     if (!known.includes(name)) throw invalid(`${call} has no option '${name}'`, `It has: ${known.join(", ")}.`);
   }
 }
+
+/** The options of methods that several kinds of images have. */
+export const WRITE_ZEROES: readonly string[] = ["unmap"];
+export const RESIZE: readonly string[] = ["preallocation", "shrink"];
+export const EXTENTS: readonly string[] = ["from", "to", "signal"];

@@ -18,7 +18,11 @@ export function camelize<T>(value: T): Camelized<T> {
   ) as Camelized<T>;
 }
 
-/** A creation option as formats spell it: clusterSize → cluster_size, extendedL2 → extended_l2. */
-export function snakeKey(key: string): string {
-  return key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+/**
+ * An option as QEMU spells it: the one of `names` that a key in camelCase stands for (keySecret: key-secret, clusterSize:
+ * cluster_size), else with `separator` before what were capitals. Keys without capitals are QEMU's own.
+ */
+export function qemuSpelling(key: string, names: readonly string[], separator: "-" | "_"): string {
+  if (!/[A-Z]/.test(key)) return key;
+  return names.find((name) => camelKey(name) === key) ?? key.replace(/[A-Z]/g, (letter) => separator + letter.toLowerCase());
 }

@@ -47,7 +47,7 @@ function* checkOnce(node: Node, fix: CheckFix, options: CheckImageOptions): Op<I
     throw errnoError("EACCES", "The image must be open read-write to be repaired");
   throwIfAborted(options.signal);
   const found = yield* impl.check({
-    fix,
+    fix: options.dryRun === true && node.driver.plansRepairs !== true ? "none" : fix,
     report: (problem) => options.onProblem?.(problem),
     ...(options.dryRun === true ? { dryRun: true } : {}),
     ...(options.onPlan === undefined ? {} : { plan: options.onPlan }),

@@ -1,27 +1,12 @@
 /** An open image, for callers with promises: what `open` of every entry returns. */
 import { discard, flush, write, writeZeroes } from "../block/io.js";
 import { runAsync } from "../block/op.js";
-import type { CheckFix, CheckProblem, ImageCheck, SnapshotInfo } from "../block/types.js";
-import { changing, checkBytes, checkSize } from "./arguments.js";
-import { camelize, type Camelized } from "./camel.js";
-import { checkImage } from "./check.js";
+import type { SnapshotInfo } from "../block/types.js";
+import { changing, checkBytes, checkOptions, checkSize, RESIZE, WRITE_ZEROES } from "./arguments.js";
+import { checkReport, type ImageCheckOptions, type ImageCheckReport } from "./check-report.js";
 import { ImageReader } from "./reader.js";
 import { resizeImage, type ResizeOptions } from "./resize.js";
 import { applySnapshot, createSnapshot, listSnapshots, removeSnapshot } from "./snapshot.js";
-import type { OperationOptions } from "./signal.js";
-
-export interface ImageCheckOptions extends OperationOptions {
-  /** false: look only; "leaks": free lost clusters; true or "all": repair what can be repaired. */
-  repair?: boolean | "leaks" | "all";
-  onProblem?: (problem: CheckProblem) => void;
-}
-
-export interface ImageCheckReport extends Camelized<ImageCheck> {
-  /** Findings, at most `MAX_PROBLEMS`; `onProblem` hears of all. */
-  problems: CheckProblem[];
-}
-
-const MAX_PROBLEMS = 1000;
 
 /** Offsets and lengths are bytes; everything throws `BlockError`. */
 export class Image extends ImageReader {
@@ -31,8 +16,9 @@ export class Image extends ImageReader {
   }
 
   /** @param options.unmap give the space back */
-  writeZeroes(offset: number, length: number, options: { unmap?: boolean } = {}): Promise<void> {
-    return runAsync(changing(this.node, writeZeroes(this.node, offset, length, { mayUnmap: options.unmap === true })));
+  async writeZeroes(offset: number, length: number, options: { unmap?: boolean } = {}): Promise<void> {
+    checkOptions("writeZeroes", options, WRITE_ZEROES);
+    await runAsync(changing(this.node, writeZeroes(this.node, offset, length, { mayUnmap: options.unmap === true })));
   }
 
   /** The range is not needed any more; a hint. */
@@ -47,6 +33,7 @@ export class Image extends ImageReader {
   /** @param options.shrink giving away what is at the end must be wanted */
   async resize(size: number, options: ResizeOptions = {}): Promise<void> {
     checkSize(size);
+    checkOptions("resize", options, RESIZE);
     await runAsync(changing(this.node, resizeImage(this.node, size, options)));
   }
 
@@ -67,20 +54,7 @@ export class Image extends ImageReader {
   }
 
   /** Consistency of the image's metadata. @throws BlockError ERR_UNSUPPORTED for formats that have no checks */
-  async check(options: ImageCheckOptions = {}): Promise<ImageCheckReport> {
-    const { repair = false, onProblem, ...rest } = options;
-    const fix: CheckFix = repair === false ? "none" : repair === true ? "all" : repair;
-    const problems: CheckProblem[] = [];
-    const result = await runAsync(
-      checkImage(this.node, {
-        ...rest,
-        fix,
-        onProblem: (problem) => {
-          if (problems.length < MAX_PROBLEMS) problems.push(problem);
-          onProblem?.(problem);
-        },
-      }),
-    );
-    return { ...camelize(result), problems };
+  check(options: ImageCheckOptions = {}): Promise<ImageCheckReport> {
+    return runAsync(checkReport(this.node, options));
   }
 }

@@ -4,7 +4,7 @@ import { read } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import { runAsync } from "../block/op.js";
 import type { ImageInfo, MapEntry } from "../block/types.js";
-import { checkBytes, checkLength, spanOf } from "./arguments.js";
+import { checkBytes, checkLength, checkOptions, EXTENTS, spanOf } from "./arguments.js";
 import { camelize, type Camelized } from "./camel.js";
 import { imageInfo } from "./info.js";
 import { mapImage } from "./map.js";
@@ -65,6 +65,7 @@ export class ImageReader {
 
   /** Where the data is, in order; adjacent runs of one kind come as one. */
   async *extents(options: { from?: number; to?: number; signal?: AbortLike } = {}): AsyncGenerator<MapEntry, void, undefined> {
+    checkOptions("extents", options, EXTENTS);
     const { start, end } = spanOf(this.node, options.from, options.to);
     let held: MapEntry | null = null;
     for (let at = start; at < end; at += EXTENT_WINDOW) {
@@ -90,6 +91,7 @@ export class ImageReader {
 
   /** The guest's bytes [start, end) as a stream, read as it is consumed. @throws BlockError ERR_OUT_OF_RANGE */
   stream(options: { start?: number; end?: number; signal?: AbortLike } = {}): ReadableStream<Uint8Array> {
+    checkOptions("stream", options, ["start", "end", "signal"]);
     const { start, end } = spanOf(this.node, options.start, options.end);
     let at = start;
     return new ReadableStream<Uint8Array>(

@@ -13,9 +13,15 @@ export interface ResizeOptions {
   shrink?: boolean;
 }
 
+const MODES: readonly Preallocation[] = ["off", "metadata", "falloc", "full"];
+
 /** Sets the size in bytes. The image must be open read-write. */
 export function* resizeImage(node: Node, size: number, options: ResizeOptions = {}): Op<void> {
   const preallocation = options.preallocation ?? "off";
+  if (!MODES.includes(preallocation))
+    throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid parameter '${String(preallocation)}'`, {
+      hint: `preallocation is one of: ${MODES.join(", ")}.`,
+    });
   const current = imageSize(node);
   if (size <= 0 || !Number.isSafeInteger(size)) throw new BlockError("ERR_INVALID_ARGUMENT", "New image size must be positive");
   if (size <= current && preallocation !== "off")

@@ -3,13 +3,24 @@
 import { discard, flush, read, write, writeZeroes } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import { runSync } from "../block/op.js";
-import type { ImageCheck, ImageInfo, MapEntry, SnapshotInfo } from "../block/types.js";
-import { changing, checkBytes, checkLength, checkSize, spanOf } from "./arguments.js";
+import type { ImageInfo, MapEntry, SnapshotInfo } from "../block/types.js";
+import {
+  changing,
+  checkBytes,
+  checkLength,
+  checkOptions,
+  checkSize,
+  EXTENTS,
+  RESIZE,
+  spanOf,
+  WRITE_ZEROES,
+} from "./arguments.js";
 import { camelize, type Camelized } from "./camel.js";
-import { checkImage, type CheckImageOptions } from "./check.js";
+import { checkReport, type ImageCheckOptions, type ImageCheckReport } from "./check-report.js";
 import { imageInfo } from "./info.js";
 import { mapImage } from "./map.js";
 import { resizeImage, type ResizeOptions } from "./resize.js";
+import type { AbortLike } from "./signal.js";
 import { applySnapshot, createSnapshot, listSnapshots, removeSnapshot } from "./snapshot.js";
 
 export class SyncImage {
@@ -48,6 +59,7 @@ export class SyncImage {
     runSync(changing(this.node, write(this.node, from, offset)));
   }
   writeZeroes(offset: number, length: number, options: { unmap?: boolean } = {}): void {
+    checkOptions("writeZeroes", options, WRITE_ZEROES);
     runSync(changing(this.node, writeZeroes(this.node, offset, length, { mayUnmap: options.unmap === true })));
   }
   discard(offset: number, length: number): void {
@@ -58,6 +70,7 @@ export class SyncImage {
   }
   resize(size: number, options: ResizeOptions = {}): void {
     checkSize(size);
+    checkOptions("resize", options, RESIZE);
     runSync(changing(this.node, resizeImage(this.node, size, options)));
   }
   get snapshots(): readonly SnapshotInfo[] {
@@ -75,14 +88,16 @@ export class SyncImage {
   info(): Camelized<ImageInfo> {
     return camelize(runSync(imageInfo(this.node)));
   }
-  extents(options: { from?: number; to?: number } = {}): MapEntry[] {
+  extents(options: { from?: number; to?: number; signal?: AbortLike } = {}): MapEntry[] {
     const entries: MapEntry[] = [];
+    checkOptions("extents", options, EXTENTS);
     const { start, end } = spanOf(this.node, options.from, options.to);
-    if (end > start) runSync(mapImage(this.node, (entry) => entries.push(entry), { start, length: end - start }));
+    if (end > start)
+      runSync(mapImage(this.node, (entry) => entries.push(entry), { start, length: end - start, signal: options.signal }));
     return entries;
   }
-  check(options: CheckImageOptions = {}): Camelized<ImageCheck> {
-    return camelize(runSync(checkImage(this.node, options)));
+  check(options: ImageCheckOptions = {}): ImageCheckReport {
+    return runSync(checkReport(this.node, options));
   }
 
   close(): void {

@@ -23,7 +23,7 @@ export function makeConvertToStream<Source>(platform: Platform<Source>): Library
       const plan = await runAsync(
         planStream(environment, [node], {
           format,
-          options: optsOf(options.options),
+          options: optsOf(environment, format, options.options),
           signal,
           ...(onProgress === undefined ? {} : { onProgress }),
         }),

@@ -1,34 +1,37 @@
 /** `create` and `createOverlay`. */
 import { BlockError } from "../base/error.js";
-import type { CreateOption } from "../block/context.js";
+import type { CreateOption, Environment } from "../block/context.js";
 import { createImage as createInto } from "../block/create.js";
 import { runAsync, type Op } from "../block/op.js";
 import { storageNode } from "../block/storage-node.js";
 import { checkSize } from "../image/arguments.js";
-import { snakeKey } from "../image/camel.js";
+import { qemuSpelling } from "../image/camel.js";
 import { createImage as createNamed } from "../image/create.js";
 import { createOptionTable, formatForCreate, protocolForCreate, readCreateOptions } from "../image/create-options.js";
 import { Image } from "../image/image.js";
 import { closeQuietly } from "../image/open.js";
 import type { Opt } from "../qapi/options.js";
-import { arriving, checkFormat, environmentOf, isPromise } from "./environment.js";
+import { arriving, checkFormat, environmentOf, givenTwice, isPromise } from "./environment.js";
 import type { Library } from "./functions.js";
 import { openOp } from "./open.js";
 import { CREATE, pickCommon, type CommonOptions, type CreateOptions, type Platform } from "./options.js";
 
-/** Creation options as the formats spell them, values as text. */
-export function optsOf(options: Readonly<Record<string, unknown>> | undefined): Opt[] {
+/** Creation options as the format spells them, values as text. @throws BlockError ERR_INVALID_ARGUMENT for one in two spellings */
+export function optsOf(environment: Environment, format: string, options: Readonly<Record<string, unknown>> | undefined): Opt[] {
+  const names = (environment.drivers.get(format)?.createOptions ?? []).map(({ name }) => name);
   const opts: Opt[] = [];
+  const add = (key: string, value: unknown): void => {
+    const name = key === "compression" ? "compression_type" : qemuSpelling(key, names, "_");
+    if (value === undefined || value === null) return;
+    if (opts.some((opt) => opt.name === name)) throw givenTwice(name);
+    opts.push({ name, value: value === true ? "on" : value === false ? "off" : String(value) });
+  };
   for (const [key, value] of Object.entries(options ?? {})) {
-    if (value === undefined || value === null) continue;
-    const name = key === "compression" ? "compression_type" : snakeKey(key);
-    if (typeof value === "object")
-      for (const [inner, item] of Object.entries(value)) opts.push({ name: `${name}.${inner}`, value: textOf(item) });
-    else opts.push({ name, value: textOf(value) });
+    if (typeof value !== "object" || value === null) add(key, value);
+    else for (const [inner, item] of Object.entries(value)) add(`${key}.${inner}`, item);
   }
   return opts;
 }
-const textOf = (value: unknown): string => (value === true ? "on" : value === false ? "off" : String(value));
 
 function checkCreateOptions(format: string, table: readonly CreateOption[], opts: readonly Opt[]): void {
   for (const { name } of opts) {
@@ -39,11 +42,13 @@ function checkCreateOptions(format: string, table: readonly CreateOption[], opts
   }
 }
 
-export function* createOp<Source>(platform: Platform<Source>, target: Source, options: CreateOptions<Source>): Op<void> {
+/** Makes an image. @returns the options of its format */
+export function* createOp<Source>(platform: Platform<Source>, target: Source, options: CreateOptions<Source>): Op<Opt[]> {
   const environment = environmentOf(platform, options);
   checkFormat(environment, "file format", options.format);
   if (options.size !== undefined) checkSize(options.size);
-  const opts = optsOf(Object.fromEntries(Object.entries(options).filter(([key]) => !CREATE.has(key))));
+  const own = Object.entries(options).filter(([key]) => !CREATE.has(key));
+  const opts = optsOf(environment, options.format, Object.fromEntries(own));
   if (target instanceof Uint8Array || target instanceof ArrayBuffer)
     throw new BlockError("ERR_READ_ONLY", "A new image does not fit into given bytes", {
       hint: "Pass `const storage = memoryStorage(0)`, and take the image's bytes with `storage.toBytes()`.",
@@ -61,7 +66,7 @@ export function* createOp<Source>(platform: Platform<Source>, target: Source, op
       backingFormat: options.backingFormat,
       options: opts,
     });
-    return;
+    return opts;
   }
   const values = readCreateOptions(table, opts);
   if (options.backing !== undefined) values["backing_file"] = options.backing;
@@ -77,10 +82,11 @@ export function* createOp<Source>(platform: Platform<Source>, target: Source, op
     if (isPromise(found)) yield* closeQuietly(file);
     else file.references = 0;
   }
+  return opts;
 }
 
 export function makeCreate<Source>(platform: Platform<Source>): Library<Source>["create"] {
-  return (target, options) => runAsync(createOp(platform, target, options));
+  return async (target, options) => void (await runAsync(createOp(platform, target, options)));
 }
 
 export function makeCreateOverlay<Source>(platform: Platform<Source>): Library<Source>["createOverlay"] {

@@ -20,6 +20,11 @@ export function checkReferences(value: unknown): void {
     throw new BlockError("ERR_INVALID_ARGUMENT", 'references must be "deny", "allow" or a function');
 }
 
+/** The error for an option that came in QEMU's spelling and in camelCase. */
+export function givenTwice(name: string): BlockError {
+  return new BlockError("ERR_INVALID_ARGUMENT", `Parameter '${name}' is given twice`);
+}
+
 /**
  * @param what QEMU's noun for it in this call
  * @throws BlockError ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED

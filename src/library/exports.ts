@@ -3,10 +3,11 @@ export { BlockError, type BlockErrorDetails, type Errno, type ErrorCode } from "
 export { GiB, KiB, MiB, TiB } from "../base/int.js";
 export type { Reference } from "../block/context.js";
 export type { Driver, Measure } from "../block/driver.js";
-export type { CheckProblem, ImageCheck, ImageInfo, MapEntry, SnapshotInfo } from "../block/types.js";
+export type { CheckProblem, ImageCheck, ImageInfo, MapEntry, RepairStep, SnapshotInfo } from "../block/types.js";
 export type { Camelized } from "../image/camel.js";
 export type { CompareOptions, CompareResult } from "../image/compare.js";
-export { Image, type ImageCheckOptions, type ImageCheckReport } from "../image/image.js";
+export type { ImageCheckOptions, ImageCheckReport } from "../image/check-report.js";
+export { Image } from "../image/image.js";
 export type { ImageReader } from "../image/reader.js";
 export type { ConvertPlan, LostFeature } from "../image/plan.js";
 export { SyncImage } from "../image/sync-image.js";

@@ -15,6 +15,7 @@ import { environmentOf } from "./environment.js";
 import { using } from "./open.js";
 import {
   COMPARE,
+  MEASURE,
   type CommonOptions,
   type ConvertTo,
   type CreateOptions,
@@ -74,16 +75,17 @@ export function makeCompare<Source>(platform: Platform<Source>): Library<Source>
 }
 
 export function makeMeasure<Source>(platform: Platform<Source>): Library<Source>["measure"] {
-  return (source, options) => {
-    const request = { format: options.format, options: optsOf(options.options) };
-    if (typeof source === "number")
-      return runAsync(
-        measureImage(environmentOf(platform, options.formats === undefined ? {} : { formats: options.formats }), {
-          ...request,
-          size: source,
-        }),
-      );
-    return runAsync(measureImage(source.node.environment, { ...request, source: source.node }));
+  return async (source, options) => {
+    checkOptions("measure", options, MEASURE);
+    const { format, formats } = options;
+    const ofSize = typeof source === "number";
+    const environment =
+      ofSize || formats !== undefined
+        ? environmentOf(platform, formats === undefined ? {} : { formats })
+        : source.node.environment;
+    const opts = optsOf(environment, format, options.options);
+    const what = ofSize ? { size: source } : { source: source.node };
+    return await runAsync(measureImage(environment, { format, options: opts, ...what }));
   };
 }
 

@@ -36,7 +36,7 @@ export interface OpenOptions<Source> extends CommonOptions<Source> {
   format?: string;
   /** Open for writing, too. */
   writable?: boolean;
-  /** Runtime options of the format, QEMU's names. */
+  /** Runtime options of the format: `lazyRefcounts`, `l2CacheSize`, `encrypt: { keySecret }`, … or in QEMU's spelling. */
   options?: Readonly<Record<string, unknown>>;
   /** Do not open the backing file: read as if there were none. */
   noBacking?: boolean;
@@ -51,7 +51,7 @@ export interface CreateOptions<Source> extends CommonOptions<Source> {
   /** Name of a backing file, as it will be stored in the image; with its format. */
   backing?: string;
   backingFormat?: string;
-  /** Options of the format: `clusterSize`, `lazyRefcounts`, … or in QEMU's spelling. */
+  /** Options of the format: `clusterSize`, `encrypt: { format: "luks", keySecret }`, … or in QEMU's spelling. */
   [option: string]: unknown;
 }
 
@@ -60,7 +60,7 @@ export interface ConvertTo<Source>
     CommonOptions<Source>,
     Pick<ConvertOptions, "signal" | "onProgress" | "compress" | "sparseSize" | "parallel" | "rateLimit" | "outOfOrder"> {
   format?: string;
-  /** Creation options of the target. */
+  /** Creation options of the target, as `create` takes them. */
   options?: Readonly<Record<string, unknown>>;
   plan?: ConvertPlan;
 }
@@ -68,7 +68,7 @@ export interface ConvertTo<Source>
 export interface StreamTo<Source> extends CommonOptions<Source>, Pick<ConvertOptions, "signal" | "onProgress"> {
   /** "raw" when absent. */
   format?: string;
-  /** Creation options of the new image. */
+  /** Creation options of the new image, as `create` takes them. */
   options?: Readonly<Record<string, unknown>>;
 }
 
@@ -96,6 +96,21 @@ export interface Platform<Source> {
 const COMMON = ["formats", "references", "secrets", "codecs", "memoryBudget", "onWarning"] as const;
 /** The options of each call that all have or that are its own; what is not among them is a mistake. */
 export const OPEN: readonly string[] = ["format", "writable", "options", "noBacking", "forceShare", ...COMMON];
+export const CONVERT: readonly string[] = [
+  "format",
+  "options",
+  "plan",
+  "signal",
+  "onProgress",
+  "compress",
+  "sparseSize",
+  "parallel",
+  "rateLimit",
+  "outOfOrder",
+  ...COMMON,
+];
+export const PLAN: readonly string[] = ["format", "options", "compress"];
+export const MEASURE: readonly string[] = ["format", "options", "formats"];
 export const STREAM: readonly string[] = ["format", "options", "signal", "onProgress", ...COMMON];
 export const COMPARE: readonly string[] = ["strict", "onSizeMismatch", "signal", "onProgress", ...COMMON];
 /** All others of `create` are the format's. */

@@ -386,6 +386,7 @@ export const qcow2: Driver = {
   name: "qcow2",
   category: "format",
   supportsBacking: true,
+  plansRepairs: true,
   runtimeOptions: RUNTIME_OPTIONS,
   mutableOptions: MUTABLE_OPTIONS,
   strongOptions: ["encrypt.key-secret"],

@@ -11,10 +11,12 @@ import {
   convert,
   convertToStream,
   create,
+  measure,
   MiB,
   memoryStorage,
   open,
   openSync,
+  planConvert,
   type MemoryStorage,
 } from "../../../src/node.js";
 import { loopback } from "../../support/loopback.js";
@@ -56,6 +58,98 @@ args("options that there are not", async () => {
   await refused("ERR_INVALID_ARGUMENT", /profile/, () => new BlockCore({ profile: "qemu-9" } as never));
   await refused("ERR_INVALID_ARGUMENT", /references/, () => new BlockCore({ references: true } as never));
   await refused("ERR_INVALID_ARGUMENT", /references/, () => open(storage, { references: true } as never));
+});
+
+args("options that methods do not have", async () => {
+  const storage = await disk();
+  const image = await open(storage, { writable: true });
+  const sync = openSync(memoryStorage(storage.toBytes()), { writable: true });
+  const other = { other: 1 } as never;
+  for (const call of [
+    () => image.check(other),
+    () => image.writeZeroes(0, 512, other),
+    () => image.resize(16 * MiB, other),
+    () => image.extents(other).next(),
+    () => image.stream(other),
+    () => sync.check({ fix: "all" } as never),
+    () => sync.writeZeroes(0, 512, other),
+    () => sync.resize(16 * MiB, other),
+    () => sync.extents(other),
+    () => measure(image, { format: "raw", ...(other as object) }),
+    () => planConvert(image, { format: "raw", ...(other as object) }),
+  ])
+    await refused("ERR_INVALID_ARGUMENT", /has no option '(other|fix)'.*It has: /, call);
+  await refused("ERR_INVALID_ARGUMENT", /object/, () => image.check("all" as never));
+  await refused("ERR_INVALID_ARGUMENT", /repair/, () => image.check({ repair: "leak" as never }));
+  for (const resize of [() => image.resize(16 * MiB, { preallocation: "on" as never })])
+    await refused("ERR_INVALID_ARGUMENT", /'on'.*falloc/, resize);
+  assert.is(image.size, 8 * MiB);
+  await image.close();
+  sync.close();
+  // The options of the new image have a place of their own: nothing is written before that is said.
+  const target = memoryStorage(0);
+  await refused("ERR_INVALID_ARGUMENT", /'clusterSize'.*options/, () =>
+    convert(storage, target, { format: "qcow2", clusterSize: 4096 } as never),
+  );
+  assert.is(target.sync.size(), 0);
+});
+
+args("check says the same in both kinds of images", async () => {
+  const storage = await disk();
+  const image = await open(storage);
+  const report = await image.check();
+  assert.equal(report.problems, []);
+  await image.close();
+  const sync = openSync(storage);
+  assert.equal(sync.check(), report);
+  assert.throws(() => sync.check({ repair: true }), /read-write/);
+  assert.equal(sync.check({ repair: true, dryRun: true }), report);
+  sync.close();
+});
+
+args("options of formats in camelCase and in QEMU's spelling", async () => {
+  const secrets = { s: "secret" };
+  for (const options of [
+    { clusterSize: 4096, lazyRefcounts: true, encrypt: { format: "luks", keySecret: "s", iterTime: 10 } },
+    { cluster_size: 4096, lazy_refcounts: "on", "encrypt.format": "luks", "encrypt.key-secret": "s", "encrypt.iter-time": 10 },
+  ]) {
+    const storage = memoryStorage(0);
+    await create(storage, { format: "qcow2", size: MiB, secrets, ...options });
+    for (const opening of [
+      {
+        lazyRefcounts: false,
+        l2CacheSize: 65536,
+        encrypt: { keySecret: "s" },
+        overlapCheck: { template: "all", mainHeader: false },
+      },
+      { "lazy-refcounts": false, "l2-cache-size": 65536, "encrypt.key-secret": "s", detectZeroes: "on" },
+    ]) {
+      const image = await open(storage, { secrets, options: opening });
+      assert.is((await image.imageInfo())["cluster-size"], 4096);
+      await image.close();
+    }
+  }
+  const luks = memoryStorage(0);
+  await create(luks, { format: "luks", size: MiB, secrets, keySecret: "s", ivgenAlg: "plain64", iterTime: 10 });
+  await (await open(luks, { secrets, options: { keySecret: "s" } })).close();
+  const plan = await planConvert(await open(luks, { secrets, options: { keySecret: "s" } }), {
+    format: "luks",
+    options: { keySecret: "s" },
+  });
+  assert.equal(plan.options, [{ name: "key-secret", value: "s" }]);
+  const vhd = memoryStorage(0);
+  await create(vhd, { format: "vpc", size: MiB, forceSize: true });
+  await (await open(vhd, { format: "vpc", options: { forceSizeCalc: "current_size" } })).close();
+
+  await refused("ERR_INVALID_ARGUMENT", /'cluster_size' is given twice/, () =>
+    create(memoryStorage(0), { format: "qcow2", size: MiB, clusterSize: 4096, cluster_size: 512 }),
+  );
+  const storage = await disk();
+  await refused("ERR_INVALID_ARGUMENT", /'l2-cache-size' is given twice/, () =>
+    open(storage, { options: { l2CacheSize: 65536, "l2-cache-size": 65536 } }),
+  );
+  await refused("ERR_INVALID_ARGUMENT", /'file'/, () => open(storage, { options: { file: { driver: "null-co" } } }));
+  await refused("ERR_INVALID_ARGUMENT", /'l3-cache-size'/, () => open(storage, { options: { l3CacheSize: 65536 } }));
 });
 
 args("formats and sizes", async () => {

@@ -49,6 +49,17 @@ test("a wrong count is found and repaired", async () => {
   assert.equal(await check(world), { texts: [], corruptions: 0, fixed: 0 });
 });
 
+test("a repair that is only to be planned writes nothing", async () => {
+  const world = await image();
+  put32(world, HEADER_COUNT, 5);
+  const before = world.bytes("image").slice();
+  const node = await world.open("vdi", "image", { check: true, write: true });
+  const found = await world.run(checkImage(node, { fix: "all", dryRun: true }));
+  await world.close(node);
+  assert.is(found["corruptions-fixed"] ?? 0, 0);
+  assert.equal(world.bytes("image"), before);
+});
+
 test("a block used twice and one outside are found and not repaired", async () => {
   const world = await image();
   put32(world, MAP + 4, 0);
