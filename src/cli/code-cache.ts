@@ -3,16 +3,18 @@
  * takes over Node.js itself.
  *
  * Files lie in the user's cache directory, one for each program, verb, build and kind of V8. They are code that this process will
- * run: a directory that belongs to somebody else, or that others may write to, is left alone, and so is a file whose checksum is
- * wrong (V8 checks neither). Whatever else goes wrong only costs the time it would have saved.
+ * run: a directory that belongs to somebody else, or that others may write to, is left alone, and so is a file that was damaged
+ * (V8 checks neither). Whatever else goes wrong only costs the time it would have saved.
+ *
+ * A file holds the code twice, as comparing the two is a call of Node.js' core: for a checksum node:zlib would have to be loaded,
+ * which takes longer than reading the file.
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** Older files go when a new one makes them more than this: half a megabyte each. */
+/** Older files go when a new one makes them more than this: a megabyte each. */
 const MOST_FILES = 64;
 const SUFFIX = ".v8";
-const CHECKSUM_BYTES = 4;
 
 /**
  * The directory caches go to, or null where there is to be none. Node's own names for its own cache of modules hold here, too:
@@ -35,9 +37,9 @@ export function readCode(directory: string, name: string): Buffer | undefined {
   try {
     if (!isOurs(directory)) return undefined;
     const bytes = readFileSync(join(directory, name + SUFFIX));
-    const end = bytes.length - CHECKSUM_BYTES;
-    const code = bytes.subarray(0, end);
-    return bytes.readUInt32LE(end) === checksum(code) ? code : undefined;
+    const half = bytes.length / 2;
+    const code = bytes.subarray(0, half);
+    return half > 0 && code.equals(bytes.subarray(half)) ? code : undefined;
   } catch {
     return undefined;
   }
@@ -50,9 +52,7 @@ export function writeCode(directory: string, name: string, code: Buffer): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     if (!isOurs(directory)) return;
-    const end = Buffer.alloc(CHECKSUM_BYTES);
-    end.writeUInt32LE(checksum(code));
-    writeFileSync(fresh, Buffer.concat([code, end]), { mode: 0o600 });
+    writeFileSync(fresh, Buffer.concat([code, code]), { mode: 0o600 });
     renameSync(fresh, file);
     removeOldest(directory);
   } catch {
@@ -67,10 +67,6 @@ export function writeCode(directory: string, name: string, code: Buffer): void {
 function isOurs(directory: string): boolean {
   const { uid, mode } = statSync(directory);
   return process.geteuid === undefined || (uid === process.geteuid() && (mode & 0o022) === 0);
-}
-
-function checksum(code: Buffer): number {
-  return process.getBuiltinModule("node:zlib").crc32(code);
 }
 
 function removeOldest(directory: string): void {

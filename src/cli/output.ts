@@ -17,28 +17,37 @@ export interface OutputStream {
   readonly columns?: number;
 }
 
+/** The streams are looked at when they are needed for the first time: they may be getters. */
 export interface OutputOptions {
   /** Stands before messages: "qemu-img". */
-  program: string;
-  stdout: OutputStream;
-  stderr: OutputStream;
+  readonly program: string;
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
   /** Variables that matter: NO_COLOR, FORCE_COLOR, TERM. */
-  env?: Readonly<Record<string, string | undefined>>;
+  readonly env?: Readonly<Record<string, string | undefined>>;
 }
 
 const EXIT_FAILURE = 1 as const;
 
 class Sink {
-  readonly #stream: OutputStream;
+  readonly #open: () => OutputStream;
+  #stream: OutputStream | null = null;
   #failure: Error | null = null;
   /** The reader has gone: nothing more to say. */
   closed = false;
   #pending = 0;
   #idle: (() => void)[] = [];
 
-  constructor(stream: OutputStream) {
-    this.#stream = stream;
-    stream.on("error", (error) => this.#fail(error));
+  constructor(open: () => OutputStream) {
+    this.#open = open;
+  }
+
+  get #target(): OutputStream {
+    if (this.#stream === null) {
+      this.#stream = this.#open();
+      this.#stream.on("error", (error) => this.#fail(error));
+    }
+    return this.#stream;
   }
 
   #fail(error: Error): void {
@@ -58,7 +67,7 @@ class Sink {
   write(chunk: string | Uint8Array): boolean {
     if (this.closed || this.#failure !== null) return true;
     this.#pending++;
-    return this.#stream.write(chunk, (error) => {
+    return this.#target.write(chunk, (error) => {
       this.#pending--;
       if (error) this.#fail(error);
       else if (this.#pending === 0) this.#wake();
@@ -76,14 +85,14 @@ export class Output {
   readonly program: string;
   readonly #out: Sink;
   readonly #err: Sink;
-  readonly #stderr: OutputStream;
+  readonly #options: OutputOptions;
   readonly #env: Readonly<Record<string, string | undefined>>;
 
   constructor(options: OutputOptions) {
     this.program = options.program;
-    this.#out = new Sink(options.stdout);
-    this.#err = new Sink(options.stderr);
-    this.#stderr = options.stderr;
+    this.#out = new Sink(() => options.stdout);
+    this.#err = new Sink(() => options.stderr);
+    this.#options = options;
     this.#env = options.env ?? {};
   }
 
@@ -96,7 +105,7 @@ export class Output {
   get color(): boolean {
     if ((this.#env["NO_COLOR"] ?? "") !== "") return false;
     if ((this.#env["FORCE_COLOR"] ?? "") !== "" && this.#env["FORCE_COLOR"] !== "0") return true;
-    return this.#stderr.isTTY === true && this.#env["TERM"] !== "dumb";
+    return this.#options.stderr.isTTY === true && this.#env["TERM"] !== "dumb";
   }
 
   /** Text to standard output as it is. */
@@ -161,8 +170,8 @@ export class Output {
   /** A bar with rate and remaining time on standard error; nothing unless that is a terminal. */
   bar(label: string, now: () => number): Bar {
     return new Bar(
-      this.#stderr.isTTY === true ? (text) => this.note(text) : null,
-      () => this.#stderr.columns ?? 80,
+      this.#options.stderr.isTTY === true ? (text) => this.note(text) : null,
+      () => this.#options.stderr.columns ?? 80,
       this.color,
       label,
       now,

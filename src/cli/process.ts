@@ -6,7 +6,17 @@ export async function runProgram(
   program: string,
   main: (argv: string[], output: Output, signal: AbortSignal) => Promise<number>,
 ): Promise<void> {
-  const output = new Output({ program, stdout: process.stdout, stderr: process.stderr, env: process.env });
+  const output = new Output({
+    program,
+    env: process.env,
+    // Made when something is to be said: a command without words does not need them, and Node.js takes its time to make them.
+    get stdout() {
+      return process.stdout;
+    },
+    get stderr() {
+      return process.stderr;
+    },
+  });
   const controller = new AbortController();
   const stop = (): void => {
     if (controller.signal.aborted) process.exit(130);

@@ -124,6 +124,8 @@ class NodeFile implements FileStorage {
   private idle: (() => void) | null = null;
   /** After a failed flush nobody knows which pages were dropped: later flushes must not claim success. */
   private flushError: BlockError | null = null;
+  /** Something may have been written since the last flush: through this descriptor, or before it was opened. */
+  private unflushed = true;
   private canPunch = true;
   private canZero = true;
   private canSeek = true;
@@ -193,7 +195,7 @@ class NodeFile implements FileStorage {
         writeAll(this.fd, from, offset, { name: this.name, operation: "write" });
       },
       flush: () => {
-        if (!this.flushNeeded()) return;
+        if (!this.flushNeeded(0)) return;
         try {
           fdatasyncSync(this.fd);
         } catch (error) {
@@ -249,7 +251,7 @@ class NodeFile implements FileStorage {
         }),
       flush: () =>
         this.tracked(async () => {
-          if (!this.flushNeeded()) return;
+          if (!this.flushNeeded(1)) return;
           await new Promise<void>((resolve, reject) => {
             fdatasync(this.fd, (error) => (error ? reject(this.flushFailed(error)) : resolve()));
           });
@@ -315,9 +317,11 @@ class NodeFile implements FileStorage {
     checkRange(this, operation, offset, length);
   }
 
+  /** Comes before every change of the file. */
   private checkWrite(operation: string, offset: number, length: number): void {
     this.check(operation, offset, length);
     checkWritable(this, operation);
+    this.unflushed = true;
   }
 
   private checkGrowth(operation: string, offset: number, length: number): void {
@@ -348,13 +352,19 @@ class NodeFile implements FileStorage {
     return blocks === undefined || !Number.isSafeInteger(blocks) ? null : blocks * 512;
   }
 
-  private flushNeeded(): boolean {
+  /** @param own asynchronous calls under way that are this flush: what others write meanwhile is for the next one */
+  private flushNeeded(own: 0 | 1): boolean {
     if (this.closed) throw closedError(this.name, "flush");
     if (this.flushError !== null) throw this.flushError;
-    return !this.readOnly;
+    // While others are under way, one that flushes may still fail, and one that writes may end after this flush.
+    const alone = this.pending === own;
+    if (this.readOnly || (alone && !this.unflushed)) return false;
+    if (alone) this.unflushed = false;
+    return true;
   }
 
   private flushFailed(error: unknown): BlockError {
+    this.unflushed = true;
     const failure = fail(error, { name: this.name, operation: "flush" });
     // A device or file system without flushing at all is not a lost write.
     if (failure.errno !== "EINVAL" && failure.errno !== "ENOTSUP") this.flushError = failure;

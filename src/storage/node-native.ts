@@ -2,9 +2,10 @@
  * The few libc calls `node:fs` lacks, through the optional package `koffi` (a foreign function interface with prebuilt
  * binaries): holes, hole punching, preallocation and open-file-description locks.
  *
- * Loaded on first need (about 5 ms), at most once; everything works without it, with less (see node-fs.ts). Linux on
+ * Loaded on first need (about 1 ms), at most once; everything works without it, with less (see node-fs.ts). Linux on
  * 64-bit little-endian machines only: structure layouts and constants below are those of that ABI.
  */
+import { readdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { arch, endianness, platform } from "node:os";
 import { errnoName } from "./node-errors.js";
@@ -130,9 +131,23 @@ export function nativeFiles(): NativeFiles | null {
   loaded = null;
   if (platform() !== "linux" || endianness() !== "LE" || !["x64", "arm64", "riscv64", "loong64"].includes(arch())) return loaded;
   try {
-    loaded = bind(createRequire(import.meta.url)("koffi") as Koffi);
+    loaded = bind(loadKoffi(createRequire(import.meta.url)));
   } catch {
     // An optional dependency: its absence is a state, not a failure.
   }
   return loaded;
+}
+
+/**
+ * koffi's binary, where it lies for this machine: finding it by koffi's own loader takes four times as long as loading it, and
+ * every command pays. That loader has the last word: where the binary is another one (musl) or lies elsewhere.
+ */
+function loadKoffi(require: NodeJS.Require): Koffi {
+  try {
+    const isMusl = readdirSync("/lib").some((name) => name.startsWith("ld-musl-"));
+    if (!isMusl) return require(`@koromix/koffi-linux-${arch()}/linux_${arch()}/koffi.node`) as Koffi;
+  } catch {
+    // koffi's own loader knows more places
+  }
+  return require("koffi") as Koffi;
 }

@@ -42,6 +42,33 @@ const open = (env: Record<string, string> = {}, program = "qemu-img") => {
   return { stdout, stderr, output: new Output({ program, stdout, stderr, env }) };
 };
 
+test("streams are made when something is said", async () => {
+  const made: string[] = [];
+  const stream = (name: string): OutputStream => {
+    made.push(name);
+    return new FakeStream();
+  };
+  const output = new Output({
+    program: "qemu-img",
+    get stdout() {
+      return stream("stdout");
+    },
+    get stderr() {
+      return stream("stderr");
+    },
+  });
+  output.progress(false).report(50);
+  assert.is(output.closed, false);
+  await output.finish();
+  assert.equal(made, []);
+  output.line("a");
+  output.line("b");
+  assert.equal(made, ["stdout"]);
+  output.note("c");
+  assert.equal(made, ["stdout", "stderr"]);
+  await output.finish();
+});
+
 test("errors, hints and warnings as qemu-img prints them", () => {
   const { output, stderr } = open();
   assert.is(output.failure(new UsageError("unrecognized option '--x'")), 1);

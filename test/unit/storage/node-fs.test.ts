@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import fs, { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { pathToFileURL } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -143,6 +144,73 @@ test("close waits for calls under way", async () => {
     buffers.map(() => 1 << 20),
   );
   assert.ok(buffers.every((bytes) => bytes[12345] === 7));
+});
+
+test("a flush reaches the medium unless nothing can have changed since the last one that ended well", async () => {
+  const { fdatasync, fdatasyncSync } = fs;
+  let flushes = 0;
+  let answers: ((error: Error | null) => void)[] | null = null;
+  fs.fdatasyncSync = () => void flushes++;
+  fs.fdatasync = ((_fd: number, done: (error: Error | null) => void) => {
+    flushes++;
+    if (answers === null) done(null);
+    else answers.push(done);
+  }) as typeof fs.fdatasync;
+  syncBuiltinESMExports();
+  try {
+    const path = tempPath();
+    writeFileSync(path, new Uint8Array(8192));
+    const storage = openFileStorage(path);
+    const sync = storage.sync!;
+    const face = storage.async!;
+    const needs = async (expected: number, what: string): Promise<void> => {
+      flushes = 0;
+      sync.flush();
+      await face.flush();
+      assert.is(flushes, expected, what);
+    };
+    await needs(1, "opened: others may have written before");
+    await needs(0, "nothing since");
+    sync.read(new Uint8Array(10), 0);
+    await needs(0, "read");
+    sync.write(new Uint8Array(10), 0);
+    await needs(1, "write");
+    await face.write(new Uint8Array(10), 0);
+    await needs(1, "awaited write");
+    sync.truncate(16384);
+    await needs(1, "truncate");
+    if (holes) {
+      sync.writeZeroes!(0, 4096, {});
+      await needs(1, "write-zeroes");
+      await face.discard!(0, 4096);
+      await needs(1, "discard");
+      sync.allocate!(0, 4096);
+      await needs(1, "allocate");
+    }
+
+    // Beside a flush that has not ended none is left out, and after one that failed neither.
+    sync.write(new Uint8Array(10), 0);
+    answers = [];
+    flushes = 0;
+    const failing = [face.flush(), face.flush()].map((flush) => rejects(flush, "ERR_INVALID_ARGUMENT"));
+    sync.flush();
+    assert.is(flushes, 3);
+    for (const answer of answers) answer(Object.assign(new Error("EINVAL"), { code: "EINVAL" }));
+    await Promise.all(failing);
+    answers = null;
+    await needs(1, "failed, on a file that may go on");
+
+    // Nor does a flush count for a write that has not ended.
+    const write = face.write(new Uint8Array(10), 0);
+    await needs(2, "during a write");
+    await write;
+    await needs(1, "after it");
+
+    sync.close();
+  } finally {
+    Object.assign(fs, { fdatasync, fdatasyncSync });
+    syncBuiltinESMExports();
+  }
 });
 
 test("holes survive and space is given back", () => {
