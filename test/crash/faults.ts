@@ -79,6 +79,7 @@ export async function runWithFault(
     // An operation on the whole image failed: the workload ends.
     if (!(error instanceof BlockError)) throw error;
     machine.errors.push(error);
+    scenario.afterFailure?.(machine);
   }
   // Half of the runs find the medium healthy again when they close.
   const healed = fault.operation === "allocate" || fault.forever !== true || (fault.nth ?? 0) % 2 === 0;

@@ -11,6 +11,8 @@ export interface Scenario {
   /** Before recording begins; the image is closed and opened again after it. */
   before?(machine: Machine): void;
   run(machine: Machine): void | Promise<void>;
+  /** What the guest does when an operation on the whole image failed that leaves its disk as it was. */
+  afterFailure?(machine: Machine): void;
   /** Breaks the driver at the beginning of the recorded session: for tests that the judge notices. */
   sabotage?(machine: Machine): void;
 }

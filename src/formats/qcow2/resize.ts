@@ -1,10 +1,10 @@
 /** Growing and shrinking the guest disk, and preallocation. */
 import { allocate } from "../../base/allocate.js";
-import { BlockError } from "../../base/error.js";
+import { BlockError, errnoError, toBlockError } from "../../base/error.js";
 import { alignDown, alignUp, divCeil } from "../../base/int.js";
 import type { MappedImpl, TruncateOptions } from "../../block/driver.js";
 import { debugEvent } from "../../block/debug.js";
-import { truncate, writeGrow, writeLeased, zeroGrow, writeZeroes } from "../../block/io.js";
+import { truncate, writeGrow, writeLeased, zeroGrow } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
 import type { Preallocation } from "../../storage/storage.js";
 import { readEntry, sliceForRead, sliceForWrite, writeEntry } from "./entries.js";
@@ -44,21 +44,29 @@ function* grow(image: Qcow2, old: number, size: number, asked: Preallocation): O
   // A larger backing file must not show through in the new area, nor old content behind the end in the last cluster.
   const backing = image.node.backing;
   const hidden = backing !== null && backing.size > old;
-  yield* clearEdge(image, old, Math.min(alignUp(old, image.clusterSize), size), hidden);
-  if (hidden && preallocation === "off") {
-    const start = Math.min(alignUp(old, image.clusterSize), size);
-    // Before the new size holds: if it cannot be done nothing has changed.
-    if (size > start) yield* zeroRange(image, start, size - start, {});
-    yield* setSize(image, size);
-    return;
-  }
-  if (preallocation === "off") {
-    // It need not be longer than its last cluster, but is, as QEMU makes it.
-    if (image.hasDataFile && image.dataFile.size < size) yield* truncate(image.dataFile, size, { preallocation: "off" });
-  } else {
+  const start = Math.min(alignUp(old, image.clusterSize), size);
+  yield* clearEdge(image, old, start, hidden);
+  if (preallocation !== "off") {
     yield* preallocate(image, old, size, preallocation);
+    // Nobody need look at the holes behind the clusters: they say themselves that they are zeros, as QEMU's do.
+    if (hidden && preallocation === "metadata" && image.header.version >= 3) yield* zeroClusters(image, start, size);
+  } else if (hidden) {
+    // Before the new size holds: if it cannot be done nothing has changed.
+    yield* zeroClusters(image, start, size);
+  } else if (image.hasDataFile && image.dataFile.size < size) {
+    // It need not be longer than its last cluster, but is, as QEMU makes it.
+    yield* truncate(image.dataFile, size, { preallocation: "off" });
   }
   yield* setSize(image, size);
+}
+
+function* zeroClusters(image: Qcow2, start: number, end: number): Op<void> {
+  if (end <= start) return;
+  try {
+    yield* zeroRange(image, start, end - start, {});
+  } catch (error) {
+    throw errnoError(toBlockError(error).errno, "Failed to zero out new clusters", { cause: error });
+  }
 }
 
 /** Zeros behind the old end in its cluster: it may hold bytes from before an earlier shrink, or show the backing file. */
@@ -76,10 +84,10 @@ function* clearEdge(image: Qcow2, from: number, to: number, hidden: boolean): Op
   }
   if (kind === "unallocated" ? !hidden : kind === "zero-plain" && !image.extended) return;
   if (kind === "data" && copied && !image.extended && image.header.cryptMethod === CryptMethod.none) {
-    // In place, and what lies behind the end of the file already reads as zeros.
+    // In place, as bytes: a part of one cluster is not worth an extent of its own. Behind the end of the file are zeros already.
     const at = host + (from % image.clusterSize);
     const length = Math.min(to - from, image.dataFile.size - at);
-    if (length > 0) yield* writeZeroes(image.dataFile, at, length);
+    if (length > 0) yield* writeGrow(image.dataFile, allocate(length), at);
     return;
   }
   yield* writeLeased(image.node, image.node.impl as MappedImpl, allocate(to - from), from);
@@ -131,13 +139,12 @@ export function* growL1(image: Qcow2, entries: number): Op<void> {
   image.replaceL1(table);
   if (oldOffset > 0 && oldBytes > 0) image.allocator.free(oldOffset, oldBytes, "other");
   yield* image.barrier();
+  yield* image.allocator.releaseFreed();
 }
 
 /** Allocates all clusters of [old, size). */
 function* preallocate(image: Qcow2, old: number, size: number, mode: Preallocation): Op<void> {
   let end = 0;
-  // A new file whose metadata only is wanted ends with the disk, as QEMU's; all others with the last cluster.
-  const last = old === 0 && mode === "metadata" ? size : alignUp(size, image.clusterSize);
   if (image.hasDataFile) {
     yield* truncate(image.dataFile, size, { preallocation: mode === "metadata" ? "off" : mode });
   }
@@ -145,7 +152,7 @@ function* preallocate(image: Qcow2, old: number, size: number, mode: Preallocati
     const stop = Math.min(alignUp(size, image.clusterSize), alignDown(at, image.sliceCoverage) + image.sliceCoverage);
     const release = yield* image.lock.acquire();
     try {
-      end = Math.max(end, yield* preallocateSlice(image, at, stop, last, mode));
+      end = Math.max(end, yield* preallocateSlice(image, at, stop, size, mode));
     } finally {
       release();
     }
@@ -161,8 +168,8 @@ function* preallocate(image: Qcow2, old: number, size: number, mode: Preallocati
   if (tail > image.file.size) yield* truncate(image.file, tail, { preallocation: mode });
 }
 
-/** @param last where the last cluster's data ends @returns where the data ends in the file */
-function* preallocateSlice(image: Qcow2, at: number, stop: number, last: number, mode: Preallocation): Op<number> {
+/** @param diskSize where the disk is to end @returns where the data ends in the file */
+function* preallocateSlice(image: Qcow2, at: number, stop: number, diskSize: number, mode: Preallocation): Op<number> {
   const size = image.clusterSize;
   let end = 0;
   let cluster = at;
@@ -171,7 +178,7 @@ function* preallocateSlice(image: Qcow2, at: number, stop: number, last: number,
     const free = (guest: number): boolean => readEntry(image, pointer, image.sliceIndex(guest)).kind === "unallocated";
     const there = readEntry(image, pointer, image.sliceIndex(cluster));
     if (there.kind !== "unallocated") {
-      if (there.kind === "data" && there.host < image.file.size) end = Math.max(end, there.host + Math.min(size, last - cluster));
+      if (there.kind === "data" && there.host < image.file.size) end = Math.max(end, there.host + size);
       cluster += size;
       continue;
     }
@@ -181,10 +188,16 @@ function* preallocateSlice(image: Qcow2, at: number, stop: number, last: number,
     // What the file held there before must not appear: space inside the file is cleared.
     if (!image.hasDataFile && host < image.file.size)
       yield* zeroGrow(image.file, host, Math.min(count * size, image.file.size - host));
-    // No entry on disk points behind the end of the file.
-    const behind = host + Math.min(count * size, last - cluster);
-    if (!image.hasDataFile && behind > image.file.size)
-      yield* truncate(image.file, behind, { preallocation: mode === "metadata" ? "off" : mode });
+    // No entry on disk points behind the end of the file. Only the disk's bytes are made to exist: tables are when they are written.
+    const behind = host + count * size;
+    const dataEnd = Math.min(behind, host + diskSize - cluster);
+    if (!image.hasDataFile) {
+      if (host > image.file.size) yield* truncate(image.file, host, { preallocation: "off" });
+      if (dataEnd > image.file.size) yield* truncate(image.file, dataEnd, { preallocation: mode === "metadata" ? "off" : mode });
+      if (behind > image.file.size) yield* truncate(image.file, behind, { preallocation: "off" });
+      // The rest of the last cluster is zeros and no hole, as QEMU's.
+      if (mode === "metadata" && dataEnd < behind) yield* writeGrow(image.file, allocate(behind - dataEnd), dataEnd);
+    }
     image.barrierNeeded = true;
     const again = yield* sliceForWrite(image, cluster);
     for (let i = 0; i < count; i++) {
