@@ -8,6 +8,7 @@ import * as io from "./io.js";
 import type { Node, NodeUser } from "./node.js";
 import { WaitQueue, WaitRequest, type Op } from "./op.js";
 import type { Permissions } from "./permissions.js";
+import { diskSize } from "./sector.js";
 import type { Direction, ThrottleMember } from "./throttle-group.js";
 
 export class Backend implements NodeUser {
@@ -41,8 +42,9 @@ export class Backend implements NodeUser {
     const name = this.name === "" ? this.deviceId : this.name;
     return name === "" ? "an unnamed block device" : `block device '${name}'`;
   }
+  /** In bytes, whole sectors. */
   get size(): number {
-    return this.node.size;
+    return diskSize(this.node);
   }
 
   /** Takes a reference to the node. */
@@ -110,17 +112,37 @@ export class Backend implements NodeUser {
     yield* this.request(work);
   }
 
+  /** Whether a range ends in the part of the last sector that the node does not have. */
+  #endsBehind(end: number): boolean {
+    return end > this.node.size && end <= this.size;
+  }
+  /** Makes the last sector whole before something is written there. */
+  *#completed(change: Op<void>): Op<void> {
+    yield* io.truncate(this.node, this.size, { preallocation: "off" });
+    yield* change;
+  }
+
   read(into: Uint8Array, offset: number): Op<void> {
-    return this.#limited("read", into.length, () => io.read(this.node, into, offset));
+    const read = this.#endsBehind(offset + into.length) ? io.readPadded : io.read;
+    return this.#limited("read", into.length, () => read(this.node, into, offset));
   }
   write(from: Uint8Array, offset: number, flags?: WriteFlags): Op<void> {
-    return this.#limited("write", from.length, () => io.write(this.node, from, offset, flags));
+    return this.#change(offset, from.length, () => io.write(this.node, from, offset, flags));
   }
   writeZeroes(offset: number, length: number, flags?: WriteFlags): Op<void> {
-    return this.#limited("write", length, () => io.writeZeroes(this.node, offset, length, flags));
+    return this.#change(offset, length, () => io.writeZeroes(this.node, offset, length, flags));
+  }
+  #change(offset: number, length: number, change: () => Op<void>): Op<void> {
+    return this.#limited("write", length, () => (this.#endsBehind(offset + length) ? this.#completed(change()) : change()));
   }
   discard(offset: number, length: number): Op<void> {
-    return this.request(() => io.discard(this.node, offset, length));
+    return this.request(() => {
+      const { node } = this;
+      if (!this.#endsBehind(offset + length)) return io.discard(node, offset, length);
+      // There is nothing behind the end that could be given back.
+      const from = Math.min(offset, node.size);
+      return io.discard(node, from, node.size - from);
+    });
   }
   flush(): Op<void> {
     return this.request(() => io.flush(this.node));

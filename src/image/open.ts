@@ -1,6 +1,5 @@
 /** Opening an image as the image operations name it: a file name, or with `imageOpts` a list of options. */
 import { BlockError, prefixError } from "../base/error.js";
-import { alignUp } from "../base/int.js";
 import type { BlockdevOptions, Environment, OpenFlags } from "../block/context.js";
 import type { Node } from "../block/node.js";
 import { openNode, type OpenSpec } from "../block/open.js";
@@ -8,8 +7,7 @@ import type { Op } from "../block/op.js";
 import type { JsonObject } from "../qapi/json.js";
 import { optsToObject, parseOpts, unflatten } from "../qapi/options.js";
 
-/** Sectors are what QEMU counts image sizes in. */
-export const SECTOR = 512;
+export { diskSize as imageSize, SECTOR } from "../block/sector.js";
 
 export interface ImageSpec {
   /** Path, URL, `json:{…}`; with `imageOpts` "driver=…,file.filename=…". */
@@ -49,7 +47,7 @@ function openSpecOf(environment: Environment, spec: ImageSpec, flags: Partial<Op
   if (spec.imageOpts === true) {
     const parsed = parseOpts(spec.filename, "file");
     for (const warning of parsed.warnings) environment.warn(warning);
-    const options = unflatten(optsToObject(parsed)) as BlockdevOptions;
+    const options = unflatten(optsToObject(parsed), "keep") as BlockdevOptions;
     return { ...driver, options: { ...options, ...spec.options }, flags };
   }
   return { filename: spec.filename, ...driver, ...(spec.options === undefined ? {} : { options: spec.options }), flags };
@@ -62,11 +60,6 @@ export function keySecretOptions(options: Readonly<Record<string, unknown>>): Bl
       Object.entries(options).filter(([name, value]) => name.endsWith("key-secret") && value !== undefined),
     ) as JsonObject,
   ) as BlockdevOptions;
-}
-
-/** Size in bytes, rounded up to sectors as QEMU sees it. */
-export function imageSize(node: Node): number {
-  return alignUp(node.size, SECTOR);
 }
 
 /** Runs `work` on an open image and closes it, whatever happens. A failure to close counts when there was none before. */

@@ -126,7 +126,8 @@ export async function nbdStorage(options: NbdStorageOptions): Promise<Storage> {
   // Depths beyond the first backing layer are one: two bits are all there is.
   const meaning =
     context === "qemu:allocation-depth" ? (depth: number): number => Math.min(depth, 2) : (flags: number): number => flags;
-  const size = first.info.size;
+  const { size } = first.info;
+  const block = Math.max(1, first.info.minBlock);
   const face: AsyncStorageFace = {
     async read(into, offset) {
       const length = Math.max(0, Math.min(into.length, size - offset));
@@ -162,21 +163,10 @@ export async function nbdStorage(options: NbdStorageOptions): Promise<Storage> {
       ? {
           async extents(offset: number, length: number): Promise<StorageExtent[]> {
             const found = await attempt((c) => c.blockStatus(offset, length, context));
-            const extents: StorageExtent[] = [];
-            let at = offset;
-            for (const extent of found) {
-              const run = Math.min(extent.length, offset + length - at);
-              if (run <= 0) break;
-              const flags = meaning(extent.flags);
-              extents.push({
-                offset: at,
-                length: run,
-                data: (flags & StateFlag.hole) === 0,
-                zero: (flags & StateFlag.zero) !== 0,
-              });
-              at += run;
-            }
-            return extents;
+            return wholeBlocks(found, offset, length, block).map(({ offset: at, length: run, flags: raw }) => {
+              const flags = raw === null ? 0 : meaning(raw);
+              return { offset: at, length: run, data: (flags & StateFlag.hole) === 0, zero: (flags & StateFlag.zero) !== 0 };
+            });
           },
         }
       : {}),
@@ -185,9 +175,34 @@ export async function nbdStorage(options: NbdStorageOptions): Promise<Storage> {
     kind: "nbd",
     name: options.name,
     readOnly: options.readOnly || first.readOnly,
-    alignment: Math.max(1, first.info.minBlock),
+    alignment: block,
     fixedSize: true,
     sync: null,
     async: face,
   };
+}
+
+/**
+ * What a server told about a range, in whole blocks: the answer ends before one that it cut in two (which it should not do). Where that
+ * is the first one there is, it is data (`flags` are null).
+ */
+function wholeBlocks(
+  found: readonly { length: number; flags: number }[],
+  offset: number,
+  length: number,
+  block: number,
+): { offset: number; length: number; flags: number | null }[] {
+  const runs: { offset: number; length: number; flags: number | null }[] = [];
+  const end = offset + length;
+  let at = offset;
+  for (const { length: told, flags } of found) {
+    const run = Math.min(told, end - at);
+    if (run <= 0) break;
+    const rest = at + run < end ? run % block : 0;
+    if (run > rest) runs.push({ offset: at, length: run - rest, flags });
+    else if (runs.length === 0) runs.push({ offset: at, length: Math.min(block, end - at), flags: null });
+    if (rest > 0) break;
+    at += run;
+  }
+  return runs;
 }

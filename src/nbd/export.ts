@@ -1,7 +1,8 @@
 /** What an NBD server offers: a backend under a name, with what may be done to it and what can be asked about it. */
 import type { Backend } from "../block/backend.js";
 import type { DirtyBitmap } from "../block/dirty-bitmap.js";
-import { blockStatus } from "../block/status.js";
+import { SECTOR } from "../block/sector.js";
+import { blockStatus, type BlockStatus } from "../block/status.js";
 import type { Op } from "../block/op.js";
 import { ExportFlag, StateFlag } from "./constants.js";
 
@@ -34,6 +35,11 @@ export function exportFlags(of: NbdExport, structured: boolean): number {
   return flags;
 }
 
+/** Bytes that a client's requests should be multiples of: an image that was only guessed to be raw is read and written by sectors. */
+export function minimumBlock({ backend: { node } }: NbdExport): number {
+  return node.probed && node.driver.name === "raw" ? SECTOR : 1;
+}
+
 /** Names of the metadata contexts of an export that a query selects ("base:", "qemu:dirty-bitmap:" ask for all of a kind). */
 export function contextsFor(of: NbdExport, query: string): string[] {
   const all = ["base:allocation"];
@@ -42,6 +48,16 @@ export function contextsFor(of: NbdExport, query: string): string[] {
   if (query === "base:" || query === "qemu:" || query === "qemu:dirty-bitmap:")
     return all.filter((name) => name.startsWith(query));
   return all.filter((name) => name === query);
+}
+
+/** The block status of a disk, also of the part of its last sector that the image does not have. */
+export function* diskStatus(
+  { node }: Backend,
+  offset: number,
+  length: number,
+): Op<Pick<BlockStatus, "length" | "data" | "zero" | "allocated" | "depth">> {
+  if (offset >= node.size) return { length, data: false, zero: true, allocated: true, depth: 0 };
+  return yield* blockStatus(node, offset, Math.min(length, node.size - offset));
 }
 
 /** At most this many extents in one answer; the client asks again for the rest. */
@@ -55,7 +71,7 @@ export function* contextExtents(of: NbdExport, context: string, offset: number, 
   let at = offset;
   const end = offset + length;
   while (at < end && extents.length < MAX_EXTENTS) {
-    const status = yield* blockStatus(of.backend.node, at, end - at);
+    const status = yield* diskStatus(of.backend, at, end - at);
     const flags =
       context === "base:allocation"
         ? (status.data ? 0 : StateFlag.hole) | (status.zero ? StateFlag.zero : 0)

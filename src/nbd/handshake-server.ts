@@ -15,7 +15,7 @@ import {
 } from "./constants.js";
 import { ByteReader, type Duplex } from "./duplex.js";
 import type { StartTls } from "./tls.js";
-import { contextsFor, exportFlags, type NbdExport } from "./export.js";
+import { contextsFor, exportFlags, minimumBlock, type NbdExport } from "./export.js";
 
 export interface HandshakeHost {
   /** The export of that name; "" is the default one. */
@@ -245,7 +245,8 @@ class Handshake {
     if (wanted.has(Info.description) && found.description !== "")
       await this.#info(option, Info.description, encodeText(found.description));
     const sizes = new Uint8Array(12);
-    viewOf(sizes).setUint32(0, 1);
+    // Who has not heard of it may ask for any range.
+    viewOf(sizes).setUint32(0, option === Option.info || wanted.has(Info.blockSize) ? minimumBlock(found) : 1);
     viewOf(sizes).setUint32(4, found.preferredBlock);
     viewOf(sizes).setUint32(8, MAX_PAYLOAD);
     await this.#info(option, Info.blockSize, sizes);

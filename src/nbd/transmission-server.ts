@@ -3,7 +3,6 @@ import { BlockError } from "../base/error.js";
 import { alignDown } from "../base/int.js";
 import { encodeText, readU64BE, viewOf, writeU64BE } from "../base/bytes.js";
 import { nextTurn, runAsync, runQuickly, type Op } from "../block/op.js";
-import { blockStatus } from "../block/status.js";
 import {
   CHUNK_DONE,
   CHUNK_MAGIC,
@@ -19,7 +18,7 @@ import {
 } from "./constants.js";
 import { BufferPool } from "./buffer-pool.js";
 import { MessageWriter } from "./duplex.js";
-import { contextExtents } from "./export.js";
+import { contextExtents, diskStatus } from "./export.js";
 import type { Agreement } from "./handshake-server.js";
 
 /** Requests of one connection that may be under way. */
@@ -281,7 +280,7 @@ export class Transmission {
     const bytes = this.#pool.take(Math.min(length, PIECE));
     for (let at = offset; at < offset + length && !this.#broken;) {
       const left = offset + length - at;
-      const status = await runAsync(blockStatus(backend.node, at, left));
+      const status = await runAsync(diskStatus(backend, at, left));
       const run = Math.min(left, status.zero ? status.length : Math.min(status.length, bytes.length));
       if (!status.zero) await runAsync(backend.read(bytes.subarray(0, run), at));
       at += run;
@@ -317,7 +316,7 @@ export class Transmission {
     const whole = (head.flags & CommandFlag.df) !== 0 || length < SPARSE;
     const end = offset + length;
     for (let at = offset; at < end;) {
-      const status = whole ? null : await this.#do(blockStatus(backend.node, at, end - at), 0);
+      const status = whole ? null : await this.#do(diskStatus(backend, at, end - at), 0);
       const run = status === null ? end - at : Math.min(status.length, end - at);
       const last = isLast && at + run === end;
       const start = new Uint8Array(status?.zero === true ? 12 : 8);

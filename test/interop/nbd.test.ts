@@ -1,5 +1,5 @@
 /** Our qemu-nbd with libnbd's and QEMU's clients; our client with QEMU's server and nbdkit. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { spawnSync } from "node:child_process";
 import { test } from "uvu";
@@ -124,6 +124,43 @@ test("blockcore nbd and blockcore daemon are the same programs", async () => {
   process.kill(Number(readFileSync(join(dir, "c.pid"), "utf8")));
   assert.match(run(process.execPath, cli, "daemon", "--help"), /^Usage: blockcore daemon/);
   assert.match(run(process.execPath, cli, "--help"), /^ {2}daemon /m);
+});
+
+test("an image that ends within a sector: whole sectors for clients, ours and QEMU's, and written as such", async () => {
+  if (!have("qemu-img", "qemu-io", "qemu-nbd")) return skip("qemu-utils is not installed");
+  const seen = async (server: string, client: string, ...format: string[]): Promise<string[]> => {
+    writeFileSync(join(dir, "u.raw"), "0".repeat(1000));
+    const child = await start("u.sock", `${server}qemu-nbd`, ...format, "-t", "-k", join(dir, "u.sock"), "u.raw");
+    const disk = uri("u.sock");
+    const transcript = [
+      ...run(`${client}qemu-nbd`, "-L", "-k", join(dir, "u.sock"))
+        .split("\n")
+        .filter((line) => /size|min block/.test(line)),
+      run(`${client}qemu-img`, "map", "--output=json", "-f", "raw", disk),
+      run(
+        `${client}qemu-io`,
+        "-f",
+        "raw",
+        "-c",
+        "read -qP 0x30 0 1000",
+        "-c",
+        "read -v 980 44",
+        "-c",
+        "discard -q 1000 24",
+        disk,
+      ),
+      run(`${client}qemu-io`, "-f", "raw", "-c", "write -qP 7 1010 14", "-c", "write -qz 990 15", "-c", "read -v 980 44", disk),
+    ];
+    await stop(child);
+    rmSync(join(dir, "u.sock"), { force: true });
+    return [...transcript.map((text) => text.replace(/^.*ops.*\n/gm, "")), readFileSync(join(dir, "u.raw"), "latin1")];
+  };
+  for (const format of [["-f", "raw"], []]) {
+    const real = await seen("", "", ...format);
+    assert.equal(await seen(`${OURS}/`, "", ...format), real, "our server");
+    assert.equal(await seen("", `${OURS}/`, ...format), real, "our client");
+    assert.equal(await seen(`${OURS}/`, `${OURS}/`, ...format), real, "both");
+  }
 });
 
 test("an option that nobody knows ends the connection that was made", async () => {

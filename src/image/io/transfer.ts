@@ -1,9 +1,6 @@
 /** Moving a request's bytes in pieces, so that the longest one costs a bounded amount of memory. */
 import type { WriteFlags } from "../../block/driver.js";
-import type { Backend } from "../../block/backend.js";
-import { readPadded } from "../../block/io.js";
 import type { Op } from "../../block/op.js";
-import { imageSize } from "../open.js";
 import type { IoSession } from "./session.js";
 
 /** Requests up to this many bytes go out whole. */
@@ -12,14 +9,6 @@ const MISALIGNMENT = 16;
 
 export function buffer(session: IoSession, length: number): Uint8Array {
   return session.misalign ? new Uint8Array(length + MISALIGNMENT).subarray(MISALIGNMENT) : new Uint8Array(length);
-}
-
-/** Disks end with a whole sector, even where the file below does not. */
-function* readSectors(backend: Backend, bytes: Uint8Array, offset: number): Op<void> {
-  const end = offset + bytes.length;
-  const { node } = backend;
-  if (end > node.size && end <= imageSize(node)) yield* backend.request(() => readPadded(node, bytes, offset));
-  else yield* backend.read(bytes, offset);
 }
 
 /** Reads a range and shows each piece with its guest offset, in order. */
@@ -32,13 +21,13 @@ export function* readPieces(
   const backend = session.backend!;
   const bytes = buffer(session, Math.min(length, PIECE));
   if (length <= PIECE) {
-    yield* readSectors(backend, bytes, offset);
+    yield* backend.read(bytes, offset);
     show(bytes, offset);
     return;
   }
   for (let at = 0; at < length; at += PIECE) {
     const part = bytes.subarray(0, Math.min(PIECE, length - at));
-    yield* readSectors(backend, part, offset + at);
+    yield* backend.read(part, offset + at);
     show(part, offset + at);
   }
 }
