@@ -2,7 +2,8 @@
 /**
  * Power failures of images of the formats that are not qcow2. A workload is recorded and cut at many points: the image opens, looking
  * changes nothing, what was flushed is there and what was not is old or new, nothing is used twice, and going on afterwards disturbs
- * nothing. SEED=n starts at another seed, BLOCKCORE_SEEDS=n records that many workloads a format (a sixth of it where files are large).
+ * nothing. SEED=n starts at another seed, BLOCKCORE_SEEDS=n records that many workloads a format (a sixth of it where files are large),
+ * BLOCKCORE_FORMAT=text only those of formats whose name contains it.
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -33,6 +34,7 @@ const SECTOR = 512;
 const CUTS = 12;
 const seeds = Number(process.env["BLOCKCORE_SEEDS"] ?? 30);
 const first = chooseSeed();
+const only = process.env["BLOCKCORE_FORMAT"];
 const drivers = [raw, vdi, vpc, vhdx, parallels, qed, qcow, cow, vmdk];
 const world = makeWorld({ mode: "sync", drivers });
 const { environment } = world;
@@ -187,6 +189,7 @@ async function judge(kind: Kind, medium: MemoryStorage, guest: Guest, cut: numbe
 
 for (const kind of kinds) {
   const name = `${kind.driver}${kind.parent === undefined ? "" : " over a parent"}`;
+  if (only !== undefined && !name.includes(only)) continue;
   const runs = kind.hasLargeFiles === true ? Math.ceil(seeds / 6) : seeds;
   test(`${name}: ${runs} workloads, cut at many points`, async () => {
     console.log(`SEED=${first} (${name}: ${runs} workloads)`);
