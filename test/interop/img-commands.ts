@@ -185,6 +185,22 @@ export const COMMANDS: readonly CommandGroup[] = [
     ],
   },
   {
+    // What a longer backing file has there must not show. The old L1 table becomes the first L2 table.
+    name: "growing below a longer backing file",
+    commands: [
+      '!qemu-img create -q -f qcow2 base.q 1200M; qemu-io -c "write -P 1 700M 64k" base.q >/dev/null; for i in 1 2 3; do qemu-img create -q -f qcow2 -b base.q -F qcow2 o$i.q 600M; done; qemu-img create -q -f qcow2 -o compat=0.10 -b base.q -F qcow2 old.q 600M',
+      "resize --preallocation=metadata o1.q 1100M",
+      "map --output=json o1.q",
+      "check o1.q",
+      "resize o2.q 1100M",
+      "map --output=json o2.q",
+      "resize --preallocation=falloc o3.q 602M",
+      "map --output=json o3.q",
+      "resize old.q 1100M",
+      '!qemu-io -c "read -P 0 700M 64k" o1.q >/dev/null',
+    ],
+  },
+  {
     name: "converting",
     commands: [
       '!qemu-img create -q -f qcow2 a.qcow2 64M; qemu-io -c "write -P 1 0 200k" -c "write -c -P 2 1M 64k" -c "write -z 2M 1M" -c "write -P 3 4M 64k" a.qcow2 >/dev/null; qemu-img snapshot -c snap1 a.qcow2; qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2;qemu-img create -q -f raw r.raw 10M; qemu-img create -q -f raw -o preallocation=full r2.raw 5M',
