@@ -29,6 +29,7 @@ const subformats: readonly { driver: string; options: Options }[] = [
   { driver: "vmdk", options: { zeroed_grain: true, adapter_type: "lsilogic", hwversion: "12", toolsversion: "9" } },
   { driver: "vmdk", options: { subformat: "monolithicFlat", compat6: true } },
   { driver: "vmdk", options: { subformat: "twoGbMaxExtentSparse" } },
+  { driver: "vmdk", options: { subformat: "twoGbMaxExtentSparse", zeroed_grain: true, adapter_type: "legacyESX" } },
   { driver: "vmdk", options: { subformat: "twoGbMaxExtentFlat", adapter_type: "buslogic" } },
   { driver: "vmdk", options: { subformat: "streamOptimized" } },
   { driver: "vhdx", options: {} },
@@ -62,6 +63,7 @@ for (const options of [
   {},
   { block_size: MiB, log_size: 2 * MiB },
   { block_size: 256 * MiB, block_state_zero: false },
+  { block_size: 32 * MiB, log_size: 3 * MiB },
   { subformat: "fixed" },
 ]) {
   test(`vhdx ${JSON.stringify(options)}: qemu-img sees what it would have made`, () => {

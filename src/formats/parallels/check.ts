@@ -1,4 +1,5 @@
-/** Checking a Parallels block allocation table. */
+/** Checking a Parallels block allocation table: every cluster inside the file, none used twice. */
+import { divCeil } from "../../base/int.js";
 import type { Op } from "../../block/op.js";
 import type { CheckProblem } from "../../block/types.js";
 import type { BlockTable } from "../shared/block-table.js";
@@ -9,9 +10,16 @@ export interface BatCheck {
   clusterBytes: number;
   /** Size of the file in whole sectors, in bytes. */
   fileEnd: number;
-  /** Writes the table back while it is being repaired; null: only look. */
-  repair: (() => Op<void>) | null;
+  /** null: only look. */
+  repair: BatRepair | null;
   report: (problem: CheckProblem) => void;
+}
+
+export interface BatRepair {
+  /** Writes the table back while it is being repaired. */
+  save(): Op<void>;
+  /** Gives a block that shares its cluster a cluster of its own; null: clusters are too large for that. */
+  unshare: ((block: number) => Op<void>) | null;
 }
 
 export interface BatFindings {
@@ -19,6 +27,8 @@ export interface BatFindings {
   fragmented: number;
   /** Entries that point behind the end of the file. */
   outside: number;
+  /** Entries that point to the cluster of an earlier one. */
+  duplicates: number;
   /** Byte offset of the last cluster in use; 0 when there is none. */
   highest: number;
 }
@@ -26,11 +36,42 @@ export interface BatFindings {
 /** Entries repaired between two write-backs. */
 const REPAIR_BATCH = 65536;
 
+/** Clusters of a file that are told apart (64 MiB of bits): those behind them are not looked at for being used twice. */
+const MAX_CLUSTERS = 2 ** 29;
+
+/** Clusters that were seen. They lie on one grid, that of the first one; others are not told. */
+class SeenClusters {
+  readonly #bits: Uint8Array;
+  readonly #clusterBytes: number;
+  #origin = -1;
+
+  constructor(fileEnd: number, clusterBytes: number) {
+    this.#bits = new Uint8Array(divCeil(Math.min(MAX_CLUSTERS, divCeil(fileEnd, clusterBytes) + 1), 8));
+    this.#clusterBytes = clusterBytes;
+  }
+
+  /** Whether the cluster at `offset` was seen before. */
+  again(offset: number): boolean {
+    if (this.#origin < 0) this.#origin = offset % this.#clusterBytes;
+    const cluster = (offset - this.#origin) / this.#clusterBytes;
+    if (!Number.isInteger(cluster) || cluster >= this.#bits.length * 8) return false;
+    const at = Math.floor(cluster / 8);
+    const bit = 1 << (cluster % 8);
+    const seen = (this.#bits[at]! & bit) !== 0;
+    this.#bits[at]! |= bit;
+    return seen;
+  }
+}
+
 export function* checkBat(table: BlockTable, check: BatCheck): Op<BatFindings> {
-  const found: BatFindings = { allocated: 0, fragmented: 0, outside: 0, highest: 0 };
+  const found: BatFindings = { allocated: 0, fragmented: 0, outside: 0, duplicates: 0, highest: 0 };
+  const { repair } = check;
   let previous = -1;
-  let outside: number[] = [];
-  const isFixing = check.repair !== null;
+  const outside: number[] = [];
+  const duplicates: number[] = [];
+  const seen = new SeenClusters(check.fileEnd, check.clusterBytes);
+  const tell = (text: string, isFixed: boolean): void =>
+    check.report({ severity: isFixed ? "repair" : "corruption", text: `${isFixed ? "Repairing" : "ERROR"} ${text}` });
   const look = (first: number, entries: Uint32Array): void => {
     for (let i = 0; i < entries.length; i++) {
       const offset = check.recordOf(entries[i]!);
@@ -39,16 +80,17 @@ export function* checkBat(table: BlockTable, check: BatCheck): Op<BatFindings> {
         continue;
       }
       if (offset > check.fileEnd) {
-        check.report({
-          severity: isFixing ? "repair" : "corruption",
-          text: `${isFixing ? "Repairing" : "ERROR"} cluster ${first + i} is outside image`,
-        });
+        tell(`cluster ${first + i} is outside image`, repair !== null);
         found.outside++;
-        if (isFixing) {
+        if (repair !== null) {
           previous = -1;
           outside.push(first + i);
           continue;
         }
+      } else if (seen.again(offset)) {
+        tell(`duplicate offset in BAT entry ${first + i}`, repair !== null && repair.unshare !== null);
+        found.duplicates++;
+        duplicates.push(first + i);
       }
       found.allocated++;
       if (offset > found.highest) found.highest = offset;
@@ -57,13 +99,13 @@ export function* checkBat(table: BlockTable, check: BatCheck): Op<BatFindings> {
     }
   };
   yield* table.each(table.storedCount, look);
-  if (check.repair === null) return found;
+  if (repair === null) return found;
   for (let at = 0; at < outside.length; at++) {
     yield* table.ensure(outside[at]!);
     table.set(outside[at]!, 0);
-    if (at % REPAIR_BATCH === REPAIR_BATCH - 1) yield* check.repair();
+    if (at % REPAIR_BATCH === REPAIR_BATCH - 1) yield* repair.save();
   }
-  if (outside.length > 0) yield* check.repair();
-  outside = [];
+  if (repair.unshare !== null) for (const block of duplicates) yield* repair.unshare(block);
+  if (outside.length + duplicates.length > 0) yield* repair.save();
   return found;
 }

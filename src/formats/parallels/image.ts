@@ -1,9 +1,9 @@
 /** An open Parallels image. */
 import { BlockError } from "../../base/error.js";
-import { alignUp, divCeil } from "../../base/int.js";
+import { alignUp, divCeil, MiB } from "../../base/int.js";
 import type { BitmapStore, TruncateOptions } from "../../block/driver.js";
 import { ExtentKind } from "../../block/extent.js";
-import { flush, truncate, writeGrow } from "../../block/io.js";
+import { flush, readBytes, truncate, write, writeGrow } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { storageCan, type Op } from "../../block/op.js";
 import type { CheckOptions, ImageCheck } from "../../block/types.js";
@@ -13,6 +13,9 @@ import { attachBitmaps, bitmapStore } from "./bitmaps.js";
 import { checkBat } from "./check.js";
 import type { ParallelsExtension } from "./extension.js";
 import { clearExtension, HEADER_BYTES, IN_USE, SECTOR, updateHeader, type ParallelsHeader } from "./header.js";
+
+/** Largest cluster that a repair copies, as one write. */
+const MAX_COPY = 64 * MiB;
 
 export interface ParallelsImageOptions {
   node: Node;
@@ -205,22 +208,43 @@ export class ParallelsImage extends BlockImage {
       if (repair) yield* this.#dropExtension();
     }
     const fileEnd = alignUp(this.file.size, SECTOR);
+    const unshare = this.blockSize <= MAX_COPY ? (block: number) => this.#unshare(block) : null;
     const found = yield* checkBat(this.table, {
       recordOf: (entry) => this.recordOf(entry),
       clusterBytes: this.blockSize,
       fileEnd,
-      repair: repair ? () => this.flush() : null,
+      repair: repair ? { save: () => this.flush(), unshare } : null,
       report: options.report,
     });
-    if (found.outside > 0) result.corruptions = (result.corruptions ?? 0) + found.outside;
-    if (repair && found.outside > 0) result["corruptions-fixed"] = (result["corruptions-fixed"] ?? 0) + found.outside;
+    const wrong = found.outside + found.duplicates;
+    const fixed = repair ? found.outside + (unshare === null ? 0 : found.duplicates) : 0;
+    if (wrong > 0) result.corruptions = (result.corruptions ?? 0) + wrong;
+    if (fixed > 0) result["corruptions-fixed"] = (result["corruptions-fixed"] ?? 0) + fixed;
     result["total-clusters"] = this.table.count;
     if (found.allocated > 0) result["allocated-clusters"] = found.allocated;
     if (found.fragmented > 0) result["fragmented-clusters"] = found.fragmented;
-    const end = Math.max(found.highest + this.blockSize, this.#options.extension?.end ?? 0);
+    const copied = repair && found.duplicates > 0 ? this.end : 0;
+    const end = Math.max(found.highest + this.blockSize, this.#options.extension?.end ?? 0, copied);
     result["image-end-offset"] = end;
     if (fileEnd > end && !this.#hasSpaceAhead) yield* this.#checkTail(end, fileEnd, options, result);
     return result;
+  }
+
+  /** Gives a block that shares its cluster with another one a cluster of its own, with the same content. */
+  *#unshare(block: number): Op<void> {
+    const start = block * this.blockSize;
+    const bytes = yield* readBytes(this.node, start, Math.max(0, Math.min(this.blockSize, this.size - start)));
+    // From here until the block has its new entry none must go to disk.
+    yield* this.flush();
+    const entry = (yield* this.table.ensure(block))[this.table.slot(block)]!;
+    this.table.set(block, 0);
+    try {
+      if (bytes.length > 0) yield* write(this.node, bytes, start);
+    } catch (error) {
+      yield* this.table.ensure(block);
+      this.table.set(block, entry);
+      throw error;
+    }
   }
 
   /** What an extension held (dirty bitmaps) cannot be told any more: without it the image opens again. */

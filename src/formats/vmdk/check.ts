@@ -49,4 +49,5 @@ function* checkExtent(extent: VmdkExtent, grainSize: number, report: (text: stri
     if (list.count > 0) at = list.end;
     if (miss !== null) yield* extent.load!(miss);
   }
+  if (typeof extent.damage === "string") report(`ERROR: ${extent.damage}`, extent.start);
 }

@@ -21,6 +21,8 @@ export interface Directory {
   readonly count: number;
   /** From this entry on there are certainly no tables. */
   readonly storedCount: number;
+  /** What was found to be damaged until now although all of it can be read; null: nothing. */
+  readonly damage: string | null;
   /** The place of a table, or what must be loaded to know it. Throws where an entry contradicts the format. */
   place(index: number): TablePlace | TableMiss;
   load(miss: Miss): Op<void>;
@@ -46,15 +48,31 @@ export class PlainDirectory implements Directory {
   readonly redundant: BlockTable | null;
   readonly #file: Node;
   readonly #tableBytes: number;
-  readonly #onDamage: () => void;
+  readonly #warn: (message: string) => void;
+  #damage: string | null = null;
 
-  constructor(file: Node, primary: BlockTable, redundant: BlockTable | null, tableBytes: number, onDamage: () => void) {
+  constructor(
+    file: Node,
+    primary: BlockTable,
+    redundant: BlockTable | null,
+    tableBytes: number,
+    warn: (message: string) => void,
+  ) {
     this.#file = file;
     this.primary = primary;
     this.redundant = redundant;
     this.count = primary.count;
     this.#tableBytes = tableBytes;
-    this.#onDamage = onDamage;
+    this.#warn = warn;
+  }
+
+  get damage(): string | null {
+    return this.#damage;
+  }
+  /** Says once what is damaged. */
+  noteDamage(what: string): void {
+    if (this.#damage === null) this.#warn(what);
+    this.#damage ??= what;
   }
 
   get storedCount(): number {
@@ -71,7 +89,7 @@ export class PlainDirectory implements Directory {
     const sound = second !== first && this.#isSound(second);
     if (this.#isSound(first)) return { offset: first * SECTOR, copy: sound ? second * SECTOR : -1, damaged: false };
     if (sound) {
-      this.#onDamage();
+      this.noteDamage(`The grain directory of '${this.#file.filename}' is damaged: its second copy is used where it is`);
       return { offset: second * SECTOR, copy: -1, damaged: true };
     }
     return first === 0 ? NONE : { offset: first * SECTOR, copy: -1, damaged: true };

@@ -26,6 +26,8 @@ export interface VmdkExtent {
   /** Bytes of a grain; null for flat extents. */
   readonly grainSize: number | null;
   readonly compressed: boolean;
+  /** What was found to be damaged until now although all of it can be read; null: nothing. */
+  readonly damage?: string | null;
   map(offset: number, end: number, out: ExtentList): Miss | null;
   load?(miss: Miss): Op<void>;
   prepareWrite(offset: number, length: number): Op<WritePlan>;

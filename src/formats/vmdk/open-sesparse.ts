@@ -18,6 +18,7 @@ const TABLE_ENTRIES: number = (TABLE_SECTORS * SECTOR) / 8;
 
 /** 64-bit entries: 0, or 0x10000000 in the upper half and the number of the grain table in the lower one. */
 class SeDirectory implements Directory {
+  readonly damage = null;
   readonly count: number;
   readonly #table: BlockTable;
   readonly #tablesOffset: number;

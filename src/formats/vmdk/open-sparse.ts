@@ -78,17 +78,15 @@ function openHosted(context: SparseContext, header: SparseHeader): SparseExtent 
     hasFlag(header, Flag.redundantDirectory) && fits(header.redundantDirectory) && header.redundantDirectory !== header.directory
       ? directory(header.redundantDirectory)
       : null;
-  if (redundant !== null && !fits(header.directory)) {
-    warn(`The grain directory of '${file.filename}' is not inside the file: its second copy is used instead`);
+  const isOutside = redundant !== null && !fits(header.directory);
+  if (redundant !== null && isOutside) {
     refuseWrite(invalid(`The grain directory of '${file.filename}' is damaged; the image can only be opened read-only`));
     primary = redundant;
     redundant = null;
   }
-  let warned = false;
-  const onDamage = (): void => {
-    if (!warned) warn(`The grain directory of '${file.filename}' is damaged: its second copy is used where it is`);
-    warned = true;
-  };
+  const tables = new PlainDirectory(file, primary, redundant, tableEntries * 4, warn);
+  if (isOutside)
+    tables.noteDamage(`The grain directory of '${file.filename}' is not inside the file: its second copy is used instead`);
   const zeroedGrain = hasFlag(header, Flag.zeroedGrain);
   return new SparseExtent({
     node,
@@ -98,7 +96,7 @@ function openHosted(context: SparseContext, header: SparseHeader): SparseExtent 
     type,
     grainSize: grainSectors * SECTOR,
     tableEntries,
-    directory: new PlainDirectory(file, primary, redundant, tableEntries * 4, onDamage),
+    directory: tables,
     compressed,
     zeroedGrain,
     entryBytes: 4,

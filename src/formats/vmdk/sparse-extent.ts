@@ -98,6 +98,9 @@ export class SparseExtent implements VmdkExtent {
   get file(): Node {
     return this.#child.node;
   }
+  get damage(): string | null {
+    return this.#directory.damage;
+  }
   get #tableBytes(): number {
     return this.#tableEntries * this.#entryBytes;
   }

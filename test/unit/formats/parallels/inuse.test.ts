@@ -1,7 +1,7 @@
 /** Parallels images: the in-use mark, space taken ahead, repair, runtime options. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { errnoError, type BlockError } from "../../../../src/base/error.js";
+import { errnoError } from "../../../../src/base/error.js";
 import { flush, read, truncate, write, writeZeroes } from "../../../../src/block/io.js";
 import { md5 } from "../../../../src/formats/parallels/md5.js";
 import { parallels } from "../../../../src/formats/parallels/parallels.js";
@@ -11,6 +11,7 @@ import type { ImageCheck } from "../../../../src/block/types.js";
 import { encodeText, equalBytes, toHex } from "../../../../src/base/bytes.js";
 import { memoryStorage } from "../../../../src/storage/memory.js";
 import { makeWorld, type World } from "../../../support/world.js";
+import { refused } from "../../../support/refused.js";
 
 const MiB = 1 << 20;
 const INUSE = 44;
@@ -25,14 +26,6 @@ function put32(world: World, offset: number, value: number): void {
   const bytes = new Uint8Array(4);
   new DataView(bytes.buffer).setUint32(0, value, true);
   world.files.get("image")!.sync.write(bytes, offset);
-}
-async function failure(work: Promise<unknown>): Promise<BlockError> {
-  try {
-    await work;
-  } catch (error) {
-    return error as BlockError;
-  }
-  throw new Error("it did not fail");
 }
 async function check(world: World, fix: "none" | "all" = "none"): Promise<{ result: ImageCheck; texts: string[] }> {
   const node = await world.open("parallels", "image", { check: true, write: fix !== "none" });
@@ -52,7 +45,7 @@ test("a mark that could not be made sure is taken away at closing, too", async (
     sync.flush = works;
     throw errnoError("EIO");
   };
-  assert.is((await failure(world.run(write(node, new Uint8Array(10).fill(1), 0)))).errno, "EIO");
+  assert.is((await refused(world.run(write(node, new Uint8Array(10).fill(1), 0)))).errno, "EIO");
   await world.close(node);
   assert.is(get32(world, INUSE), 0);
   await world.close(await world.open("parallels", "image"));
@@ -75,7 +68,7 @@ test("the image is marked from the first write until it is closed", async () => 
   await crashed.run(read(reading, bytes, 0));
   assert.equal(bytes, new Uint8Array(10).fill(1));
   await crashed.close(reading);
-  const error = await failure(crashed.open("parallels", "image"));
+  const error = await refused(crashed.open("parallels", "image"));
   assert.is(error.message, "parallels: Image was not closed correctly; cannot be opened read/write");
   assert.is(error.errno, "EACCES");
   assert.equal((await check(crashed)).texts[0], "ERROR image was not closed correctly");
@@ -92,7 +85,7 @@ test("space is taken ahead while the image is open, and given back", async () =>
   assert.is(world.bytes("image").length, 6 * MiB);
   await world.close(node);
   assert.is(world.bytes("image").length, 2 * MiB);
-  assert.match((await failure(world.open("parallels", "image", {}, { "prealloc-mode": "lots" }))).message, "prealloc-mode");
+  assert.match((await refused(world.open("parallels", "image", {}, { "prealloc-mode": "lots" }))).message, "prealloc-mode");
 });
 
 test("clusters outside and space behind the end are found and repaired", async () => {
@@ -121,7 +114,7 @@ test("an image grows as far as its table has room", async () => {
   const node = await world.open("parallels", "image");
   // 2048 entries fill two clusters and 64 bytes of a third: there is room for 1008 more.
   await world.run(truncate(node, 3056 * 4096, { preallocation: "off" }));
-  assert.is((await failure(world.run(truncate(node, 3057 * 4096, { preallocation: "off" })))).code, "ERR_UNSUPPORTED");
+  assert.is((await refused(world.run(truncate(node, 3057 * 4096, { preallocation: "off" })))).code, "ERR_UNSUPPORTED");
   await world.run(write(node, new Uint8Array(4096).fill(8), 3055 * 4096));
   await world.close(node);
   const again = await world.open("parallels", "image", {});
@@ -178,7 +171,7 @@ test("md5 is MD5", () => {
 test("an extension that cannot be read: readers refuse the image until a repair has taken it away", async () => {
   const world = await image();
   put32(world, 56, 9);
-  assert.match((await failure(world.open("parallels", "image", {}))).message, /Wrong parallels Format Extension magic/);
+  assert.match((await refused(world.open("parallels", "image", {}))).message, /Wrong parallels Format Extension magic/);
   const { result, texts } = await check(world, "all");
   assert.equal(texts, ["Repairing format extension cannot be read"]);
   assert.is(result["corruptions-fixed"], 1);

@@ -12,22 +12,13 @@ import { vmdk } from "../../../../src/formats/vmdk/vmdk.js";
 import { memoryStorage } from "../../../../src/storage/memory.js";
 import { cowdExtent, seSparseExtent } from "../../../support/foreign-images.js";
 import { makeWorld, type World } from "../../../support/world.js";
+import { refusal } from "../../../support/refused.js";
 
 const world = (): World => makeWorld({ mode: "sync", drivers: [raw, vmdk] });
 const put = (here: World, name: string, bytes: Uint8Array | string): void =>
   void here.files.set(name, memoryStorage(typeof bytes === "string" ? encodeText(bytes) : bytes, { name }));
 const head = (type = "custom"): string =>
   `# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="${type}"\n`;
-
-async function failure(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    return (error as Error).message;
-  }
-  assert.unreachable("should have failed");
-  return "";
-}
 
 test("extents of every kind in one image, read across their borders", async () => {
   const here = world();
@@ -73,7 +64,7 @@ test("extents of every kind in one image, read across their borders", async () =
   assert.is((await here.run(checkImage(node))).corruptions, undefined);
   await here.close(node);
   assert.match(
-    await failure(here.open("vmdk", "image.vmdk", { write: true })),
+    await refusal(here.open("vmdk", "image.vmdk", { write: true })),
     /extent 3 'server\.vmdk' cannot be opened: No write support/,
   );
 });
@@ -92,14 +83,14 @@ test("a missing extent is named; the gate is asked for each; nothing is opened w
   const here = world();
   await here.create("vmdk", "dir/x.vmdk", 5 * 2 ** 30, { subformat: "twoGbMaxExtentSparse" });
   here.files.delete("dir/x-s002.vmdk");
-  const message = await failure(here.open("vmdk", "dir/x.vmdk", {}));
+  const message = await refusal(here.open("vmdk", "dir/x.vmdk", {}));
   assert.match(message, /^VMDK, twoGbMaxExtentSparse, extent 2 'x-s002\.vmdk' is missing: .*dir\/x-s002\.vmdk/);
   const asked: Reference[] = [];
   (here.environment as { gate: unknown }).gate = (reference: Reference) => {
     asked.push(reference);
     return done<GateDecision>(false);
   };
-  assert.match(await failure(here.open("vmdk", "dir/x.vmdk", {})), /was not allowed to be opened/);
+  assert.match(await refusal(here.open("vmdk", "dir/x.vmdk", {})), /was not allowed to be opened/);
   assert.is(asked.length, 1);
   assert.equal([asked[0]!.kind, asked[0]!.filename, asked[0]!.resolved], ["extent", "x-s001.vmdk", "dir/x-s001.vmdk"]);
 });
@@ -115,7 +106,7 @@ test("an extent that is the image itself, a device, or another protocol goes now
     ["monolithicFlat", "", /names no extents/],
   ] as const) {
     put(here, "image.vmdk", `${head(type)}${line}\n`);
-    assert.match(await failure(here.open("vmdk", "image.vmdk", {})), want, line);
+    assert.match(await refusal(here.open("vmdk", "image.vmdk", {})), want, line);
   }
 });
 
@@ -128,7 +119,7 @@ test("read-only extents are read and not written", async () => {
   await here.run(read(node, seen, 0));
   assert.ok(seen.every((byte) => byte === 9));
   await here.close(node);
-  assert.match(await failure(here.open("vmdk", "image.vmdk", { write: true })), /extent 1 'f\.raw' is read-only/);
+  assert.match(await refusal(here.open("vmdk", "image.vmdk", { write: true })), /extent 1 'f\.raw' is read-only/);
 });
 
 // Were it more than their number that they cost, the time limit would end this test.
@@ -168,7 +159,7 @@ test("grains that do not begin at multiples of their size are read, not written"
   await here.run(read(node, seen, 0));
   assert.ok(seen.subarray(0, 512).every((byte) => byte === 1) && seen.subarray(512).every((byte) => byte === 0x44));
   await here.close(node);
-  assert.match(await failure(here.open("vmdk", "image.vmdk", { write: true })), /read-only: extent 2 does not begin/);
+  assert.match(await refusal(here.open("vmdk", "image.vmdk", { write: true })), /read-only: extent 2 does not begin/);
 });
 
 test.run();

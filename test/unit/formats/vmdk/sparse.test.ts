@@ -14,6 +14,7 @@ import { checkImage } from "../../../../src/image/check.js";
 import { memoryStorage } from "../../../../src/storage/memory.js";
 import { random } from "../../../support/random.js";
 import { makeWorld, MODES, type Mode, type World } from "../../../support/world.js";
+import { refusal } from "../../../support/refused.js";
 
 const MiB = 1048576;
 const GRAIN = 65536;
@@ -23,15 +24,6 @@ async function content(here: World, node: Node): Promise<Uint8Array> {
   const bytes = new Uint8Array(node.size);
   await here.run(read(node, bytes, 0));
   return bytes;
-}
-async function failure(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    return (error as Error).message;
-  }
-  assert.unreachable("should have failed");
-  return "";
 }
 const cidOf = (here: World, name: string): number => parseDescriptor(here.bytes(name).subarray(512)).cid;
 
@@ -95,15 +87,15 @@ test("a parent that has changed, or is no VMDK, is not read", async () => {
   await here.run(write(node, new Uint8Array(512), 0));
   await here.close(node);
   const top = await here.open("vmdk", "top.vmdk");
-  assert.match(await failure(content(here, top)), /content ID/);
-  assert.match(await failure(here.run(write(top, new Uint8Array(512), 0))), /content ID/);
+  assert.match(await refusal(content(here, top)), /content ID/);
+  assert.match(await refusal(here.run(write(top, new Uint8Array(512), 0))), /content ID/);
   // A whole grain needs nothing of the parent.
   await here.run(write(top, new Uint8Array(GRAIN), 0));
   await here.close(top);
   await here.create("raw", "flat", MiB);
-  assert.match(await failure(here.create("vmdk", "other.vmdk", MiB, { backing_file: "flat" })), /Must be vmdk/);
+  assert.match(await refusal(here.create("vmdk", "other.vmdk", MiB, { backing_file: "flat" })), /Must be vmdk/);
   assert.match(
-    await failure(here.create("vmdk", "other.vmdk", MiB, { backing_file: "flat", backing_fmt: "raw" })),
+    await refusal(here.create("vmdk", "other.vmdk", MiB, { backing_file: "flat", backing_fmt: "raw" })),
     /must be a vmdk image/,
   );
 });
@@ -114,7 +106,7 @@ const directories = (bytes: Uint8Array): [number, number] => [
   viewOf(bytes).getUint32(56, true),
 ];
 
-test("where the grain directory is damaged the redundant one is used, with a warning, and nothing is written there", async () => {
+test("where the grain directory is damaged the redundant one is used, with a warning, a check says so, and nothing is written there", async () => {
   const spoilers: ((bytes: Uint8Array, redundant: number, primary: number) => void)[] = [
     (bytes, _r, primary) => bytes.fill(0, primary * 512, primary * 512 + 512),
     (bytes, _r, primary) => bytes.fill(0xff, primary * 512, primary * 512 + 512),
@@ -131,10 +123,16 @@ test("where the grain directory is damaged the redundant one is used, with a war
     assert.is(here.warnings.length, 1);
     assert.match(here.warnings[0]!, /grain directory/);
     await here.close(node);
+    const checked = await here.open("vmdk", "a.vmdk", { check: true });
+    const found: string[] = [];
+    const { corruptions } = await here.run(checkImage(checked, { fix: "none", onProblem: ({ text }) => void found.push(text) }));
+    await here.close(checked);
+    assert.is(corruptions, 1);
+    assert.match(found.join(), /^ERROR: The grain directory of 'a.vmdk' is /);
     let message: string;
     try {
       const writable = await here.open("vmdk", "a.vmdk");
-      message = await failure(here.run(write(writable, new Uint8Array(512), 0)));
+      message = await refusal(here.run(write(writable, new Uint8Array(512), 0)));
       await here.close(writable);
     } catch (error) {
       message = (error as Error).message;
@@ -234,7 +232,7 @@ test("streams: front to back, footer at the end; read back; whole grains only", 
       await here.close(node);
       // Cut off, it has no footer and is refused.
       here.files.set("cut.vmdk", memoryStorage(bytes.subarray(0, bytes.length - 512), { name: "cut.vmdk" }));
-      assert.match(await failure(here.open("vmdk", "cut.vmdk", {})), /footer/);
+      assert.match(await refusal(here.open("vmdk", "cut.vmdk", {})), /footer/);
     }
   }
 });
@@ -249,8 +247,8 @@ test("streamOptimized images take each grain once, whole", async () => {
     for (let i = 0; i < 1024; i++) model[MiB + 700 + i * 11] = i;
     model.fill(3, 2 * MiB);
     await here.run(write(node, model.subarray(MiB), MiB));
-    assert.match(await failure(here.run(write(node, model.subarray(MiB, MiB + GRAIN), MiB))), /allocated cluster/);
-    assert.match(await failure(here.run(write(node, new Uint8Array(100), 0))), /whole clusters/);
+    assert.match(await refusal(here.run(write(node, model.subarray(MiB, MiB + GRAIN), MiB))), /allocated cluster/);
+    assert.match(await refusal(here.run(write(node, new Uint8Array(100), 0))), /whole clusters/);
     await here.run(flush(node));
     assert.is(Buffer.compare(await content(here, node), model), 0);
     await here.run(write(node, new Uint8Array(GRAIN).fill(9), 5 * GRAIN, { compressed: true }));
@@ -294,7 +292,7 @@ test("compressed grains that are read together: any order in the file, dense and
     })!;
     here.files.get("s.vmdk")!.sync.write(new Uint8Array(400).fill(0xee), host * 512 + 12);
     const spoilt = await here.open("vmdk", "s.vmdk", {});
-    assert.match(await failure(content(here, spoilt)), new RegExp(`compressed grain at offset ${host * 512} of .* is damaged`));
+    assert.match(await refusal(content(here, spoilt)), new RegExp(`compressed grain at offset ${host * 512} of .* is damaged`));
     const sound = new Uint8Array(3 * GRAIN);
     await here.run(read(spoilt, sound, 0));
     assert.is(Buffer.compare(sound, model.subarray(0, 3 * GRAIN)), 0);
