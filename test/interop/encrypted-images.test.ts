@@ -3,7 +3,6 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BlockError } from "../../src/base/error.js";
 import type { BlockdevOptions } from "../../src/block/context.js";
 import { read } from "../../src/block/io.js";
 import type { MapEntry } from "../../src/block/types.js";
@@ -20,6 +19,7 @@ import { digest } from "../support/digest.js";
 import { skip } from "../support/skip.js";
 import { makeWorld, type Mode, type World } from "../support/world.js";
 import { unpackValid, type ManifestEntry } from "./outside-data.js";
+import { refused } from "../support/refused.js";
 
 const valid = unpackValid(["luks", "qcow2-luks", "qcow2-aes", "qcow", "qed"]);
 const dir = valid?.dir ?? "";
@@ -41,16 +41,6 @@ function openOptions(entry: ManifestEntry, nested: boolean): BlockdevOptions {
     else options[name] = value;
   }
   return Object.keys(inner).length > 0 ? { ...options, encrypt: inner } : options;
-}
-
-async function refusal(work: Promise<unknown>): Promise<BlockError> {
-  try {
-    await work;
-  } catch (error) {
-    assert.instance(error, BlockError);
-    return error as BlockError;
-  }
-  return assert.unreachable("nothing was refused") as never;
 }
 
 for (const entry of valid?.entries ?? []) {
@@ -78,14 +68,14 @@ for (const entry of valid?.entries ?? []) {
     delete info["actual-size"];
     assert.equal(info, { ...entry.info, filename: entry.file });
     if (entry.secret !== undefined)
-      assert.is((await refusal(world.run(read(closed, new Uint8Array(512), 0)))).code, "ERR_ENCRYPTED");
+      assert.is((await refused(world.run(read(closed, new Uint8Array(512), 0)))).code, "ERR_ENCRYPTED");
     await world.close(closed);
     const node = await world.open(entry.format, entry.file, {}, openOptions(entry, true));
     const map: MapEntry[] = [];
     await world.run(mapImage(node, ({ filename: _filename, ...found }) => void map.push(found)));
     assert.equal(map, entry.map);
     if (entry.check.json === null) {
-      assert.is((await refusal(world.run(checkImage(node)))).errno, "ENOTSUP");
+      assert.is((await refused(world.run(checkImage(node)))).errno, "ENOTSUP");
     } else {
       const found = (await world.run(checkImage(node))) as unknown as Record<string, unknown>;
       delete found["filename"];
@@ -97,10 +87,10 @@ for (const entry of valid?.entries ?? []) {
   if (entry.secret === undefined) continue;
   test(`${entry.id}: wrong and missing secrets`, async () => {
     const world = worldOf(entry, "sync", "not the passphrase");
-    const missing = await refusal(world.open(entry.format, entry.file, {}));
+    const missing = await refused(world.open(entry.format, entry.file, {}));
     assert.match(missing.message, /Parameter '(encrypt\.)?key-secret' is required for cipher$/);
     if (!entry.id.includes("aes-") && entry.format !== "qcow" && entry.id !== "qcow2-aes-legacy") {
-      const wrong = await refusal(world.open(entry.format, entry.file, {}, openOptions(entry, true)));
+      const wrong = await refused(world.open(entry.format, entry.file, {}, openOptions(entry, true)));
       assert.is(wrong.message, "Invalid password, cannot unlock any keyslot");
       assert.is(wrong.code, "ERR_ENCRYPTED");
     }

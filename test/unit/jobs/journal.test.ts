@@ -2,10 +2,10 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { equalBytes } from "../../../src/base/bytes.js";
-import { BlockError } from "../../../src/base/error.js";
 import { BlockCore } from "../../../src/edge.js";
 import type { JobHandle } from "../../../src/qmp/job-handle.js";
 import { memoryStorage, type MemoryStorage } from "../../../src/storage/memory.js";
+import { refusal } from "../../support/refused.js";
 
 const MiB = 1024 * 1024;
 const SIZE = 8 * MiB;
@@ -56,16 +56,6 @@ async function interrupted(kind: Kind, meanwhile?: (core: BlockCore) => Promise<
   const left = after(media);
   await core.close();
   return left;
-}
-
-async function refusal(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    assert.instance(error, BlockError);
-    return (error as BlockError).message;
-  }
-  throw new Error("nothing was thrown");
 }
 
 const content = (storage: MemoryStorage): Uint8Array => storage.toBytes(0, SIZE);

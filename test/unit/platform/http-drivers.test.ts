@@ -1,13 +1,13 @@
 /** The protocols http and https as nodes: curl's options; drivers that can only say why not. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BlockError } from "../../../src/base/error.js";
 import { readBytes } from "../../../src/block/io.js";
 import { runAsync } from "../../../src/block/op.js";
 import { nodeEnvironment } from "../../../src/platform/node-environment.js";
 import type { JsonObject } from "../../../src/qapi/json.js";
 import { BlockCore } from "../../../src/qmp/block-core.js";
 import { startServer } from "../../support/http-server.js";
+import { refused } from "../../support/refused.js";
 
 const content = Uint8Array.from({ length: 100_000 }, (_, i) => (i * 7) & 255);
 
@@ -19,16 +19,6 @@ async function withCore(work: (core: BlockCore, add: (options: JsonObject) => Pr
     await core.close();
   }
 }
-async function refused(work: Promise<unknown>): Promise<BlockError> {
-  try {
-    await work;
-  } catch (error) {
-    assert.instance(error, BlockError);
-    return error as BlockError;
-  }
-  throw new Error("nothing was thrown");
-}
-
 test("a disk over HTTP: range reads below raw, cookies and passwords sent, called by its URL", async () => {
   const server = await startServer(content);
   await withCore(async (core, add) => {

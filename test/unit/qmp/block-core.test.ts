@@ -2,7 +2,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { encodeText } from "../../../src/base/bytes.js";
-import { BlockError } from "../../../src/base/error.js";
 import { createFile } from "../../../src/block/create.js";
 import { truncate } from "../../../src/block/io.js";
 import { runAsync } from "../../../src/block/op.js";
@@ -15,6 +14,7 @@ import { addDrive } from "../../../src/qmp/drive.js";
 import type { Profile } from "../../../src/qmp/command.js";
 import { serveMonitor } from "../../../src/qmp/server.js";
 import { makeWorld } from "../../support/world.js";
+import { refused } from "../../support/refused.js";
 
 const file = (filename: string): JsonObject => ({ driver: "file", filename });
 
@@ -29,16 +29,6 @@ async function makeCore(profile: Profile = "qemu-7.2"): Promise<{ core: BlockCor
   const events: QmpEvent[] = [];
   core.on((event) => void events.push(event));
   return { core, events };
-}
-
-async function refused(work: Promise<unknown>): Promise<BlockError> {
-  try {
-    await work;
-  } catch (error) {
-    assert.instance(error, BlockError);
-    return error as BlockError;
-  }
-  throw new Error("nothing was thrown");
 }
 
 async function until(what: () => boolean): Promise<void> {

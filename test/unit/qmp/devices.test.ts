@@ -18,6 +18,7 @@ import type { HmpCommand } from "../../../src/qmp/hmp/command.js";
 import type { Device, FrontEnd } from "../../../src/qmp/device.js";
 import { addDrive } from "../../../src/qmp/drive.js";
 import { makeWorld } from "../../support/world.js";
+import { refused } from "../../support/refused.js";
 
 const DISK: FrontEnd = { id: "disk", qdev: "disk", removable: false, tray: false, ioStatus: true };
 const CDROM: FrontEnd = { id: "cd", qdev: "cd", removable: true, tray: true, ioStatus: true };
@@ -65,15 +66,6 @@ const failing = (event: string, errno: number, more: JsonObject = {}): JsonObjec
   ...more,
 });
 
-async function refused(work: Promise<unknown>): Promise<BlockError> {
-  try {
-    await work;
-  } catch (error) {
-    assert.instance(error, BlockError);
-    return error as BlockError;
-  }
-  throw new Error("nothing was thrown");
-}
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
 const read = (device: Device, length = 512, offset = 0): Promise<void> =>
   runAsync(device.guest.read(new Uint8Array(length), offset));

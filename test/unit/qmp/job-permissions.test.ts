@@ -2,8 +2,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { MiB } from "../../../src/base/int.js";
-import { BlockError } from "../../../src/base/error.js";
 import { BlockCore, create, memoryStorage, type MemoryStorage } from "../../../src/edge.js";
+import { refusal } from "../../support/refused.js";
 
 const LETTERS: Readonly<Record<string, string>> = { "consistent-read": "r", write: "w", "write-unchanged": "u", resize: "s" };
 const letters = (names: readonly string[]): string =>
@@ -42,16 +42,6 @@ async function graph(core: BlockCore): Promise<string[]> {
         `${names.get(edge.parent)} -${edge.name}-> ${names.get(edge.child)} ${letters(edge.perm)}/${letters(edge["shared-perm"])}`,
     )
     .sort();
-}
-
-async function refusal(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    assert.instance(error, BlockError);
-    return (error as BlockError).message;
-  }
-  throw new Error("nothing was thrown");
 }
 
 const common = { "job-id": "j", device: "c", "filter-node-name": "F", speed: 1 } as const;

@@ -2,9 +2,9 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { equalBytes } from "../../../src/base/bytes.js";
-import { BlockError } from "../../../src/base/error.js";
 import { BlockCore, create, memoryStorage, open, type MemoryStorage } from "../../../src/edge.js";
 import { KiB, MiB } from "../../../src/base/int.js";
+import { refusal } from "../../support/refused.js";
 
 const SIZE = 4 * MiB;
 const CHAIN = ["a", "b", "c"] as const;
@@ -43,16 +43,6 @@ const image = (name: string, backing?: string | null): never =>
     file: { driver: "file", filename: name },
     ...(backing === undefined ? {} : { backing }),
   }) as never;
-
-async function refusal(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    assert.instance(error, BlockError);
-    return (error as BlockError).message;
-  }
-  throw new Error("nothing was thrown");
-}
 
 async function names(core: BlockCore): Promise<(string | undefined)[]> {
   return (await core.execute("query-named-block-nodes")).map((node) => node["node-name"]);

@@ -2,7 +2,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { allFilters } from "../../../src/platform/all-filters.js";
-import { BlockError } from "../../../src/base/error.js";
 import { read, write } from "../../../src/block/io.js";
 import { runAsync } from "../../../src/block/op.js";
 import { nullDrivers } from "../../../src/filters/null.js";
@@ -12,6 +11,7 @@ import { raw } from "../../../src/formats/raw/raw.js";
 import type { JsonObject } from "../../../src/qapi/json.js";
 import { BlockCore, type QmpEvent } from "../../../src/qmp/block-core.js";
 import { makeWorld } from "../../support/world.js";
+import { refused } from "../../support/refused.js";
 
 const MiB = 1 << 20;
 /** As in QEMU's own test of reopening. */
@@ -67,15 +67,6 @@ async function setUp(): Promise<Setup> {
   };
 }
 
-async function refused(work: Promise<unknown>): Promise<BlockError> {
-  try {
-    await work;
-  } catch (error) {
-    assert.instance(error, BlockError);
-    return error as BlockError;
-  }
-  throw new Error("nothing was thrown");
-}
 const graph = async (core: BlockCore): Promise<string> => JSON.stringify(await core.execute("query-named-block-nodes"));
 const info = async (core: BlockCore, name: string): Promise<JsonObject> =>
   ((await core.execute("query-named-block-nodes")) as JsonObject[]).find((node) => node["node-name"] === name)!;

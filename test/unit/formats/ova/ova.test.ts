@@ -16,19 +16,10 @@ import { memoryStorage, type MemoryStorage } from "../../../../src/storage/memor
 import { streamSink } from "../../../../src/storage/stream-sink.js";
 import { random } from "../../../support/random.js";
 import { makeWorld, type World } from "../../../support/world.js";
+import { refusal } from "../../../support/refused.js";
 
 const MiB = 1048576;
 const world = (): World => makeWorld({ mode: "sync", drivers: [raw, vmdk] });
-
-async function failure(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    return (error as Error).message;
-  }
-  assert.unreachable("should have failed");
-  return "";
-}
 
 function archive(members: readonly (readonly [string, Uint8Array])[]): Uint8Array {
   return concatBytes([
@@ -104,10 +95,10 @@ test("it can be stopped", async () => {
   const controller = new AbortController();
   const target = memoryStorage(0, { name: "vm.ova" });
   assert.match(
-    await failure(writeOva(image, target, { name: "vm", signal: controller.signal, onProgress: () => controller.abort() })),
+    await refusal(writeOva(image, target, { name: "vm", signal: controller.signal, onProgress: () => controller.abort() })),
     /abort|cancel/i,
   );
-  assert.match(await failure(writeOva(image, memoryStorage(0, { name: "x" }), { name: "a/b" })), /cannot be the name/);
+  assert.match(await refusal(writeOva(image, memoryStorage(0, { name: "x" }), { name: "a/b" })), /cannot be the name/);
   await image.close();
 });
 
@@ -158,21 +149,21 @@ test("archives: long names, large sizes, no descriptor, and damage", async () =>
   assert.equal((await list(archive([["x.vmdk", new Uint8Array(700)]]))).disks, [
     { id: "x.vmdk", filename: "x.vmdk", offset: 512, size: 700, capacity: null },
   ]);
-  assert.match(await failure(list(archive([["x.txt", new Uint8Array(1)]]))), /is no OVA/);
-  assert.match(await failure(list(archive([["x.ovf", ovf("missing.vmdk")]]))), /'missing\.vmdk' of disk 'vmdisk1' is missing/);
+  assert.match(await refusal(list(archive([["x.txt", new Uint8Array(1)]]))), /is no OVA/);
+  assert.match(await refusal(list(archive([["x.ovf", ovf("missing.vmdk")]]))), /'missing\.vmdk' of disk 'vmdisk1' is missing/);
   assert.equal((await list(archive([["x.ovf", ovf("http://example.org/d.vmdk")]]))).disks, []);
-  assert.match(await failure(list(encodeText("no tar at all".repeat(100)))), /no tar header/);
+  assert.match(await refusal(list(encodeText("no tar at all".repeat(100)))), /no tar header/);
   const damaged = archive([
     ["x.ovf", ovf("a.vmdk")],
     ["a.vmdk", new Uint8Array(512)],
   ]);
   const at = 512 + Math.ceil(ovf("a.vmdk").length / 512) * 512;
   damaged[at + 5] = damaged[at + 5]! ^ 1;
-  assert.match(await failure(list(damaged)), /no tar header at offset/);
+  assert.match(await refusal(list(damaged)), /no tar header at offset/);
   // A member that claims more than there is.
   const claims = archive([["a.vmdk", new Uint8Array(512)]]);
   claims.set(tarHeader("a.vmdk", 2 ** 40, 0));
-  assert.match(await failure(list(claims)), /more than the file holds/);
+  assert.match(await refusal(list(claims)), /more than the file holds/);
   const pax = encodeText("30 path=a/long/name/of/x.vmdk\n");
   const extended = tarHeader("pax", pax.length, 0);
   extended[156] = "x".charCodeAt(0);

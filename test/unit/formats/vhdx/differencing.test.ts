@@ -11,6 +11,7 @@ import { vhdx } from "../../../../src/formats/vhdx/vhdx.js";
 import { commitImage } from "../../../../src/image/commit.js";
 import { memoryStorage } from "../../../../src/storage/memory.js";
 import { makeWorld, type World } from "../../../support/world.js";
+import { refusal } from "../../../support/refused.js";
 
 const MiB = 1048576;
 const SIZE = 4 * MiB;
@@ -118,23 +119,13 @@ test("each block is where its state says; partly present ones by their sector bi
   await here.close(node);
 });
 
-async function failure(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    return (error as Error).message;
-  }
-  assert.unreachable("should have failed");
-  return "";
-}
-
 test("a parent that is another disk is refused; a missing one is named; the gate decides", async () => {
   const here = world();
   const guid = await makeParent(here);
   await makeChild(here, { parent_linkage: "{00000000-1111-2222-3333-444444444444}", relative_path: "parent.vhdx" });
-  assert.match(await failure(here.open("vhdx", "child.vhdx", {})), /not the parent this image was made from/);
+  assert.match(await refusal(here.open("vhdx", "child.vhdx", {})), /not the parent this image was made from/);
   await makeChild(here, { parent_linkage: guid, relative_path: "elsewhere.vhdx" });
-  assert.match(await failure(here.open("vhdx", "child.vhdx", {})), /Could not open parent file: .*elsewhere\.vhdx/);
+  assert.match(await refusal(here.open("vhdx", "child.vhdx", {})), /Could not open parent file: .*elsewhere\.vhdx/);
   // The second name is tried where the first leads nowhere.
   await makeChild(here, { parent_linkage: guid, relative_path: "elsewhere.vhdx", absolute_win32_path: "parent.vhdx" });
   await here.close(await here.open("vhdx", "child.vhdx", {}));
@@ -143,7 +134,7 @@ test("a parent that is another disk is refused; a missing one is named; the gate
     asked.push(reference);
     return done<GateDecision>(false);
   };
-  assert.match(await failure(here.open("vhdx", "child.vhdx", {})), /was not allowed to be opened/);
+  assert.match(await refusal(here.open("vhdx", "child.vhdx", {})), /was not allowed to be opened/);
   assert.is(asked[0]?.kind, "parent");
   const alone = await here.open("vhdx", "child.vhdx", { noBacking: true });
   await here.close(alone);
@@ -197,14 +188,14 @@ test("after a commit the image goes on naming its parent, whose data write GUID 
   const other = await here.open("vhdx", "parent.vhdx");
   await here.run(write(other, new Uint8Array(512).fill(1), 0));
   await here.close(other);
-  assert.match(await failure(here.open("vhdx", "new.vhdx", {})), /not the parent this image was made from/);
+  assert.match(await refusal(here.open("vhdx", "new.vhdx", {})), /not the parent this image was made from/);
 });
 
 test("without its parent it cannot be written", async () => {
   const here = world();
   const guid = await makeParent(here);
   await makeChild(here, { parent_linkage: guid });
-  assert.match(await failure(here.open("vhdx", "child.vhdx", { write: true })), /only be opened read-only/);
+  assert.match(await refusal(here.open("vhdx", "child.vhdx", { write: true })), /only be opened read-only/);
 });
 
 test("one is made over a parent; sizes and formats that do not fit are refused", async () => {
@@ -217,7 +208,7 @@ test("one is made over a parent; sizes and formats that do not fit are refused",
   assert.is(Buffer.compare(seen, new Uint8Array(SIZE).fill(0x11)), 0);
   assert.equal(node.impl.shape === "mapped" ? node.impl.backingFile : null, { filename: "parent.vhdx", format: "vhdx" });
   await here.close(node);
-  const make = (size: number, options: Record<string, unknown>) => failure(here.create("vhdx", "x.vhdx", size, options));
+  const make = (size: number, options: Record<string, unknown>) => refusal(here.create("vhdx", "x.vhdx", size, options));
   assert.match(await make(SIZE + MiB, { backing_file: "parent.vhdx" }), /must have the size of its parent/);
   assert.match(await make(SIZE, { backing_file: "parent.vhdx", backing_fmt: "raw" }), /must be a VHDX/);
   assert.match(await make(SIZE, { backing_file: "parent.vhdx", subformat: "fixed" }), /cannot be fixed/);
@@ -239,7 +230,7 @@ test("one over a disk with sectors of 4096 bytes has such sectors, too", async (
   await here.close(node);
   const bytes = here.bytes("new.vhdx");
   assert.is(viewOf(bytes).getUint32(METADATA + 65536 + 32, true), 4096, "its logical sectors");
-  const make = (options: Record<string, unknown>) => failure(here.create("vhdx", "x.vhdx", SIZE, options));
+  const make = (options: Record<string, unknown>) => refusal(here.create("vhdx", "x.vhdx", SIZE, options));
   assert.match(await make({ backing_file: "parent.vhdx", logical_sector_size: 512 }), /must have the sectors of its parent/);
   assert.match(await make({ logical_sector_size: 1024 }), /must be 512 or 4096/);
 });
@@ -255,14 +246,14 @@ test("a damaged locator or bitmap is an error, not a guess", async () => {
     here.files.set("child.vhdx", memoryStorage(copy, { name: "child.vhdx" }));
   };
   damaged((view) => view.setUint16(METADATA + 131072 + 18, 65535, true));
-  assert.match(await failure(here.open("vhdx", "child.vhdx", {})), /parent locator/);
+  assert.match(await refusal(here.open("vhdx", "child.vhdx", {})), /parent locator/);
   damaged((view) => view.setUint32(METADATA + 131072 + 20, 0xffffffff, true));
-  assert.match(await failure(here.open("vhdx", "child.vhdx", {})), /parent locator/);
+  assert.match(await refusal(here.open("vhdx", "child.vhdx", {})), /parent locator/);
   damaged((view) => view.setUint32(METADATA + 131072, 0, true));
-  assert.match(await failure(here.open("vhdx", "child.vhdx", {})), /not a VHDX/);
+  assert.match(await refusal(here.open("vhdx", "child.vhdx", {})), /not a VHDX/);
   damaged((view) => view.setUint32(BAT + 4096 * 8, 0, true));
   const node = await here.open("vhdx", "child.vhdx", {});
-  assert.match(await failure(here.run(read(node, new Uint8Array(512), 3 * MiB))), /sector bitmap/);
+  assert.match(await refusal(here.run(read(node, new Uint8Array(512), 3 * MiB))), /sector bitmap/);
   await here.run(read(node, new Uint8Array(512), 2 * MiB));
   await here.close(node);
 });

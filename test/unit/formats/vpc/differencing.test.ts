@@ -1,7 +1,7 @@
 /** Differencing VHDs: their own sectors, the parent's for the rest, and the gate before the parent. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BlockError } from "../../../../src/base/error.js";
+import type { BlockError } from "../../../../src/base/error.js";
 import type { Environment, Reference } from "../../../../src/block/context.js";
 import { read, write } from "../../../../src/block/io.js";
 import type { Node } from "../../../../src/block/node.js";
@@ -12,6 +12,7 @@ import { vpc } from "../../../../src/formats/vpc/vpc.js";
 import { memoryStorage } from "../../../../src/storage/memory.js";
 import { makeWorld, MODES, type Mode, type World } from "../../../support/world.js";
 import { buildDifferencing, type DifferencingSpec } from "./vhd-builder.js";
+import { refused } from "../../../support/refused.js";
 
 const SIZE = 3 * 65536 + 1024;
 
@@ -53,16 +54,6 @@ async function content(world: World, node: Node): Promise<Uint8Array> {
   return bytes;
 }
 
-async function failure(work: Promise<unknown>): Promise<BlockError> {
-  try {
-    await work;
-  } catch (error) {
-    assert.instance(error, BlockError);
-    return error as BlockError;
-  }
-  throw new Error("it did not fail");
-}
-
 for (const mode of MODES) {
   test(`sectors of its own and the parent's (${mode})`, async () => {
     const world = await family(mode);
@@ -94,11 +85,11 @@ test("every kind of locator leads to the parent", async () => {
 
 test("a parent that is not there, or is another one, is an error", async () => {
   const world = await family("sync", { locators: { W2ru: ".\\gone.vhd" } });
-  const missing = await failure(world.open("vpc", "images/child.vhd", {}));
+  const missing = await refused(world.open("vpc", "images/child.vhd", {}));
   assert.is(missing.code, "ERR_NOT_FOUND");
   assert.match(missing.message, "Could not open parent file: ");
   assert.match(missing.message, "gone.vhd");
-  const other = await failure(
+  const other = await refused(
     (await family("sync", { parentUuid: new Uint8Array(16).fill(9) })).open("vpc", "images/child.vhd", {}),
   );
   assert.is(other.code, "ERR_CORRUPT");
@@ -168,7 +159,7 @@ test("what is written is the image's own, sector by sector; the parent stays as 
 
 test("without its parent it cannot be written", async () => {
   const world = await family("sync", { locators: {} });
-  const error = await failure(world.open("vpc", "images/child.vhd", { write: true }));
+  const error = await refused(world.open("vpc", "images/child.vhd", { write: true }));
   assert.is(error.code, "ERR_READ_ONLY");
 });
 
@@ -187,7 +178,7 @@ test("one is made over a parent, named as the parent is; sizes and formats that 
   assert.is(again.impl.shape === "mapped" && again.impl.backingFile?.filename, "base disk.vhd");
   assert.is(world.warnings.length, 0);
   await world.close(again);
-  const make = (size: number, options: Record<string, unknown>) => failure(world.create("vpc", "images/x.vhd", size, options));
+  const make = (size: number, options: Record<string, unknown>) => refused(world.create("vpc", "images/x.vhd", size, options));
   assert.match((await make(SIZE + 512, { backing_file: "base disk.vhd" })).message, "must have the size of its parent");
   assert.match((await make(SIZE, { backing_file: "base disk.vhd", backing_fmt: "raw" })).message, "must be a VHD");
   assert.match((await make(SIZE, { backing_file: "base disk.vhd", subformat: "fixed" })).message, "'subformat' cannot be given");
