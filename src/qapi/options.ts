@@ -267,13 +267,20 @@ export function flatten(object: JsonObject): JsonObject {
   return flat;
 }
 
-/** The opposite of `flatten`: dotted keys to nested objects and lists; `..` stands for a dot in a name. */
-export function unflatten(flat: JsonObject): JsonObject {
+/**
+ * The opposite of `flatten`: dotted keys to nested objects and lists; `..` stands for a dot in a name.
+ * @param mixed what becomes of `a.b` beside a scalar `a`: an error, or a dotted key still, which is the driver's to judge
+ */
+export function unflatten(flat: JsonObject, mixed: "refuse" | "keep" = "refuse"): JsonObject {
   const root: JsonObject = {};
   const seen = new Set<JsonValue>([root]);
   for (const [key, value] of Object.entries(flat)) {
     const fragments = splitDots(key);
     if (fragments.length > MAX_DEPTH) throw invalid(`Invalid parameter '${key}'`);
+    if (mixed === "keep" && fragments.some((_, i) => i > 0 && Object.hasOwn(flat, fragments.slice(0, i).join(".")))) {
+      setMember(root, key, value);
+      continue;
+    }
     let at = root;
     fragments.forEach((fragment, i) => {
       const old = getMember(at, fragment);

@@ -158,7 +158,10 @@ function* openMedium(core: BlockCore, bag: Bag, readOnly: boolean): Op<Node | nu
     return null;
   const nodeName = bag["node-name"];
   if (nodeName !== undefined) core.nodes.checkNames({ "node-name": nodeName }, (name) => core.devices.has(name));
-  const options: BlockdevOptions = { ...(unflatten(bag as JsonObject) as BlockdevOptions), "read-only": readOnly || snapshot };
+  const options: BlockdevOptions = {
+    ...(unflatten(bag as JsonObject, "keep") as BlockdevOptions),
+    "read-only": readOnly || snapshot,
+  };
   const node = yield* openNode(core.environment, {
     ...(file === undefined || file === "" ? {} : { filename: file }),
     ...(driver === undefined ? {} : { driver }),

@@ -315,6 +315,15 @@ q("a secret", "--object", "secret,id=sec0,data=abc", "image", ...commands("lengt
 q("an unknown object", "--object", "foo,id=x", "image");
 q("a missing file", "missing", ...commands("read 0 1"));
 q("no file", ...commands("read 0 1", "quit", "foo"));
+q(
+  "overlap-check given twice",
+  ...commands(
+    "open -o overlap-check=constant,overlap-check.template=all image",
+    "open -o overlap-check=constant,overlap-check.template=constant image",
+    "reopen -o overlap-check=constant,overlap-check.template=all",
+    "reopen -o overlap-check.template=all,overlap-check=all,overlap-check.active-l2=off",
+  ),
+);
 cases.push({
   name: "raw by guess",
   setup: RAW,

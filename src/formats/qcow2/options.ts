@@ -67,6 +67,7 @@ export const RUNTIME_OPTIONS: readonly string[] = /* @__PURE__ */ [
   "pass-discard-other",
   "discard-no-unref",
   "overlap-check",
+  "overlap-check.template",
 ].concat(
   /* @__PURE__ */ OVERLAP_KINDS.map((kind) => `overlap-check.${kind}`),
   CACHE_OPTIONS,
@@ -119,7 +120,14 @@ function takeCleanInterval(bag: Record<string, unknown>): void {
 function takeOverlap(bag: Record<string, unknown>): ReadonlySet<MetadataKind> {
   const given = take(bag, "overlap-check");
   const flags = typeof given === "object" && given !== null ? { ...(given as Record<string, unknown>) } : {};
-  const template = typeof given === "string" ? given : (takeString(flags, "template") ?? "cached");
+  const named = takeString(flags, "template") ?? takeString(bag, "overlap-check.template");
+  if (typeof given === "string" && named !== undefined && named !== given) {
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      `Conflicting values for qcow2 options 'overlap-check' ('${given}') and 'overlap-check.template' ('${named}')`,
+    );
+  }
+  const template = typeof given === "string" ? given : (named ?? "cached");
   const kinds = TEMPLATES[template];
   if (kinds === undefined) {
     throw new BlockError(

@@ -15,7 +15,7 @@ export function addOptions(session: IoSession, options: BlockdevOptions, text: s
       session.report(`warning: ${what}`);
       for (const line of hint) session.output.writeError(`${line}\n`);
     }
-    Object.assign(options, unflatten({ ...flatten(options as JsonObject), ...optsToObject(parsed) }));
+    Object.assign(options, unflatten({ ...flatten(options as JsonObject), ...optsToObject(parsed) }, "keep"));
     return null;
   } catch (error) {
     return toBlockError(error).message;

@@ -178,6 +178,11 @@ test("flatten and unflatten", () => {
     message(() => unflatten({ "a.b": 2, a: 1 })),
     "Cannot mix scalar and non-scalar keys",
   );
+  for (const flat of [
+    { a: 1, "a.b": 2 },
+    { "a.b": 2, a: 1 },
+  ])
+    assert.equal(unflatten({ ...flat, "c.d": 3 }, "keep"), { ...flat, c: { d: 3 } });
   assert.is(
     message(() => unflatten({ "a.0": 1, "a.x": 2 })),
     "Cannot mix list and non-list keys",
