@@ -16,13 +16,14 @@ import { jsonNames } from "../block/json-names-qapi.js";
 import { offerKernelModule } from "../kernel/kernel.js";
 import { kernelModule } from "../kernel/module.inline.js";
 import { nbd } from "../nbd/node-driver.js";
+import { ssh } from "./node-ssh-driver.js";
 import { vvfat } from "./node-directories.js";
 import { nullDrivers } from "../filters/null.js";
 import { createFileStorage, isDevice, openFileStorage, openFileStorageAsync } from "../storage/node-fs.js";
 
 /**
  * How calls on files are made where there is time to wait. "both": all on other threads. "sync": all on the spot, right for short
- * commands. "ahead": on the spot but for large reads, so that one thread copies from one file while another copies to the next.
+ * commands. "ahead": on the spot but for large reads of a slow medium, so that others get it going while this one writes.
  */
 export type FileCalls = "both" | "sync" | "ahead";
 
@@ -90,7 +91,7 @@ function hostDrivers(faces: FileCalls): Driver[] {
 
 /** Everything but formats: filters, and what is not an image but serves one. */
 export function hostedDrivers(faces: FileCalls): Driver[] {
-  return [...nullDrivers, ...allFilters, nbd, ...httpDrivers(), ...ftpDrivers, ...absentDrivers, ...hostDrivers(faces)];
+  return [...nullDrivers, ...allFilters, nbd, ssh, ...httpDrivers(), ...ftpDrivers, ...absentDrivers, ...hostDrivers(faces)];
 }
 
 export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {

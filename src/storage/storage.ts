@@ -15,7 +15,7 @@
  *  - after `close`, every call fails with `ERR_CLOSED`; closing twice is fine.
  *  - buffers belong to the caller before and after the call and must not be kept.
  */
-export type StorageKind = "memory" | "file" | "opfs" | "blob" | "http" | "object" | "custom" | "nbd" | "ftp" | "tftp";
+export type StorageKind = "memory" | "file" | "opfs" | "blob" | "http" | "object" | "custom" | "nbd" | "ftp" | "tftp" | "ssh";
 
 /** A run of a storage that is either data or a hole that reads as zeros. */
 export interface StorageExtent {
@@ -83,9 +83,9 @@ export interface Storage {
   readonly async: AsyncStorageFace | null;
   /**
    * Of a storage with both faces: only reads of at least this many bytes are worth waiting for, as another thread makes them while
-   * the caller goes on; everything else is done on the spot. Absent: whoever can wait does, for every call.
+   * the caller goes on; everything else is done on the spot. May change from call to call. Absent: whoever can wait does, for every call.
    */
-  readonly awaitReadsFrom?: number;
+  readonly awaitReadsFrom?: number | undefined;
   /**
    * The same medium opened anew, read-only or read-write; locks pass on, this object is closed by the caller. Absent: it cannot.
    * `forceShare`: with locks or without, where that changes.

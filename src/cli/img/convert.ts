@@ -9,7 +9,8 @@ import { printOptionHelp } from "./option-help.js";
 import { convertFromStdin, convertToStdout } from "./pipes.js";
 import { cacheFlags, imageSpec, optionList, optionsOf, progressOf, refuse, run, type Verb, type VerbContext } from "./verb.js";
 
-const PLAIN_PARALLEL = 2;
+/** Pieces of a plain copy: what takes its time to come is asked for in advance, what is there needs few buffers. */
+const PLAIN_PARALLEL = 4;
 const MAX_SPARSE = 16 * 1024 * 1024;
 
 function sparseSize(text: string | undefined): number | undefined {
@@ -105,7 +106,7 @@ export const convert: Verb = {
     const format = args.has("target-image-opts") ? undefined : (args.get("output-format") ?? "raw");
     const filenames = [...args.operands];
     const targetName = filenames.length > 1 ? filenames.pop() : undefined;
-    // Plain copies read one piece while another is written; compression brings its own number.
+    // Compression brings its own number.
     const plain = parallel === undefined && !args.has("compress") && rateLimit === 0;
     const environment = context.environment(args, "ahead");
     if (list !== undefined && hasHelpOption(list)) {
