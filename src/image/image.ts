@@ -3,6 +3,7 @@ import { discard, flush, write, writeZeroes } from "../block/io.js";
 import { runAsync } from "../block/op.js";
 import type { SnapshotInfo } from "../block/types.js";
 import { changing, checkBytes, checkOptions, checkSize, RESIZE, WRITE_ZEROES } from "./arguments.js";
+import { camelize, type Camelized } from "./camel.js";
 import { checkReport, type ImageCheckOptions, type ImageCheckReport } from "./check-report.js";
 import { ImageReader } from "./reader.js";
 import { resizeImage, type ResizeOptions } from "./resize.js";
@@ -37,8 +38,8 @@ export class Image extends ImageReader {
     await runAsync(changing(this.node, resizeImage(this.node, size, options)));
   }
 
-  get snapshots(): readonly SnapshotInfo[] {
-    return listSnapshots(this.node);
+  get snapshots(): readonly Camelized<SnapshotInfo>[] {
+    return camelize(listSnapshots(this.node));
   }
   /** Takes an internal snapshot. @throws BlockError ERR_UNSUPPORTED for formats without */
   createSnapshot(name: string): Promise<void> {

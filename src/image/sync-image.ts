@@ -73,8 +73,8 @@ export class SyncImage {
     checkOptions("resize", options, RESIZE);
     runSync(changing(this.node, resizeImage(this.node, size, options)));
   }
-  get snapshots(): readonly SnapshotInfo[] {
-    return listSnapshots(this.node);
+  get snapshots(): readonly Camelized<SnapshotInfo>[] {
+    return camelize(listSnapshots(this.node));
   }
   createSnapshot(name: string): void {
     runSync(changing(this.node, createSnapshot(this.node, name, this.node.environment.now())));

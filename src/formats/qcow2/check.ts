@@ -58,6 +58,7 @@ function* settle(image: Qcow2): Op<void> {
 /** Looks at everything, writes nothing. Returns how many COPIED flags are wrong (after a repair of the refcounts, if there is to be one). */
 function* find(state: CheckState, census: Census, compared: Comparison): Op<number> {
   const repairing = state.options.fix !== "none";
+  const clusters = census.clusters + 1;
   let wrong = 0;
   for (const window of census.windows) {
     yield* census.count(window);
@@ -68,7 +69,8 @@ function* find(state: CheckState, census: Census, compared: Comparison): Op<numb
       if (state.options.plan !== undefined || !state.quiet) wrong += yield* checkCopied(census, false);
       state.quiet = false;
     } else wrong += yield* checkCopied(census, false);
-    state.options.progress?.(window.base + window.count, census.clusters + 1);
+    // The last window reaches further than the file.
+    state.options.progress?.(Math.min(window.base + window.count, clusters), clusters);
   }
   return wrong;
 }

@@ -37,6 +37,29 @@ async function sample(): Promise<ReturnType<typeof memoryStorage>> {
   return storage;
 }
 
+test("progress ends at its total, and goes no further", async () => {
+  const storage = await sample();
+  const image = await open(storage, { formats, writable: true });
+  await image.write(new Uint8Array(MiB), 0);
+  for (const repair of [false, true]) {
+    const seen: { done: number; total: number }[] = [];
+    await image.check({ repair, onProgress: ({ done, total }) => seen.push({ done, total }) });
+    assert.ok(seen.length > 0);
+    for (const { done, total } of seen) assert.ok(done <= total, `${done} of ${total}`);
+    assert.is(seen.at(-1)!.done, seen.at(-1)!.total);
+  }
+  await image.close();
+});
+
+test("snapshots are told in camelCase, as all that info() tells", async () => {
+  const image = await open(await sample(), { formats, writable: true });
+  await image.createSnapshot("one");
+  assert.equal(image.snapshots, (await image.info()).snapshots);
+  assert.is(image.snapshots[0]!.vmStateSize, 0);
+  assert.ok(image.snapshots[0]!.dateSec > 1.6e9);
+  await image.close();
+});
+
 test("create, write, read, info, extents, check", async () => {
   const storage = await sample();
   const image = await open(storage, { formats, writable: true });
