@@ -80,8 +80,8 @@ await inTemporary(async (dir) => {
       // Several in a row, as only the same program finds the memory again that it left behind, in the pieces that it asks for.
       const several = (program) => () => {
         spawnSync("sync");
-        const { wall: start } = burst(() => convert(program, args("small")), { runs: 3 });
-        return { ...burst(() => convert(program, args("from")), { runs: 4 }), start };
+        const { wall: start } = burst(() => convert(program, args("small")), { runs: 2 });
+        return { ...burst(() => convert(program, args("from")), { runs: 3 }), start };
       };
       const { ours, theirs } = await paired(rounds, { ours: several(OURS), theirs: several(QEMU_IMG) }, quickest, LONG);
       const [ourWork, theirWork] = [ours, theirs].map(({ wall, start }) => Math.max(0.001, wall - start));
