@@ -1,5 +1,5 @@
 /** Making new images: the file by its protocol, then the format into it. */
-import { BlockError, prefixError } from "../base/error.js";
+import { BlockError } from "../base/error.js";
 import type { CreateContext, Environment } from "./context.js";
 import type { Driver } from "./driver.js";
 import { directoryOf, filenameToOptions } from "./filename.js";
@@ -85,11 +85,5 @@ export function* createFile(environment: Environment, filename: string): Op<Node
   if (protocol.createFile === undefined) {
     throw new BlockError("ERR_UNSUPPORTED", `Protocol driver '${name}' does not support image creation`, { errno: "ENOTSUP" });
   }
-  try {
-    return yield* protocol.createFile(environment, filename);
-  } catch (error) {
-    throw /^(Could not create '|Failed to get )/.test((error as Error).message)
-      ? error
-      : prefixError(`Could not create '${filename}': `, error);
-  }
+  return yield* protocol.createFile(environment, filename);
 }

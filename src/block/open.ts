@@ -401,7 +401,11 @@ function* openNamed(
 /** The format whose driver is surest about the first bytes; raw when nobody claims them. */
 function* probeFormat(environment: Environment, file: Node): Op<Driver> {
   const head = new Uint8Array(Math.min(PROBE_LENGTH, file.size));
-  if (head.length > 0) yield* read(file, head, 0);
+  try {
+    if (head.length > 0) yield* read(file, head, 0);
+  } catch (error) {
+    throw prefixError("Could not read image for determining its format: ", error);
+  }
   return bestDriver(environment.drivers, head, imageName(file));
 }
 

@@ -28,6 +28,14 @@ function* throughOpener(what: string, opener: StorageOpener, filename: string, o
   );
 }
 
+function* createStorage(create: StorageOpener, path: string, filename: string): Op<Storage> {
+  try {
+    return yield* throughOpener("Creating", create, path, { readOnly: false });
+  } catch (error) {
+    throw (error as Error).message.startsWith("Failed to get ") ? error : prefixError(`Could not create '${filename}': `, error);
+  }
+}
+
 /** auto-read-only: what cannot be written is opened to be read. */
 function* openOrReadOnly(opener: StorageOpener, filename: string, options: StorageOpenOptions, flags: OpenFlags): Op<Storage> {
   try {
@@ -53,7 +61,7 @@ export function protocolDriver(definition: ProtocolDefinition): Driver {
       : {
           *createFile(environment: Environment, filename: string): Op<Node> {
             const path = filename.startsWith(`${name}:`) && name === "file" ? filename.slice(5) : filename;
-            const storage = yield* throughOpener("Creating", create, path, { readOnly: false });
+            const storage = yield* createStorage(create, path, filename);
             const node = new Node(environment, driver, { driver: name, filename: path }, { ...READ_WRITE, unmap: true });
             node.givenName = path;
             node.impl = yield* storageImpl(storage);

@@ -1,6 +1,7 @@
 /** The `nbd` protocol driver on Node's sockets. */
-import { BlockError } from "../base/error.js";
-import type { OpenContext } from "../block/context.js";
+import type { Socket } from "node:net";
+import { BlockError, prefixError } from "../base/error.js";
+import type { BlockdevOptions, Environment, OpenContext } from "../block/context.js";
 import type { Driver, StorageImpl } from "../block/driver.js";
 import { foreign, type Op } from "../block/op.js";
 import { protocolOf } from "../block/filename.js";
@@ -31,6 +32,15 @@ export function socketAddress(address: NbdAddress): SocketAddress {
   return { host, port, ...(family === null ? {} : { family }) };
 }
 
+/** `ipv4` and `ipv6` of an InetSocketAddress. `isNamed`: neither is said, so that host and port are the whole address. */
+export function takeFamily(bag: Record<string, unknown>): { family: 4 | 6 | null; isNamed: boolean } {
+  const ipv4 = takeBool(bag, "ipv4");
+  const ipv6 = takeBool(bag, "ipv6");
+  const family =
+    ipv4 === false || (ipv6 === true && ipv4 !== true) ? 6 : ipv6 === false || (ipv4 === true && ipv6 !== true) ? 4 : null;
+  return { family, isNamed: ipv4 === undefined && ipv6 === undefined };
+}
+
 function takeAddress(context: OpenContext): NbdAddress {
   const { options } = context;
   const filename = takeString(options, "filename");
@@ -42,17 +52,13 @@ function takeAddress(context: OpenContext): NbdAddress {
   const host = takeString(bag, "host") ?? takeString(options, "host");
   const port = takeString(bag, "port") ?? takeString(options, "port");
   const type = takeString(bag, "type");
-  const ipv4 = takeBool(bag, "ipv4");
-  const ipv6 = takeBool(bag, "ipv6");
-  const family =
-    ipv4 === false || (ipv6 === true && ipv4 !== true) ? 6 : ipv6 === false || (ipv4 === true && ipv6 !== true) ? 4 : null;
+  const { family, isNamed } = takeFamily(bag);
   if (type !== undefined && type !== "unix" && type !== "inet")
     throw new BlockError("ERR_UNSUPPORTED", `Sockets of type '${type}' are not supported`);
   if (path !== undefined && host !== undefined)
     throw new BlockError("ERR_INVALID_ARGUMENT", "path and host may not be used at the same time");
   if (path !== undefined) return { server: { type: "unix", path }, export: name, tls: false };
   if (host === undefined) throw new BlockError("ERR_INVALID_ARGUMENT", "NBD server address missing");
-  const isNamed = ipv4 === undefined && ipv6 === undefined;
   return { server: { type: "inet", host, port: port ?? DEFAULT_PORT, family, isNamed }, export: name, tls: false };
 }
 
@@ -65,10 +71,14 @@ function takeTls(context: OpenContext, address: NbdAddress): StartTls | undefine
   return address.tls ? (duplex) => systemTls().connect(duplex, hostname ?? "localhost") : undefined;
 }
 
-/** Connects a socket; says where it could not. */
 export async function connectTo(where: SocketAddress): Promise<Duplex> {
+  return socketDuplex(await connectOrSay(where));
+}
+
+/** Connects a socket; says where it could not. */
+export async function connectOrSay(where: SocketAddress): Promise<Socket> {
   try {
-    return socketDuplex(await connectSocket(where, CONNECT_TIMEOUT));
+    return await connectSocket(where, CONNECT_TIMEOUT);
   } catch (error) {
     const name = "path" in where ? where.path : `${where.host}:${where.port}`;
     const { code, message } = error as { code?: string; message: string };
@@ -80,6 +90,14 @@ export async function connectTo(where: SocketAddress): Promise<Duplex> {
       EACCES: "Permission denied",
     };
     throw new BlockError("ERR_IO", `Failed to connect to '${name}': ${why[code ?? ""] ?? message}`, { cause: error });
+  }
+}
+
+function* openForCreate(environment: Environment, options: BlockdevOptions): Op<Node> {
+  try {
+    return yield* openNode(environment, { driver: "nbd", options, flags: { ...READ_WRITE, unmap: true } });
+  } catch (error) {
+    throw prefixError("Protocol driver 'nbd' does not support image creation, and opening the image failed: ", error);
   }
 }
 
@@ -113,7 +131,7 @@ export const nbd: Driver = {
   /** An export is there or it is not: what it holds becomes the new image. */
   *createFile(environment, filename): Op<Node> {
     const options = protocolOf(filename) === null ? { filename } : (nbd.parseFilename?.(filename) ?? { filename });
-    const node = yield* openNode(environment, { driver: "nbd", options, flags: { ...READ_WRITE, unmap: true } });
+    const node = yield* openForCreate(environment, options);
     // What was there before must not be taken for an image should the making of the new one fail half way.
     yield* writeZeroes(node, 0, Math.min(512, node.size));
     return node;

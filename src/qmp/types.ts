@@ -144,12 +144,16 @@ export interface Commands72 {
   "query-fdsets": { arguments: Nothing; returns: readonly FdsetInfo[] };
   /** All jobs, the newest first. */
   "query-jobs": { arguments: Nothing; returns: readonly JobInfo[] };
+  /** What the machine is called, if it has a name. */
+  "query-name": { arguments: Nothing; returns: NameInfo };
   /** All nodes; `flat` leaves out what is said of backing files elsewhere. */
   "query-named-block-nodes": { arguments: QueryNamedBlockNodesArg; returns: readonly BlockDeviceInfo[] };
   /** Every command, event and type, for programs. */
   "query-qmp-schema": { arguments: Nothing; returns: readonly unknown[] };
   /** Whether the guests run, and why not. */
   "query-status": { arguments: Nothing; returns: StatusInfo };
+  /** The machine's UUID: all zeros when it has none. */
+  "query-uuid": { arguments: Nothing; returns: UuidInfo };
   /** The version of QEMU that is followed. */
   "query-version": { arguments: Nothing; returns: VersionInfo };
   /** Ends the program, after jobs were cancelled and images closed. */
@@ -241,10 +245,14 @@ export interface Commands22 {
   "query-commands": { arguments: Nothing; returns: readonly CommandInfo[] };
   /** All sets of descriptors; there are none. */
   "query-fdsets": { arguments: Nothing; returns: readonly FdsetInfo[] };
+  /** What the machine is called, if it has a name. */
+  "query-name": { arguments: Nothing; returns: NameInfo };
   /** All nodes; `flat` leaves out what is said of backing files elsewhere. */
   "query-named-block-nodes": { arguments: Nothing; returns: readonly BlockDeviceInfo[] };
   /** Whether the guests run, and why not. */
   "query-status": { arguments: Nothing; returns: StatusInfo };
+  /** The machine's UUID: all zeros when it has none. */
+  "query-uuid": { arguments: Nothing; returns: UuidInfo };
   /** The version of QEMU that is followed. */
   "query-version": { arguments: Nothing; returns: VersionInfo };
   /** Ends the program, after jobs were cancelled and images closed. */
@@ -868,6 +876,7 @@ export type BlockdevCreateOptions = (
   | ({ driver: "qcow" } & BlockdevCreateOptionsQcow)
   | ({ driver: "qcow2" } & BlockdevCreateOptionsQcow2)
   | ({ driver: "qed" } & BlockdevCreateOptionsQed)
+  | ({ driver: "ssh" } & BlockdevCreateOptionsSsh)
   | ({ driver: "vdi" } & BlockdevCreateOptionsVdi)
   | ({ driver: "vhdx" } & BlockdevCreateOptionsVhdx)
   | ({ driver: "vmdk" } & BlockdevCreateOptionsVmdk)
@@ -932,6 +941,11 @@ export interface BlockdevCreateOptionsQed {
   "backing-fmt"?: string | undefined;
   "cluster-size"?: number | undefined;
   "table-size"?: number | undefined;
+}
+
+export interface BlockdevCreateOptionsSsh {
+  location: BlockdevOptionsSsh;
+  size: number;
 }
 
 export interface BlockdevCreateOptionsVdi {
@@ -1046,6 +1060,7 @@ export type BlockdevOptions = {
   | ({ driver: "qed" } & BlockdevOptionsGenericCOWFormat)
   | ({ driver: "quorum" } & BlockdevOptionsQuorum)
   | ({ driver: "raw" } & BlockdevOptionsRaw)
+  | ({ driver: "ssh" } & BlockdevOptionsSsh)
   | ({ driver: "throttle" } & BlockdevOptionsThrottle)
   | ({ driver: "vdi" } & BlockdevOptionsGenericFormat)
   | ({ driver: "vhdx" } & BlockdevOptionsGenericFormat)
@@ -1056,7 +1071,7 @@ export type BlockdevOptions = {
   | ({ driver: "cow" } & BlockdevOptionsGenericCOWFormat)
   | ({ driver: "tftp" } & BlockdevOptionsCurlTftp)
   | ({ driver: "host_floppy" } & BlockdevOptionsFile)
-  | { driver: "gluster" | "io_uring" | "iscsi" | "nfs" | "nvme" | "nvme-io_uring" | "rbd" | "replication" | "ssh" | "virtio-blk-vhost-vdpa" }
+  | { driver: "gluster" | "io_uring" | "iscsi" | "nfs" | "nvme" | "nvme-io_uring" | "rbd" | "replication" | "virtio-blk-vhost-vdpa" }
 );
 
 export type BlockdevOptions22 = {
@@ -1101,6 +1116,7 @@ export type BlockdevOptions22 = {
   | ({ driver: "qed" } & BlockdevOptionsGenericCOWFormat)
   | ({ driver: "quorum" } & BlockdevOptionsQuorum)
   | ({ driver: "raw" } & BlockdevOptionsRaw)
+  | ({ driver: "ssh" } & BlockdevOptionsSsh)
   | ({ driver: "throttle" } & BlockdevOptionsThrottle)
   | ({ driver: "vdi" } & BlockdevOptionsGenericFormat)
   | ({ driver: "vhdx" } & BlockdevOptionsGenericFormat)
@@ -1111,7 +1127,7 @@ export type BlockdevOptions22 = {
   | ({ driver: "cow" } & BlockdevOptionsGenericCOWFormat)
   | ({ driver: "tftp" } & BlockdevOptionsCurlTftp)
   | ({ driver: "host_floppy" } & BlockdevOptionsFile)
-  | { driver: "gluster" | "io_uring" | "iscsi" | "nfs" | "nvme" | "nvme-io_uring" | "rbd" | "replication" | "ssh" | "virtio-blk-vhost-vdpa" }
+  | { driver: "gluster" | "io_uring" | "iscsi" | "nfs" | "nvme" | "nvme-io_uring" | "rbd" | "replication" | "virtio-blk-vhost-vdpa" }
 );
 
 export interface BlockdevOptionsArchipelago {
@@ -1319,6 +1335,13 @@ export interface BlockdevOptionsRaw {
   file: BlockdevRef;
   offset?: number | undefined;
   size?: number | undefined;
+}
+
+export interface BlockdevOptionsSsh {
+  server: InetSocketAddress;
+  path: string;
+  user?: string | undefined;
+  "host-key-check"?: SshHostKeyCheck | undefined;
 }
 
 export interface BlockdevOptionsThrottle {
@@ -1603,6 +1626,10 @@ export type MirrorCopyMode = "background" | "write-blocking";
 
 export type MirrorSyncMode = "top" | "full" | "none" | "incremental" | "bitmap";
 
+export interface NameInfo {
+  name?: string | undefined;
+}
+
 export interface NbdServerAddArg {
   device: string;
   name?: string | undefined;
@@ -1830,6 +1857,18 @@ export interface SocketAddressLegacyInput {
 
 export type SocketAddressLegacyKind = "inet" | "unix" | "vsock" | "fd";
 
+export type SshHostKeyCheck = (
+  | ({ mode: "hash" } & SshHostKeyHash)
+  | { mode: "none" | "known_hosts" }
+);
+
+export type SshHostKeyCheckHashType = "md5" | "sha1" | "sha256";
+
+export interface SshHostKeyHash {
+  type: SshHostKeyCheckHashType;
+  hash: string;
+}
+
 export interface StatusInfo {
   running: boolean;
   singlestep: boolean;
@@ -1935,6 +1974,10 @@ export interface UnixSocketAddress {
   path: string;
   abstract?: boolean | undefined;
   tight?: boolean | undefined;
+}
+
+export interface UuidInfo {
+  UUID: string;
 }
 
 export interface VersionInfo {

@@ -8,6 +8,7 @@ import type { Socket } from "node:net";
 import { BlockError, type ErrorCode } from "../base/error.js";
 import { BlockCache } from "./shared/block-cache.js";
 import { CachedSource } from "./shared/cached-source.js";
+import { optionalPackage } from "./shared/node-package.js";
 import { PartsWriter } from "./shared/parts.js";
 import type { Storage } from "./storage.js";
 
@@ -28,19 +29,13 @@ const MAX_REQUEST = 4 * 1024 * 1024;
 /** Times a part is asked for, the first included. */
 const ATTEMPTS = 3;
 
-async function load(): Promise<typeof import("basic-ftp")> {
-  try {
-    return await import("basic-ftp");
-  } catch (cause) {
-    throw new BlockError("ERR_UNSUPPORTED", "FTP needs the package 'basic-ftp', which is not installed", { cause });
-  }
-}
+const load = (): typeof import("basic-ftp") => optionalPackage("basic-ftp", "FTP") as typeof import("basic-ftp");
 
 export async function ftpStorage(url: string, options: FtpStorageOptions = {}): Promise<Storage> {
   const parsed = new URL(url);
   if (parsed.protocol !== "ftp:" && parsed.protocol !== "ftps:")
     throw new BlockError("ERR_INVALID_ARGUMENT", `'${url}' is not an ftp or ftps URL`);
-  const file = new FtpFile(await load(), parsed, options);
+  const file = new FtpFile(load(), parsed, options);
   const size = await file.open();
   const cache = new BlockCache({
     size,

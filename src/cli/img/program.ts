@@ -77,6 +77,7 @@ function environmentFor(args: ParsedOptions, faces: FileCalls, output: Output): 
     objects: args.all("object"),
     faces,
     notice: (message) => output.note(`${message}\n`),
+    report: (message) => output.error(message),
     warn: (message) => output.advise(message),
   });
 }

@@ -46,9 +46,14 @@ export const blockdevCreate: Command = command({
 });
 
 function* createFile(core: BlockCore, driver: Driver, options: CreateOptions): Op<void> {
-  if (driver.createFile === undefined) throw new BlockError("ERR_UNSUPPORTED", "Driver does not support blockdev-create");
+  const { location } = options;
+  const made =
+    location === undefined
+      ? driver.createFile?.(core.environment, String(options["filename"]))
+      : driver.createAt?.(core.environment, { ...location });
+  if (made === undefined) throw new BlockError("ERR_UNSUPPORTED", "Driver does not support blockdev-create");
   const size = representable(options.size);
-  const node = yield* driver.createFile(core.environment, String(options["filename"]));
+  const node = yield* made;
   try {
     const preallocation = (options["preallocation"] as "off" | undefined) ?? "off";
     if (size > 0) yield* truncate(node, size, { preallocation, exact: true });

@@ -172,26 +172,41 @@ const blkdebugOptions = (event: AnySchema): StructType<JsonObject> =>
     "take-child-perms": opt(array(str())),
     "unshare-child-perms": opt(array(str())),
   }) as unknown as StructType<JsonObject>;
+const inetAddress = struct("InetSocketAddress", {
+  host: str(),
+  port: str(),
+  numeric: opt(bool()),
+  to: opt(uint64()),
+  ipv4: opt(bool()),
+  ipv6: opt(bool()),
+  "keep-alive": opt(bool()),
+  mptcp: opt(bool()),
+});
 const socketAddress = union(
   "SocketAddress",
   { type: enumeration("SocketAddressType", ["inet", "unix", "vsock", "fd"]) },
   "type",
   {
-    inet: struct("InetSocketAddress", {
-      host: str(),
-      port: str(),
-      numeric: opt(bool()),
-      to: opt(uint64()),
-      ipv4: opt(bool()),
-      ipv6: opt(bool()),
-      "keep-alive": opt(bool()),
-      mptcp: opt(bool()),
-    }),
+    inet: inetAddress,
     unix: struct("UnixSocketAddress", { path: str(), abstract: opt(bool()), tight: opt(bool()) }),
     vsock: struct("VsockSocketAddress", { cid: str(), port: str() }),
     fd: struct("FdSocketAddress", { str: str() }),
   },
 );
+
+const fingerprint = { type: enumeration("SshHostKeyCheckHashType", ["md5", "sha1", "sha256"]), hash: str() };
+/** A file on an SSH server: of blockdev-add, and the `location` of blockdev-create. */
+// oxlint-disable-next-line typescript/no-explicit-any
+export const sshOptions: StructType<any> = struct("BlockdevOptionsSsh", {
+  server: inetAddress,
+  path: str(),
+  user: opt(str()),
+  "host-key-check": opt(
+    union("SshHostKeyCheck", { mode: enumeration("SshHostKeyCheckMode", ["none", "hash", "known_hosts"]) }, "mode", {
+      hash: struct("SshHostKeyHash", fingerprint),
+    }),
+  ),
+});
 
 const curlBase: Members = {
   url: str(),
@@ -287,6 +302,7 @@ const VARIANTS: Record<string, StructType<any>> = {
   }),
   raw: struct("BlockdevOptionsRaw", { ...formatMembers, offset: opt(int64()), size: opt(int64()) }),
   "snapshot-access": generic,
+  ssh: sshOptions,
   throttle: struct("BlockdevOptionsThrottle", { "throttle-group": str(), file: blockdevRef }),
   vdi: generic,
   vhdx: generic,

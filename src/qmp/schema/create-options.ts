@@ -16,7 +16,7 @@ import {
   type StructType,
   type UnionType,
 } from "../../qapi/schema.js";
-import { blockdevRef } from "./blockdev-options.js";
+import { blockdevRef, sshOptions } from "./blockdev-options.js";
 import { prealloc } from "./common.js";
 
 const opt = (type: AnySchema): OptionalType => optional(type) as OptionalType;
@@ -70,6 +70,7 @@ const VARIANTS: Record<string, StructType<any>> = {
     "cluster-size": opt(size()),
     "table-size": opt(int32()),
   }),
+  ssh: struct("BlockdevCreateOptionsSsh", { location: sshOptions, size: size() }),
   vdi: struct("BlockdevCreateOptionsVdi", { ...file, preallocation: opt(prealloc) }),
   vhdx: struct("BlockdevCreateOptionsVhdx", {
     ...file,
@@ -111,6 +112,8 @@ export interface CreateOptions {
   /** Bytes. */
   size: number | bigint;
   file?: BlockdevRef;
+  /** Of a protocol's file, where it is not a name. */
+  location?: Readonly<Record<string, unknown>>;
   "data-file"?: BlockdevRef;
   extents?: readonly BlockdevRef[];
   [name: string]: unknown;
