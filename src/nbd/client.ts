@@ -152,13 +152,8 @@ export class NbdClient {
 
   async #split(length: number, work: (at: number, length: number) => Promise<unknown>): Promise<void> {
     const most = Math.max(this.info.minBlock, this.info.maxBlock);
-    if (length <= most) {
-      await work(0, length);
-      return;
-    }
-    const parts: Promise<unknown>[] = [];
-    for (let at = 0; at < length; at += most) parts.push(work(at, Math.min(most, length - at)));
-    await Promise.all(parts);
+    // One after the other: not every medium makes who sends too much wait.
+    for (let at = 0; at < length; at += most) await work(at, Math.min(most, length - at));
   }
   async #splitLong(offset: number, length: number, work: (at: number, length: number) => Promise<unknown>): Promise<void> {
     const most = 0x7fffffff - (0x7fffffff % 65536);

@@ -1,4 +1,4 @@
-/** A connection: bytes in, bytes out. Sockets, WebSockets, MessagePorts and pairs of web streams all become one. */
+/** A connection: bytes in, bytes out. Sockets, pairs of web streams, MessagePorts and WebSockets (message-duplex.ts) all become one. */
 
 export interface Duplex {
   /** Chunks as they arrive; ends when the other side has closed. */
@@ -128,70 +128,6 @@ export function webDuplex(pair: { readable: ReadableStream<Uint8Array>; writable
       closed = true;
       reader.cancel().catch(() => {});
       writer.close().catch(() => {});
-    },
-  };
-}
-
-/** The structural part of a MessagePort or a WebSocket that matters here. */
-export interface MessageChannelLike {
-  postMessage?(message: unknown): void;
-  send?(message: Uint8Array): void;
-  close(): void;
-  addEventListener(type: string, listener: (event: { data?: unknown }) => void): void;
-  start?(): void;
-  binaryType?: string;
-  readonly bufferedAmount?: number;
-}
-
-/** Outgoing bytes a WebSocket may hold before writers wait. */
-const SOCKET_BUFFER = 4 * 1024 * 1024;
-
-/** A connection over messages: each message is a chunk of bytes; an empty one, or a close event, ends it. */
-export function messageDuplex(channel: MessageChannelLike): Duplex {
-  const queue: Uint8Array[] = [];
-  let wake: (() => void) | null = null;
-  let ended = false;
-  const end = (): void => {
-    ended = true;
-    wake?.();
-  };
-  if (channel.binaryType !== undefined) channel.binaryType = "arraybuffer";
-  channel.addEventListener("message", ({ data }) => {
-    const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : data instanceof Uint8Array ? data : null;
-    if (bytes === null || bytes.length === 0) end();
-    else queue.push(bytes);
-    wake?.();
-  });
-  channel.addEventListener("close", end);
-  channel.addEventListener("error", end);
-  channel.start?.();
-  return {
-    incoming: {
-      async *[Symbol.asyncIterator]() {
-        for (;;) {
-          const chunk = queue.shift();
-          if (chunk !== undefined) yield chunk;
-          else if (ended) return;
-          else await new Promise<void>((resolve) => (wake = resolve));
-        }
-      },
-    },
-    async write(parts) {
-      for (const part of parts) {
-        if (part.length === 0) continue;
-        const copy = part.slice();
-        if (channel.send !== undefined) channel.send(copy);
-        else channel.postMessage!(copy);
-      }
-      while ((channel.bufferedAmount ?? 0) > SOCKET_BUFFER && !ended)
-        await new Promise<void>((resolve) => setTimeout(resolve, 5));
-    },
-    close() {
-      if (!ended) {
-        if (channel.postMessage !== undefined) channel.postMessage(new Uint8Array(0));
-        end();
-      }
-      channel.close();
     },
   };
 }

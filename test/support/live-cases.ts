@@ -2,7 +2,7 @@
 import * as assert from "uvu/assert";
 import { BlockError } from "../../src/base/error.js";
 import type { BlockCore, BlockCoreOptions } from "../../src/library/block-core.js";
-import { messageDuplex } from "../../src/nbd/duplex.js";
+import { messageDuplex } from "../../src/nbd/message-duplex.js";
 import type { Disk } from "../../src/qmp/disk.js";
 import type { Profile } from "../../src/qmp/command.js";
 import { memoryStorage } from "../../src/storage/memory.js";
