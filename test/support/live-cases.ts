@@ -2,7 +2,7 @@
 import * as assert from "uvu/assert";
 import { BlockError } from "../../src/base/error.js";
 import type { BlockCore, BlockCoreOptions } from "../../src/library/block-core.js";
-import { messageDuplex } from "../../src/nbd/message-duplex.js";
+import { messageDuplex, type MessageChannelLike } from "../../src/nbd/message-duplex.js";
 import type { Disk } from "../../src/qmp/disk.js";
 import type { Profile } from "../../src/qmp/command.js";
 import { memoryStorage } from "../../src/storage/memory.js";
@@ -109,11 +109,10 @@ export async function copiesFollow(core: Any, here: string, there: string): Prom
   await core.close();
 }
 
-/** A QMP client on the other end of a MessageChannel. */
-export async function monitorAnswers(core: Any): Promise<void> {
-  const { port1, port2 } = new MessageChannel();
-  const serving = core.serve(messageDuplex(port1 as never));
-  const client = messageDuplex(port2 as never);
+/** A QMP client on the other end of a MessageChannel, or of what is given. */
+export async function monitorAnswers(core: Any, ends: readonly [unknown, unknown] = messagePorts()): Promise<void> {
+  const serving = core.serve(messageDuplex(ends[0] as MessageChannelLike));
+  const client = messageDuplex(ends[1] as MessageChannelLike);
   const send = (message: object): Promise<void> => client.write([new TextEncoder().encode(`${JSON.stringify(message)}\n`)]);
   const replies = lines(client.incoming);
   const answer = async (): Promise<unknown> => (await replies.next()).value;
@@ -129,6 +128,11 @@ export async function monitorAnswers(core: Any): Promise<void> {
   client.close();
   await serving;
   await core.close();
+}
+
+function messagePorts(): [unknown, unknown] {
+  const { port1, port2 } = new MessageChannel();
+  return [port1, port2];
 }
 
 async function* lines(incoming: AsyncIterable<Uint8Array>): AsyncGenerator<unknown, void, undefined> {
