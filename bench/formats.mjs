@@ -2,10 +2,10 @@
 // "Without starting" takes off what the same program needs for an image of 1 MiB of zeros.
 //   node bench/formats.mjs [MiB] [rounds] [format ...]      1 GiB, twice in turns: all formats in about 8 minutes
 import { spawnSync } from "node:child_process";
-import { randomFillSync } from "node:crypto";
-import { closeSync, ftruncateSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { burst, inTemporary, MiB, OURS, paired, QEMU_IMG, quickest, record, timed } from "./lib/bench.mjs";
+import { makeMixedImage } from "./lib/images.mjs";
 
 const [sizeText, roundsText, ...wanted] = process.argv.slice(2);
 const size = Number(sizeText ?? 1024);
@@ -40,25 +40,8 @@ const read = (format, image) =>
     ? ["--image-opts", "-O", "raw", `driver=luks,file.filename=${image},key-secret=key`]
     : ["-f", format, "-O", "raw", image];
 
-/** A third holes, the rest data, some of it in fragments of 64 KiB; a fifth of it can be compressed. Always the same shape. */
-function makeImage(file) {
-  const fd = openSync(file, "w");
-  ftruncateSync(fd, size * MiB);
-  const noise = randomFillSync(Buffer.alloc(MiB));
-  const text = Buffer.alloc(MiB, "what can be compressed, ");
-  let state = 1;
-  const random = () => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) / 2 ** 32;
-  for (let at = 0; at < size; at++) {
-    const kind = random();
-    if (kind < 0.35) continue;
-    if (kind < 0.9) writeSync(fd, kind < 0.7 ? noise : text, 0, MiB, at * MiB);
-    else for (let part = 0; part < MiB; part += 131072) writeSync(fd, noise, 0, 65536, at * MiB + part);
-  }
-  closeSync(fd);
-}
-
 await inTemporary(async (dir) => {
-  makeImage(join(dir, "from.raw"));
+  makeMixedImage(join(dir, "from.raw"), size);
   writeFileSync(join(dir, "small.raw"), Buffer.alloc(MiB));
   const clean = () => {
     for (const name of ["out", "out-flat", "out-s001"]) rmSync(join(dir, name), { force: true });
