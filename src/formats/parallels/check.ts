@@ -1,8 +1,8 @@
 /** Checking a Parallels block allocation table: every cluster inside the file, none used twice. */
-import { divCeil } from "../../base/int.js";
 import type { Op } from "../../block/op.js";
 import type { CheckProblem } from "../../block/types.js";
 import type { BlockTable } from "../shared/block-table.js";
+import { SeenPlaces } from "../shared/seen-places.js";
 
 export interface BatCheck {
   /** Byte offset an entry points to; -1 for none. */
@@ -36,40 +36,13 @@ export interface BatFindings {
 /** Entries repaired between two write-backs. */
 const REPAIR_BATCH = 65536;
 
-/** Clusters of a file that are told apart (64 MiB of bits): those behind them are not looked at for being used twice. */
-const MAX_CLUSTERS = 2 ** 29;
-
-/** Clusters that were seen. They lie on one grid, that of the first one; others are not told. */
-class SeenClusters {
-  readonly #bits: Uint8Array;
-  readonly #clusterBytes: number;
-  #origin = -1;
-
-  constructor(fileEnd: number, clusterBytes: number) {
-    this.#bits = new Uint8Array(divCeil(Math.min(MAX_CLUSTERS, divCeil(fileEnd, clusterBytes) + 1), 8));
-    this.#clusterBytes = clusterBytes;
-  }
-
-  /** Whether the cluster at `offset` was seen before. */
-  again(offset: number): boolean {
-    if (this.#origin < 0) this.#origin = offset % this.#clusterBytes;
-    const cluster = (offset - this.#origin) / this.#clusterBytes;
-    if (!Number.isInteger(cluster) || cluster >= this.#bits.length * 8) return false;
-    const at = Math.floor(cluster / 8);
-    const bit = 1 << (cluster % 8);
-    const seen = (this.#bits[at]! & bit) !== 0;
-    this.#bits[at]! |= bit;
-    return seen;
-  }
-}
-
 export function* checkBat(table: BlockTable, check: BatCheck): Op<BatFindings> {
   const found: BatFindings = { allocated: 0, fragmented: 0, outside: 0, duplicates: 0, highest: 0 };
   const { repair } = check;
   let previous = -1;
   const outside: number[] = [];
   const duplicates: number[] = [];
-  const seen = new SeenClusters(check.fileEnd, check.clusterBytes);
+  const seen = new SeenPlaces(check.fileEnd, check.clusterBytes);
   const tell = (text: string, isFixed: boolean): void =>
     check.report({ severity: isFixed ? "repair" : "corruption", text: `${isFixed ? "Repairing" : "ERROR"} ${text}` });
   const look = (first: number, entries: Uint32Array): void => {

@@ -140,7 +140,7 @@ export class VdiImage extends BlockImage {
   *check(options: CheckOptions): Op<ImageCheck> {
     if (!this.node.readOnly) yield* this.flush();
     const result: ImageCheck = { filename: this.node.filename, format: "vdi", "check-errors": 0 };
-    const found = yield* checkMap(this.table, this.#header, options.report);
+    const found = yield* checkMap(this.table, this.#header, this.file.size, options.report);
     if (found.corruptions === 0 && found.allocated === this.#header.blocksAllocated) return result;
     result.corruptions = found.corruptions;
     if (found.allocated === this.#header.blocksAllocated) return result;

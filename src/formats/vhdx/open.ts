@@ -49,7 +49,7 @@ export function* openImage(context: OpenContext): Op<VhdxImage> {
     );
   }
   const bat = new Bat({ file, ...regions.bat, count, budget: environment.memoryBudget });
-  const survey = yield* surveyBlocks(bat, metadata, map, file().size, flags.check === true);
+  const survey = yield* surveyBlocks(bat, metadata, map, file().size, flags.check);
   const refuse = (isParentToCome = false): void => {
     if (!isParentToCome) refuseAlone(node, metadata);
     refuseSmall(bat, logLength);

@@ -1,9 +1,10 @@
-/** Checking a VMDK: every grain table entry is sound and names a place inside its file. QEMU's findings in QEMU's words. */
+/** Checking a VMDK: every grain table entry is sound and names a place inside its file, of its own. QEMU's findings in QEMU's words. */
 import { BlockError } from "../../base/error.js";
 import { ExtentKind, ExtentList } from "../../block/extent.js";
 import type { Op } from "../../block/op.js";
 import type { CheckOptions, ImageCheck } from "../../block/types.js";
 import type { VmdkExtent } from "./extent.js";
+import { SeenPlaces } from "../shared/seen-places.js";
 import { SECTOR } from "./layout.js";
 
 /** Findings reported one by one; all are counted. */
@@ -25,6 +26,8 @@ export function* checkGrains(extents: readonly VmdkExtent[], options: CheckOptio
 function* checkExtent(extent: VmdkExtent, grainSize: number, report: (text: string, offset: number) => void): Op<void> {
   const list = new ExtentList();
   const fileSize = extent.file!.size;
+  // Compressed grains of other programs may hold more than one of ours does.
+  const seen = extent.compressed ? null : new SeenPlaces(fileSize, SECTOR);
   for (let at = extent.start; at < extent.end;) {
     list.clear();
     let miss;
@@ -39,11 +42,9 @@ function* checkExtent(extent: VmdkExtent, grainSize: number, report: (text: stri
     for (let i = 0; i < list.count; i++) {
       const { kind, start, length, host } = list.at(i);
       if (kind !== ExtentKind.data && kind !== ExtentKind.special) continue;
-      for (let grain = Math.max(0, Math.ceil((fileSize - host) / grainSize)); grain * grainSize < length; grain++) {
-        report(
-          `ERROR: cluster offset for sector ${(start + grain * grainSize) / SECTOR} points after EOF`,
-          start + grain * grainSize,
-        );
+      for (let done = 0; done < length; done += grainSize) {
+        const fault = host + done >= fileSize ? "points after EOF" : seen?.again(host + done) ? "is that of another one" : null;
+        if (fault !== null) report(`ERROR: cluster offset for sector ${(start + done) / SECTOR} ${fault}`, start + done);
       }
     }
     if (list.count > 0) at = list.end;

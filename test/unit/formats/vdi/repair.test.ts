@@ -6,6 +6,7 @@ import { read, truncate, write } from "../../../../src/block/io.js";
 import { raw } from "../../../../src/formats/raw/raw.js";
 import { vdi } from "../../../../src/formats/vdi/vdi.js";
 import { checkImage } from "../../../../src/image/check.js";
+import { memoryStorage } from "../../../../src/storage/memory.js";
 import { makeWorld, type World } from "../../../support/world.js";
 
 const MiB = 1 << 20;
@@ -67,6 +68,23 @@ test("a block used twice and one outside are found and not repaired", async () =
   const { texts, corruptions } = await check(world, "all");
   assert.is(corruptions, 3);
   assert.equal(texts.slice(0, 2), ["ERROR: block index 0 also used by 0", "ERROR: block index 2 too large, is 77"]);
+});
+
+test("blocks that a file which was cut off does not hold are counted; QEMU finds nothing", async () => {
+  for (const [cut, indexes] of [
+    [512, [2]],
+    [MiB, [2]],
+    [MiB + 512, [1, 2]],
+  ] as const) {
+    const world = await image();
+    const bytes = world.bytes("image");
+    world.files.set("image", memoryStorage(bytes.slice(0, bytes.length - cut), { name: "image" }));
+    const { texts, corruptions } = await check(world);
+    const told = (index: number): string =>
+      `ERROR: block index ${index} points after the end of the file, is ${index}: the image has been truncated`;
+    assert.equal(texts, indexes.map(told));
+    assert.is(corruptions, indexes.length);
+  }
 });
 
 test("space that nothing uses is taken first, and what it held does not show", async () => {

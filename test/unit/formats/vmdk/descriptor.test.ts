@@ -113,15 +113,16 @@ test("what we format we read back", () => {
 function matching(work: () => void): { characters: number; longest: number } {
   const { exec } = RegExp.prototype;
   const seen = { characters: 0, longest: 0 };
-  RegExp.prototype.exec = function (text) {
+  const counted = function (this: RegExp, text: string): RegExpExecArray | null {
     seen.characters += text.length;
     seen.longest = Math.max(seen.longest, text.length);
     return exec.call(this, text);
   };
+  Object.assign(RegExp.prototype, { exec: counted });
   try {
     work();
   } finally {
-    RegExp.prototype.exec = exec;
+    Object.assign(RegExp.prototype, { exec });
   }
   return seen;
 }

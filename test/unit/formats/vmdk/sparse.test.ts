@@ -141,6 +141,28 @@ test("where the grain directory is damaged the redundant one is used, with a war
   }
 });
 
+test("a check tells grains that two places of the disk have, and those behind the end of the file", async () => {
+  const here = world();
+  await filled(here, "a.vmdk", MiB, 0x3c);
+  const bytes = here.bytes("a.vmdk");
+  const view = viewOf(bytes);
+  for (const directory of directories(bytes)) {
+    const table = view.getUint32(directory * 512, true) * 512;
+    view.setUint32(table + 4 * 3, view.getUint32(table + 4, true), true);
+    view.setUint32(table + 4 * 5, 0x7ffffff, true);
+  }
+  here.files.set("a.vmdk", memoryStorage(bytes, { name: "a.vmdk" }));
+  const node = await here.open("vmdk", "a.vmdk", { check: true });
+  const found: string[] = [];
+  const { corruptions } = await here.run(checkImage(node, { fix: "none", onProblem: ({ text }) => void found.push(text) }));
+  await here.close(node);
+  assert.equal(found, [
+    "ERROR: cluster offset for sector 384 is that of another one",
+    "ERROR: cluster offset for sector 640 points after EOF",
+  ]);
+  assert.is(corruptions, 2);
+});
+
 test("a damaged second copy is left alone", async () => {
   const here = world();
   await filled(here, "a.vmdk", MiB, 0x3c);
