@@ -40,6 +40,7 @@ export function* explainFailure(node: Node, failure: unknown): Op<unknown> {
 }
 
 function hintOf(node: Node, head: Uint8Array): string | null {
+  if (startsWith(head, "encrcdsa")) return "The file is an encrypted Apple disk image, of format 'dmg'.";
   for (const driver of node.environment.drivers.values()) {
     if (driver !== node.driver && driver.category === "format" && (driver.probe?.(head, "") ?? 0) >= SURE)
       return `The file looks like an image of format '${driver.name}'.`;
@@ -47,8 +48,6 @@ function hintOf(node: Node, head: Uint8Array): string | null {
   const packed = PACKED.find(([magic]) => magic.every((byte, at) => head[at] === byte));
   if (packed !== undefined) return `The file is packed with ${packed[1]}: unpack it first.`;
   if (startsWith(head, "ustar", 257)) return "The file is a tar archive; an OVA holds its disks as files inside.";
-  if (startsWith(head, "encrcdsa") || startsWith(head, "cdsaencr"))
-    return "The file is an encrypted Apple disk image, which cannot be read.";
   if (startsWith(head, "sprs")) return "The file is an Apple sparse image of the old kind, which cannot be read.";
   const text = String.fromCharCode(...head.subarray(0, 64))
     .trimStart()

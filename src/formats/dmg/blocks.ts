@@ -6,7 +6,7 @@ import { readBytes } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import type { Op } from "../../block/op.js";
 
-const SECTOR = 512;
+export const SECTOR = 512;
 const TRAILER_LENGTH = 512;
 const MAX_TABLE_BYTES = 16 * MiB;
 /** Plain and packed bytes of one chunk: what has to be held in memory to read from it. */

@@ -1,14 +1,22 @@
-/** Apple disk images (UDIF, .dmg), read-only: chunks stored raw, as zeros, or compressed with ADC, zlib, bzip2, LZFSE or xz. */
+/**
+ * Apple disk images (UDIF, .dmg), read-only: chunks stored raw, as zeros, or compressed with ADC, zlib, bzip2, LZFSE or xz; also
+ * encrypted.
+ */
+import { startsWith } from "../../base/bytes.js";
 import { BlockError, prefixError } from "../../base/error.js";
+import { alignDown } from "../../base/int.js";
 import type { OpenContext } from "../../block/context.js";
 import type { Driver, MappedImpl, SpecialExtent } from "../../block/driver.js";
 import type { ExtentList } from "../../block/extent.js";
 import { readBytes, readPadded } from "../../block/io.js";
 import type { Node } from "../../block/node.js";
 import { foreign, type Op } from "../../block/op.js";
+import { takeString } from "../../block/take.js";
 import type { CodecName } from "../../codec/codec.js";
 import { refuseWrite } from "../shared/read-only.js";
-import { checkPlace, ChunkType, readChunks, readTrailer, type Chunk } from "./blocks.js";
+import { passphraseOf } from "../shared/secrets.js";
+import { checkPlace, ChunkType, readChunks, readTrailer, SECTOR, type Chunk } from "./blocks.js";
+import { isEncrypted, openEncrypted } from "./encrypted.js";
 
 const CODEC_OF: Partial<Record<number, CodecName>> = {
   [ChunkType.adc]: "adc",
@@ -27,13 +35,16 @@ class DmgImage implements MappedImpl {
   readonly size: number;
   readonly allocationUnit = 512;
   readonly #node: Node;
+  /** Where the chunks are: the file, or what it holds decrypted. */
+  readonly #file: Node;
   readonly #chunks: readonly Chunk[];
   /** The chunk that was read last, plain: small reads in a row decompress it once. */
   #kept = GAP;
   #plain: Uint8Array = new Uint8Array(0);
 
-  constructor(node: Node, size: number, chunks: readonly Chunk[]) {
+  constructor(node: Node, file: Node, size: number, chunks: readonly Chunk[]) {
     this.#node = node;
+    this.#file = file;
     this.size = size;
     this.#chunks = chunks;
   }
@@ -85,10 +96,10 @@ class DmgImage implements MappedImpl {
         offset: at,
       });
     }
-    checkPlace(chunk, extent.host, this.#node.file.size);
+    checkPlace(chunk, extent.host, this.#file.size);
     const from = at - chunk.start;
     if (chunk.type === ChunkType.raw) {
-      yield* readPadded(this.#node.file, into, chunk.host + from);
+      yield* readPadded(this.#file, into, chunk.host + from);
       return;
     }
     if (from === 0 && into.length === chunk.length) {
@@ -107,7 +118,7 @@ class DmgImage implements MappedImpl {
   *#unpack(index: number, chunk: Chunk, into: Uint8Array): Op<void> {
     const name = CODEC_OF[chunk.type]!;
     const codec = this.#node.environment.codecs.decompressor(name);
-    const from = yield* readBytes(this.#node.file, chunk.host, chunk.packed);
+    const from = yield* readBytes(this.#file, chunk.host, chunk.packed);
     try {
       const { sync: now, async: later } = codec;
       yield* foreign(
@@ -126,17 +137,42 @@ class DmgImage implements MappedImpl {
   *close(): Op<void> {}
 }
 
+/** What an encrypted image holds: a UDIF image, or the disk as it is (read/write images have no trailer). */
+function* openContent(node: Node, file: Node): Op<MappedImpl> {
+  const head = yield* readBytes(file, 0, Math.min(4, file.size));
+  if (startsWith(head, "sprs"))
+    throw new BlockError(
+      "ERR_UNSUPPORTED",
+      "The encrypted DMG holds an Apple sparse image of the old kind, which cannot be read",
+    );
+  try {
+    return yield* openChunks(node, file);
+  } catch (error) {
+    if (!(error instanceof BlockError) || error.code !== "ERR_NOT_THIS_FORMAT") throw error;
+    const size = alignDown(file.size, SECTOR);
+    return new DmgImage(node, file, size, [{ type: ChunkType.raw, start: 0, length: size, host: 0, packed: size }]);
+  }
+}
+
+function* openChunks(node: Node, file: Node): Op<MappedImpl> {
+  const trailer = yield* readTrailer(file);
+  return new DmgImage(node, file, trailer.size, yield* readChunks(file, trailer));
+}
+
 export const dmg: Driver = {
   name: "dmg",
   category: "format",
+  runtimeOptions: ["key-secret"],
+  strongOptions: ["key-secret"],
   // The trailer is at the end of the file: only the name tells at the beginning.
-  probe: (_head, filename) => (filename.endsWith(".dmg") ? 2 : 0),
+  probe: (head, filename) => (isEncrypted(head) ? 100 : filename.endsWith(".dmg") ? 2 : 0),
   *open(context: OpenContext): Op<MappedImpl> {
     refuseWrite(context);
     yield* context.openChild("file", "image");
-    const { node } = context;
-    const trailer = yield* readTrailer(node.file);
-    const chunks = yield* readChunks(node.file, trailer);
-    return new DmgImage(node, trailer.size, chunks);
+    const { node, environment } = context;
+    const keySecret = takeString(context.options, "key-secret");
+    if (!isEncrypted(yield* readBytes(node.file, 0, Math.min(8, node.file.size)))) return yield* openChunks(node, node.file);
+    const passphrase = yield* passphraseOf(environment, keySecret, "", "open");
+    return yield* openContent(node, yield* openEncrypted(node, passphrase));
   },
 };

@@ -7,11 +7,12 @@
 import { BlockError } from "../../base/error.js";
 import { equalBytes } from "../../base/bytes.js";
 import { alignUp } from "../../base/int.js";
-import { foreign, type Op } from "../../block/op.js";
+import type { Op } from "../../block/op.js";
 import { afMerge, afSplit, secureRandom } from "../../codec/crypto/af.js";
-import type { Crypto, HashName, Pbkdf2Parameters } from "../../codec/crypto/crypto.js";
+import type { Crypto, HashName } from "../../codec/crypto/crypto.js";
 import { makeSectorCipher, type SectorCipher } from "../../codec/crypto/sector-cipher.js";
 import { encodeLuksHeader, LUKS_HEADER_BYTES, LUKS_SECTOR, LUKS_SLOTS, slotArea, type LuksHeader } from "./luks-header.js";
+import { deriveKey, MAX_KEY_ITERATIONS } from "./secrets.js";
 
 /** The bytes in front of the payload, wherever a format keeps them. Offsets count from the LUKS header. */
 export interface LuksArea {
@@ -20,38 +21,28 @@ export interface LuksArea {
   flush(): Op<void>;
 }
 
-/** What one key derivation may cost, whatever a header asks for: some seconds on a slow machine. */
-const MAX_ITERATIONS = 10_000_000;
 const MIN_ITERATIONS = 1000;
 /** How often erased key material is overwritten, each time down to the medium. */
 const ERASE_PASSES = 3;
 const DIGEST_BYTES = 20;
-
-function derive(crypto: Crypto, parameters: Pbkdf2Parameters): Op<Uint8Array> {
-  return foreign(
-    "Deriving a key",
-    () => crypto.pbkdf2Sync(parameters),
-    () => crypto.pbkdf2(parameters),
-  );
-}
 
 /** PBKDF2 iterations this machine does in a second, from a trial of some hundredths of a second. */
 function* iterationsPerSecond(crypto: Crypto, hash: HashName, length: number): Op<number> {
   const parameters = { hash, password: new Uint8Array(16), salt: new Uint8Array(32), length };
   for (let iterations = 1 << 12; ;) {
     const start = performance.now();
-    yield* derive(crypto, { ...parameters, iterations });
+    yield* deriveKey(crypto, { ...parameters, iterations });
     const elapsed = performance.now() - start;
-    if (elapsed >= 25 || iterations >= MAX_ITERATIONS) return (iterations * 1000) / Math.max(elapsed, 1);
-    iterations = Math.min(MAX_ITERATIONS, Math.ceil(elapsed < 2 ? iterations * 16 : (iterations * 35) / elapsed));
+    if (elapsed >= 25 || iterations >= MAX_KEY_ITERATIONS) return (iterations * 1000) / Math.max(elapsed, 1);
+    iterations = Math.min(MAX_KEY_ITERATIONS, Math.ceil(elapsed < 2 ? iterations * 16 : (iterations * 35) / elapsed));
   }
 }
 
 /** Iterations that take `milliseconds` on this machine, at least the format's minimum. */
 export function* iterationsFor(crypto: Crypto, hash: HashName, length: number, milliseconds: number): Op<number> {
   const iterations = Math.floor(((yield* iterationsPerSecond(crypto, hash, length)) * milliseconds) / 1000);
-  if (iterations > MAX_ITERATIONS) {
-    throw new BlockError("ERR_TOO_LARGE", `PBKDF iterations ${iterations} larger than ${MAX_ITERATIONS}`, {
+  if (iterations > MAX_KEY_ITERATIONS) {
+    throw new BlockError("ERR_TOO_LARGE", `PBKDF iterations ${iterations} larger than ${MAX_KEY_ITERATIONS}`, {
       errno: "ERANGE",
       hint: "Choose a smaller iter-time.",
     });
@@ -87,17 +78,17 @@ export class LuksVolume {
   /** Digest that tells the right master key. */
   digestOf(masterKey: Uint8Array): Op<Uint8Array> {
     const { hash, salt, iterations } = this.header;
-    return derive(this.crypto, { hash, password: masterKey, salt, iterations, length: DIGEST_BYTES });
+    return deriveKey(this.crypto, { hash, password: masterKey, salt, iterations, length: DIGEST_BYTES });
   }
 
   /** The master key, from whichever slot the passphrase opens. */
   *unlock(passphrase: Uint8Array): Op<Uint8Array> {
-    if (this.header.iterations > MAX_ITERATIONS) throw tooMany("The LUKS master key", this.header.iterations);
+    if (this.header.iterations > MAX_KEY_ITERATIONS) throw tooMany("The LUKS master key", this.header.iterations);
     let refused: BlockError | null = null;
     for (let i = 0; i < LUKS_SLOTS; i++) {
       const { active, iterations } = this.header.slots[i]!;
       if (!active) continue;
-      if (iterations > MAX_ITERATIONS) {
+      if (iterations > MAX_KEY_ITERATIONS) {
         // Another slot may still have the passphrase.
         refused ??= tooMany(`Keyslot ${i}`, iterations);
         continue;
@@ -113,8 +104,8 @@ export class LuksVolume {
     const { hash, keyBytes, digest } = this.header;
     const slot = this.header.slots[index]!;
     if (!slot.active) return null;
-    if (slot.iterations > MAX_ITERATIONS) throw tooMany(`Keyslot ${index}`, slot.iterations);
-    const slotKey = yield* derive(this.crypto, {
+    if (slot.iterations > MAX_KEY_ITERATIONS) throw tooMany(`Keyslot ${index}`, slot.iterations);
+    const slotKey = yield* deriveKey(this.crypto, {
       hash,
       password: passphrase,
       salt: slot.salt,
@@ -139,7 +130,7 @@ export class LuksVolume {
     const salt = new Uint8Array(slot.salt.length);
     secureRandom(salt);
     const iterations = yield* iterationsFor(this.crypto, hash, keyBytes, iterTime);
-    const slotKey = yield* derive(this.crypto, { hash, password: passphrase, salt, iterations, length: keyBytes });
+    const slotKey = yield* deriveKey(this.crypto, { hash, password: passphrase, salt, iterations, length: keyBytes });
     const length = keyBytes * slot.stripes;
     const material = new Uint8Array(alignUp(length, LUKS_SECTOR));
     material.set(afSplit(this.crypto, hash, masterKey, slot.stripes, secureRandom));
@@ -185,7 +176,7 @@ export class LuksVolume {
 function tooMany(what: string, iterations: number): BlockError {
   return new BlockError(
     "ERR_TOO_LARGE",
-    `${what} asks for ${iterations} PBKDF2 iterations; at most ${MAX_ITERATIONS} are allowed`,
+    `${what} asks for ${iterations} PBKDF2 iterations; at most ${MAX_KEY_ITERATIONS} are allowed`,
     { errno: "ERANGE" },
   );
 }

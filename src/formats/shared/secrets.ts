@@ -1,8 +1,8 @@
 /** What encrypted images need of their environment: passphrases by id, and cryptography. */
 import { BlockError } from "../../base/error.js";
 import type { Environment } from "../../block/context.js";
-import type { Op } from "../../block/op.js";
-import type { Crypto } from "../../codec/crypto/crypto.js";
+import { foreign, type Op } from "../../block/op.js";
+import type { Crypto, Pbkdf2Parameters } from "../../codec/crypto/crypto.js";
 
 /** The cryptography of this runtime. @throws BlockError ERR_UNSUPPORTED when the entry brought none */
 export function cryptoOf(environment: Environment): Crypto {
@@ -14,6 +14,18 @@ export function cryptoOf(environment: Environment): Crypto {
     {
       hint: "Add `crypto` to the environment of the entry you use.",
     },
+  );
+}
+
+/** What one key derivation may cost, whatever a header asks for: some seconds on a slow machine. */
+export const MAX_KEY_ITERATIONS = 10_000_000;
+
+/** Off the calling thread where that is possible. The caller holds `iterations` below the limit. */
+export function deriveKey(crypto: Crypto, parameters: Pbkdf2Parameters): Op<Uint8Array> {
+  return foreign(
+    "Deriving a key",
+    () => crypto.pbkdf2Sync(parameters),
+    () => crypto.pbkdf2(parameters),
   );
 }
 
