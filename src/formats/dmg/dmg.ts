@@ -5,7 +5,7 @@
 import { startsWith } from "../../base/bytes.js";
 import { BlockError, prefixError } from "../../base/error.js";
 import { alignDown } from "../../base/int.js";
-import type { OpenContext } from "../../block/context.js";
+import type { Environment, OpenContext } from "../../block/context.js";
 import type { Driver, MappedImpl, SpecialExtent } from "../../block/driver.js";
 import type { ExtentList } from "../../block/extent.js";
 import { readBytes, readPadded } from "../../block/io.js";
@@ -159,6 +159,18 @@ function* openChunks(node: Node, file: Node): Op<MappedImpl> {
   return new DmgImage(node, file, trailer.size, yield* readChunks(file, trailer));
 }
 
+function* passphraseOfImage(environment: Environment, keySecret: string | undefined): Op<Uint8Array> {
+  try {
+    return yield* passphraseOf(environment, keySecret, "", "open");
+  } catch (error) {
+    throw prefixError(
+      "",
+      error,
+      "The file is an encrypted Apple disk image: its passphrase is the secret that key-secret names.",
+    );
+  }
+}
+
 export const dmg: Driver = {
   name: "dmg",
   category: "format",
@@ -172,7 +184,6 @@ export const dmg: Driver = {
     const { node, environment } = context;
     const keySecret = takeString(context.options, "key-secret");
     if (!isEncrypted(yield* readBytes(node.file, 0, Math.min(8, node.file.size)))) return yield* openChunks(node, node.file);
-    const passphrase = yield* passphraseOf(environment, keySecret, "", "open");
-    return yield* openContent(node, yield* openEncrypted(node, passphrase));
+    return yield* openContent(node, yield* openEncrypted(node, yield* passphraseOfImage(environment, keySecret)));
   },
 };
