@@ -130,6 +130,38 @@ test("an empty disk, one without any data, and one whose tables have several pie
   }
 });
 
+test("disks of odd sizes, with data in their last bytes or none at all", async () => {
+  const kinds: [string, Record<string, unknown>][] = [
+    ["vpc", { force_size: true }],
+    ["vpc", { subformat: "fixed" }],
+    ["vdi", {}],
+    ["vdi", { static: true }],
+    ["vhdx", { block_size: MiB }],
+    ["vmdk", { subformat: "streamOptimized" }],
+    ["raw", {}],
+  ];
+  for (const size of [1, 511, MiB + 1, MiB + 512]) {
+    for (const last of [0, 7]) {
+      const path = join(dir, "odd.raw");
+      writeFileSync(path, new Uint8Array(size).fill(last, Math.max(0, size - 600)));
+      for (const [format, options] of kinds) {
+        const source = await open(path, { format: "raw" });
+        const { length, stream } = await convertToStream(source, { format, options });
+        const bytes = await collect(stream);
+        const { required } = await measure(source, { format, options });
+        await source.close();
+        const what = `${format} ${JSON.stringify(options)} of ${size} bytes`;
+        assert.equal([bytes.length, required], [length, length], what);
+        const out = join(dir, "odd-out");
+        writeFileSync(out, bytes);
+        if (!hasQemu) continue;
+        const same = spawnSync("qemu-img", ["compare", "-f", "raw", "-F", format, path, out], { encoding: "utf8" });
+        assert.is(same.status, 0, `${what}: ${same.stdout}${same.stderr}`);
+      }
+    }
+  }
+});
+
 test("raw streams have the size of the disk", async () => {
   const path = await sample("raw-from.qcow2", 3 * MiB, 3);
   const { length, stream } = await convertToStream(path);
