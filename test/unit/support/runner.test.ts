@@ -1,5 +1,6 @@
 /** The test runner must not call a broken test file good. Each case is a small file run as `npm test` runs it. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { suite } from "uvu";
@@ -22,11 +23,12 @@ mkdirSync("build/test/tmp", { recursive: true });
 const dir = mkdtempSync(resolve("build/test/tmp/runner-"));
 let count = 0;
 
+const HEAD =
+  'import { test, suite } from "../../test/support/runner/uvu.js"; import { skip } from "../../test/support/skip.js";\n';
+
 async function run(body: string, limits = { fileS: 20, testS: 10 }): Promise<Verdict> {
   const file = join(dir, `case-${count++}.js`);
-  const head =
-    'import { test, suite } from "../../test/support/runner/uvu.js"; import { skip } from "../../test/support/skip.js";\n';
-  writeFileSync(file, head + body);
+  writeFileSync(file, HEAD + body);
   const before = process.env["BLOCKCORE_NO_SKIP"];
   delete process.env["BLOCKCORE_NO_SKIP"];
   try {
@@ -102,6 +104,23 @@ runner("notices what keeps the process alive", async () => {
   const verdict = await run('test("a", () => { setInterval(() => {}, 100); }); test.run();');
   assert.equal([verdict.passed, verdict.failures], [1, ["the file (exit status 1)"]]);
   assert.match(verdict.output, /stays alive: .*Timeout/);
+});
+
+runner("waits for a parent that has no time to read", async () => {
+  const file = join(dir, "talkative.js");
+  const done = join(dir, "done");
+  const talk = `for (let i = 0; i < 3000; i++) process.stdout.write("x".repeat(100)); writeFileSync(${JSON.stringify(done)}, "");`;
+  writeFileSync(file, `${HEAD}import { writeFileSync } from "node:fs"; test("talks", () => { ${talk} }); test.run();`);
+  const child = spawn(process.execPath, ["scripts/lib/test-child.mjs", file], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, BLOCKCORE_TEST_REPORT: "" },
+  });
+  const ended = new Promise<number | null>((resolve) => child.on("exit", resolve));
+  while (!existsSync(done)) await new Promise((resolve) => setTimeout(resolve, 50));
+  // Longer than what is left alive is given.
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  child.stdout.resume();
+  assert.is(await ended, 0);
 });
 
 runner("reads a file's own time limit", async () => {
