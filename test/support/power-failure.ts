@@ -53,11 +53,12 @@ export class Guest {
     }
   }
 
-  /** Whole sectors are old or new as one; of writes that share a sector in parts each may be there or not. */
+  /** Sectors that guests write as disks have them are old or new as one; of other writes that share one each may be there in part. */
   #verifySector(at: number, now: Uint8Array, was: Uint8Array, later: readonly GuestWrite[]): void {
     const end = at + now.length;
     const parts = later.filter(({ offset, bytes }) => offset < end && offset + bytes.length > at);
-    const isWhole = ({ offset, bytes }: GuestWrite): boolean => offset <= at && offset + bytes.length >= end;
+    const isWhole = ({ offset, bytes }: GuestWrite): boolean =>
+      offset % SECTOR === 0 && offset <= at && offset + bytes.length >= end;
     if (parts.some((part) => isWhole(part) && equalBytes(now, part.bytes.subarray(at - part.offset, end - part.offset)))) return;
     const mixed = !parts.every(isWhole);
     for (let i = 0; i < now.length; i++) {
