@@ -36,10 +36,18 @@ export interface Environment {
   readonly findObject?: (id: string) => unknown;
   /** Throttle groups by name, for the throttle filter. */
   readonly findThrottleGroup?: (name: string) => ThrottleGroup | null;
+  /** Descriptors that the process has inherited, in sets ("/dev/fdset/1"); absent where there is no such thing. */
+  readonly descriptors?: DescriptorList;
   /** An image contradicts itself (BLOCK_IMAGE_CORRUPTED); told once per opening. */
   readonly imageCorrupted?: (event: ImageCorrupted) => void;
   /** blkverify has found a difference; the request fails after this returns. Programs end here, as QEMU does. */
   readonly imagesDiffer?: (message: string) => void;
+}
+
+export interface DescriptorList {
+  list(): { id: number; members: { fd: number; opaque?: string }[] }[];
+  /** One descriptor of a set, or all of them; false: there is none such. */
+  remove(set: number, fd?: number): boolean;
 }
 
 export interface ImageCorrupted {

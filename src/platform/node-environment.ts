@@ -19,6 +19,7 @@ import { nbd } from "../nbd/node-driver.js";
 import { ssh } from "./node-ssh-driver.js";
 import { vvfat } from "./node-directories.js";
 import { nullDrivers } from "../filters/null.js";
+import { descriptorSets } from "../storage/node-descriptors.js";
 import { createFileStorage, isDevice, openFileStorage, openFileStorageAsync } from "../storage/node-fs.js";
 
 /**
@@ -108,6 +109,7 @@ export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environme
     secrets: options.secrets ?? (() => done(null)),
     now: () => Date.now(),
     memoryBudget: options.memoryBudget ?? DEFAULT_BUDGET,
+    descriptors: descriptorSets,
     warn: options.warn ?? (() => {}),
     ...(options.findObject === undefined ? {} : { findObject: options.findObject }),
     ...(options.findThrottleGroup === undefined ? {} : { findThrottleGroup: options.findThrottleGroup }),

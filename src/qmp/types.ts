@@ -140,7 +140,7 @@ export interface Commands72 {
   "query-blockstats": { arguments: QueryBlockstatsArg; returns: readonly BlockStats[] };
   /** Names of all commands. */
   "query-commands": { arguments: Nothing; returns: readonly CommandInfo[] };
-  /** All sets of descriptors; there are none. */
+  /** All sets of descriptors. */
   "query-fdsets": { arguments: Nothing; returns: readonly FdsetInfo[] };
   /** All jobs, the newest first. */
   "query-jobs": { arguments: Nothing; returns: readonly JobInfo[] };
@@ -158,7 +158,7 @@ export interface Commands72 {
   "query-version": { arguments: Nothing; returns: VersionInfo };
   /** Ends the program, after jobs were cancelled and images closed. */
   quit: { arguments: Nothing; returns: Nothing };
-  /** Removes a descriptor from a set; there are none. */
+  /** Removes a descriptor from a set, or all of them; it is closed when nobody uses it any more. */
   "remove-fd": { arguments: RemoveFdArg; returns: Nothing };
   /** Stops the guests: their requests wait until `cont`; what they have written is flushed. */
   stop: { arguments: Nothing; returns: Nothing };
@@ -243,7 +243,7 @@ export interface Commands22 {
   "query-blockstats": { arguments: Nothing; returns: readonly BlockStats[] };
   /** Names of all commands. */
   "query-commands": { arguments: Nothing; returns: readonly CommandInfo[] };
-  /** All sets of descriptors; there are none. */
+  /** All sets of descriptors. */
   "query-fdsets": { arguments: Nothing; returns: readonly FdsetInfo[] };
   /** What the machine is called, if it has a name. */
   "query-name": { arguments: Nothing; returns: NameInfo };
@@ -257,7 +257,7 @@ export interface Commands22 {
   "query-version": { arguments: Nothing; returns: VersionInfo };
   /** Ends the program, after jobs were cancelled and images closed. */
   quit: { arguments: Nothing; returns: Nothing };
-  /** Removes a descriptor from a set; there are none. */
+  /** Removes a descriptor from a set, or all of them; it is closed when nobody uses it any more. */
   "remove-fd": { arguments: RemoveFdArg; returns: Nothing };
   /** Stops the guests: their requests wait until `cont`; what they have written is flushed. */
   stop: { arguments: Nothing; returns: Nothing };
@@ -1510,8 +1510,14 @@ export interface FdSocketAddress {
   str: string;
 }
 
+export interface FdsetFdInfo {
+  fd: number;
+  opaque?: string | undefined;
+}
+
 export interface FdsetInfo {
   "fdset-id": number;
+  fds: readonly FdsetFdInfo[];
 }
 
 export interface GetfdArg {

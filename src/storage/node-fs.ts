@@ -19,7 +19,7 @@ import {
   type Stats,
 } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { BlockError } from "../base/error.js";
+import { BlockError, prefixError } from "../base/error.js";
 import {
   checkInside,
   checkRange,
@@ -33,6 +33,7 @@ import { MAX_EXTENTS, pushExtent } from "./shared/extent-list.js";
 import { deviceSize } from "./node-device.js";
 import { namedError, systemError } from "./node-errors.js";
 import { fail, readAll, readAllAsync, writeAll, writeAllAsync } from "./node-io.js";
+import { descriptorSets, type BorrowedDescriptor } from "./node-descriptors.js";
 import { imageLock, Permission, type ImageLock } from "./node-locks.js";
 import { nativeFiles, type NativeFiles } from "./node-native.js";
 import type {
@@ -105,6 +106,8 @@ interface Opened {
   options: FileStorageOptions;
   native: () => NativeFiles | null;
   lock: ImageLock | null;
+  /** Gives the descriptor back. */
+  release: () => void;
 }
 
 class NodeFile implements FileStorage {
@@ -124,6 +127,7 @@ class NodeFile implements FileStorage {
 
   private readonly fd: number;
   private readonly lock: ImageLock | null;
+  private readonly release: () => void;
   private readonly native: () => NativeFiles | null;
   private readonly options: FileStorageOptions;
   private readonly deviceBytes: number;
@@ -151,6 +155,7 @@ class NodeFile implements FileStorage {
     this.options = opened.options;
     this.native = opened.native;
     this.lock = opened.lock;
+    this.release = opened.release;
     this.locking = opened.lock?.kind ?? "off";
     this.device = !opened.stats.isFile();
     this.fixedSize = this.device;
@@ -325,7 +330,7 @@ class NodeFile implements FileStorage {
     // Closing the descriptor ends OFD locks; the table of this process needs telling.
     this.lock?.release();
     try {
-      closeSync(this.fd);
+      this.release();
     } catch (error) {
       throw fail(error, { name: this.name, operation: "close" });
     }
@@ -585,27 +590,40 @@ function openFile(
   }
   const native = (): NativeFiles | null => (options.native === undefined ? nativeFiles() : options.native);
   const context = `Could not ${verb} '${path}'`;
+  const borrowed = borrow(path, readOnly, verb);
   let fd: number;
   try {
     // A fifo or socket must be refused without waiting for somebody at its other end.
-    const found = statSync(path, { throwIfNoEntry: false });
+    const found = borrowed === null ? statSync(path, { throwIfNoEntry: false }) : undefined;
     // Opening a directory for writing fails by itself.
     if (found !== undefined && (readOnly || !found.isDirectory())) checkType(found, path, options.only);
-    fd = openSync(path, flags | (readOnly ? constants.O_RDONLY : constants.O_RDWR) | (constants.O_NONBLOCK ?? 0), 0o644);
+    fd =
+      borrowed?.fd ??
+      openSync(path, flags | (readOnly ? constants.O_RDONLY : constants.O_RDWR) | (constants.O_NONBLOCK ?? 0), 0o644);
   } catch (error) {
     throw systemError(error, context, { node: path, operation: verb });
   }
+  const release = borrowed?.release ?? (() => closeSync(fd));
   let lock: ImageLock | null = null;
   try {
     const stats = fstatSync(fd);
     checkType(stats, path, options.only);
     lock = lockFor(fd, path, readOnly, options, native);
     afterOpen(fd);
-    return new NodeFile({ fd, path, readOnly, stats, options, native, lock });
+    return new NodeFile({ fd, path, readOnly, stats, options, native, lock, release });
   } catch (error) {
     lock?.release();
-    closeSync(fd);
+    release();
     throw systemError(error, context, { node: path, operation: verb });
+  }
+}
+
+/** The inherited descriptor that a name stands for, if it does. */
+function borrow(path: string, readOnly: boolean, verb: "open" | "create"): BorrowedDescriptor | null {
+  try {
+    return descriptorSets.borrow(path, readOnly);
+  } catch (error) {
+    throw prefixError(`Could not ${verb} '${path}': `, error);
   }
 }
 

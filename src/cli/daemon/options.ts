@@ -4,6 +4,7 @@ import type { OptionSpec } from "../options.js";
 export const DAEMON_OPTIONS: readonly OptionSpec[] = [
   { name: "help", short: "h", long: "help" },
   { name: "version", short: "V", long: "version" },
+  { name: "add-fd", long: "add-fd", argument: "fd=FD,set=SET[,opaque=NAME]", repeat: true },
   { name: "blockdev", long: "blockdev", argument: "[driver=]DRIVER,node-name=N,…", repeat: true },
   { name: "chardev", long: "chardev", argument: "BACKEND,id=ID,…", repeat: true },
   { name: "daemonize", long: "daemonize" },

@@ -6,6 +6,7 @@ import { makePlatformObject } from "../../nbd/node-objects.js";
 import { optsToObject, parseOpts, scalarText } from "../../qapi/options.js";
 import { BlockCore } from "../../qmp/block-core.js";
 import type { Profile } from "../../qmp/command.js";
+import { addDescriptor } from "../add-fd.js";
 import { addDrive } from "../../qmp/drive.js";
 import { serveMonitor } from "../../qmp/server.js";
 import { detach, mustDetach, sayReady } from "../detach.js";
@@ -43,6 +44,8 @@ export async function daemonMain(argv: string[], program: DaemonProgram): Promis
         return 0;
       }
     }
+    if (has(items, "daemonize") && has(items, "add-fd"))
+      throw new UsageError("--add-fd cannot be used with --daemonize: descriptors do not get to the new process");
     if (has(items, "daemonize") && mustDetach()) return await detach();
     return await serve(items, program);
   } catch (error) {
@@ -115,6 +118,9 @@ async function serve(items: readonly GetoptItem[], { output, signal }: DaemonPro
 
 async function take(name: string, value: string, core: BlockCore, chardevs: Map<string, OpenChardev>): Promise<void> {
   switch (name) {
+    case "add-fd":
+      addDescriptor(value);
+      return;
     case "object":
       addObject(core, value);
       return;

@@ -1,14 +1,16 @@
 /**
- * File descriptors passed over the monitor's socket. No runtime we run on can receive them (node:net has no SCM_RIGHTS), so these
- * answer what QEMU answers to a client that sends none.
+ * File descriptors: those that the process has inherited (`--add-fd`), in sets. Over the monitor's socket none can come, as no
+ * runtime we run on can receive them (node:net has no SCM_RIGHTS): to that the answer is QEMU's to a client that sends none.
  */
 import { BlockError } from "../../base/error.js";
 import { array, int64, optional, str, struct } from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
 
+const fdsetFd = struct("FdsetFdInfo", { fd: int64(), opaque: optional(str()) });
+
 const none = (): BlockError =>
   new BlockError("ERR_UNSUPPORTED", "No file descriptor supplied via SCM_RIGHTS", {
-    hint: "Descriptors cannot be received here: name the file instead",
+    hint: "Descriptors cannot be received here: name the file, or have the descriptor inherited (--add-fd)",
   });
 
 export const addFd: Command = command({
@@ -26,11 +28,15 @@ export const addFd: Command = command({
 export const removeFd: Command = command({
   name: "remove-fd",
   since: "1.2",
-  summary: "Removes a descriptor from a set; there are none.",
+  summary: "Removes a descriptor from a set, or all of them; it is closed when nobody uses it any more.",
   arguments: struct("remove-fd-arg", { "fdset-id": int64(), fd: optional(int64()) }),
   returns: null,
   // eslint-disable-next-line require-yield
-  *run(_core, args) {
+  *run(core, args) {
+    if (
+      core.environment.descriptors?.remove(Number(args["fdset-id"]), args.fd === undefined ? undefined : Number(args.fd)) === true
+    )
+      return;
     const name = `fdset-id:${args["fdset-id"]}${args.fd === undefined ? "" : `, fd:${args.fd}`}`;
     throw new BlockError("ERR_NOT_FOUND", `File descriptor named '${name}' not found`, { qmpClass: "GenericError" });
   },
@@ -39,12 +45,16 @@ export const removeFd: Command = command({
 export const queryFdsets: Command = command({
   name: "query-fdsets",
   since: "1.2",
-  summary: "All sets of descriptors; there are none.",
+  summary: "All sets of descriptors.",
   arguments: null,
-  returns: array(struct("FdsetInfo", { "fdset-id": int64() })),
+  returns: array(struct("FdsetInfo", { "fdset-id": int64(), fds: array(fdsetFd) })),
   // eslint-disable-next-line require-yield
-  *run() {
-    return [];
+  *run(core) {
+    const sets = core.environment.descriptors?.list() ?? [];
+    return sets.map(({ id, members }) => ({
+      "fdset-id": id,
+      fds: members.map(({ fd, opaque }) => ({ fd, ...(opaque === undefined ? {} : { opaque }) })),
+    }));
   },
 });
 
