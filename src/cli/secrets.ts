@@ -45,7 +45,7 @@ function readSecret(get: (name: string) => string | undefined, others: ReadonlyM
   const data = get("data");
   const file = get("file");
   if (data !== undefined && file !== undefined) throw fail("'file' and 'data' are mutually exclusive");
-  if (data === undefined && file === undefined) throw fail("Must provide 'file' or 'data'");
+  if (data === undefined && file === undefined) throw fail("Either 'file' or 'data' must be provided");
   let bytes: Uint8Array;
   if (file !== undefined) {
     try {

@@ -48,19 +48,23 @@ export const create: Verb = {
 
 const MAX_INT64 = "9223372036854775807";
 
-/** Sizes up to 2^63-1 are sizes to QEMU; those beyond 2^53-1 (`max`) are too large for any image of ours. */
+/** Below 2^63, as a number. */
+const MOST_TO_QEMU = 2 ** 63 - 1024;
+
+/** A size up to `max`; the message names that limit where QEMU would take the size, and QEMU's where it would not. */
 export function imageSizeArgument(text: string, max: number = Number.MAX_SAFE_INTEGER): number {
+  const size = imageSize(text, Math.max(max, MOST_TO_QEMU), MAX_INT64);
+  return size <= max ? size : imageSize(text, max, String(max));
+}
+
+function imageSize(text: string, max: number, limit: string): number {
   try {
     return parseSizeArgument("image size", text, { max });
   } catch (error) {
-    if (error instanceof BlockError && error.errno === "ERANGE") throw refuseRange(error);
-    throw error;
+    if (!(error instanceof BlockError && error.errno === "ERANGE")) throw error;
+    throw new BlockError("ERR_INVALID_ARGUMENT", `Invalid image size specified. Must be between 0 and ${limit}.`, {
+      errno: "ERANGE",
+      cause: error,
+    });
   }
-}
-
-function refuseRange(error: BlockError): BlockError {
-  return new BlockError("ERR_INVALID_ARGUMENT", `Invalid image size specified. Must be between 0 and ${MAX_INT64}.`, {
-    errno: "ERANGE",
-    cause: error,
-  });
 }

@@ -165,6 +165,7 @@ export const raw: Driver = {
 
   // eslint-disable-next-line require-yield
   *measure(context: MeasureContext): Op<Measure> {
-    return { required: context.size, fullyAllocated: context.size };
+    const bytes = alignUp(context.size, 512);
+    return { required: bytes, fullyAllocated: bytes };
   },
 };
