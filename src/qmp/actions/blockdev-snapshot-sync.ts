@@ -2,6 +2,7 @@
 import { BlockError, prefixError } from "../../base/error.js";
 import { optional, struct, str } from "../../qapi/schema.js";
 import { imageName } from "../../block/node-filename.js";
+import { diskSize } from "../../block/sector.js";
 import { action, type Action } from "../action.js";
 import { openTarget } from "../create-target.js";
 import { appendOverlay, checkOverlay } from "../overlay.js";
@@ -33,7 +34,7 @@ export const blockdevSnapshotSync: Action = action({
       filename,
       format: data.format ?? "qcow2",
       mode,
-      size: old.size,
+      size: diskSize(old),
       backing: old,
       nodeName: name,
       flags: old.flags,

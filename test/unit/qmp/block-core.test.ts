@@ -164,6 +164,17 @@ test("objects: object-add gives secrets, object-del takes them", async () => {
   await core.close();
 });
 
+test("the overlay of a file that ends within a sector has all of that sector", async () => {
+  const { core } = await makeCore();
+  const odd = await runAsync(createFile(core.environment, "odd"));
+  await runAsync(truncate(odd, 1000, { preallocation: "off" }));
+  await runAsync(odd.unref());
+  await core.execute("blockdev-add", { ...file("odd"), "node-name": "odd" });
+  await core.execute("blockdev-snapshot-sync", { "node-name": "odd", "snapshot-file": "over", "snapshot-node-name": "over" });
+  assert.is(core.nodes.find("over")!.size, 1024);
+  await core.close();
+});
+
 test("a failing transaction leaves no node and no job behind", async () => {
   const { core } = await makeCore();
   await core.execute("blockdev-add", { driver: "raw", "node-name": "r", file: file("r") });
