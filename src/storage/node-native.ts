@@ -130,24 +130,25 @@ export function nativeFiles(): NativeFiles | null {
   if (loaded !== undefined) return loaded;
   loaded = null;
   if (platform() !== "linux" || endianness() !== "LE" || !["x64", "arm64", "riscv64", "loong64"].includes(arch())) return loaded;
-  try {
-    loaded = bind(loadKoffi(createRequire(import.meta.url)));
-  } catch {
-    // An optional dependency: its absence is a state, not a failure.
+  for (const koffi of [koffiDirectly, koffiByItself]) {
+    try {
+      loaded = bind(koffi(createRequire(import.meta.url)));
+      break;
+    } catch {
+      // An optional dependency: its absence is a state, not a failure.
+    }
   }
   return loaded;
 }
 
 /**
  * koffi's binary, where it lies for this machine: finding it by koffi's own loader takes four times as long as loading it, and
- * every command pays. That loader has the last word: where the binary is another one (musl) or lies elsewhere.
+ * every command pays. That loader has the last word: where the binary is another one (musl), lies elsewhere or is not like this.
  */
-function loadKoffi(require: NodeJS.Require): Koffi {
-  try {
-    const isMusl = readdirSync("/lib").some((name) => name.startsWith("ld-musl-"));
-    if (!isMusl) return require(`@koromix/koffi-linux-${arch()}/linux_${arch()}/koffi.node`) as Koffi;
-  } catch {
-    // koffi's own loader knows more places
-  }
+function koffiDirectly(require: NodeJS.Require): Koffi {
+  if (readdirSync("/lib").some((name) => name.startsWith("ld-musl-"))) throw new Error("another binary");
+  return require(`@koromix/koffi-linux-${arch()}/linux_${arch()}/koffi.node`) as Koffi;
+}
+function koffiByItself(require: NodeJS.Require): Koffi {
   return require("koffi") as Koffi;
 }
