@@ -91,6 +91,9 @@ function randomTree(chance: Random, depth = 0): FileTree {
   return tree;
 }
 
+/** BLOCKCORE_SEEDS=n: so many rounds of every random test. */
+const rounds = (usual: number): number => Number(process.env["BLOCKCORE_SEEDS"] ?? usual);
+
 test("what is in the directory is on the disk, whatever the kind", async () => {
   const seed = chooseSeed();
   const chance = random(seed);
@@ -163,7 +166,7 @@ async function writeDifferences(node: Node, to: Uint8Array, chance: Random): Pro
 test("writes in any order: in the end the files are what the guest has", async () => {
   const seed = chooseSeed();
   const chance = random(seed);
-  for (let round = 0; round < 24; round++) {
+  for (let round = 0; round < rounds(24); round++) {
     const kind = KINDS[3 + (round % 3)]!;
     const before = randomTree(chance);
     const folder = folderOf(before);
@@ -219,7 +222,7 @@ test("a change that the host refuses fails the write, and is made up for by the 
   const seed = chooseSeed();
   const chance = random(seed);
   let failures = 0;
-  for (let round = 0; round < 30; round++) {
+  for (let round = 0; round < rounds(30); round++) {
     const [before, after] = [randomTree(chance), randomTree(chance)];
     const folder = folderOf(before);
     const nth = { left: chance.int(25) };
@@ -296,7 +299,7 @@ test("names that lead out of the directory are never taken over", async () => {
 test("a guest that writes nonsense meets errors at most, and the files have names the host can have", async () => {
   const seed = chooseSeed();
   const chance = random(seed);
-  for (let round = 0; round < 12; round++) {
+  for (let round = 0; round < rounds(12); round++) {
     const folder = folderOf(randomTree(chance));
     const node = await open(folder, { floppy: true, "fat-type": chance.pick([12, 16]) }, true);
     const before = await content(node);
