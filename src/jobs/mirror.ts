@@ -127,7 +127,9 @@ class Mirror implements MirrorDriver, BlockingMirror {
   *run(job: Job): Op<void> {
     const { source, target } = this.#options;
     this.#job = job;
-    if (source.size !== target.size) throw new BlockError("ERR_INVALID_ARGUMENT", "Source and target image have different sizes");
+    // The base of a commit may be longer than what lies above it.
+    if (this.type === "commit" ? source.size > target.size : source.size !== target.size)
+      throw new BlockError("ERR_INVALID_ARGUMENT", "Source and target image have different sizes");
     const { journal } = this.#options;
     if (journal === undefined || journal.resumed === null) yield* this.#markInitial(job);
     else yield* this.#markRest(job, journal);

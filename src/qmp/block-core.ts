@@ -56,6 +56,8 @@ export interface BlockCoreOptions {
    * (`block/activation.ts`). Default "running".
    */
   runState?: "running" | "prelaunch" | "inmigrate";
+  /** What the machine is called, for query-name and query-uuid. */
+  identity?: Identity;
   /** Nanoseconds that every request of a guest is said to take, for tests that compare statistics. */
   fixedLatency?: number;
   /** Time of throttling and of statistics; the system's by default. */
@@ -66,6 +68,12 @@ export interface BlockCoreOptions {
   humanCommands?: Partial<HumanCommands>;
 }
 
+export interface Identity {
+  name?: string;
+  /** As text: 8-4-4-4-12 hexadecimal digits. */
+  uuid?: string;
+}
+
 const EVERYTHING: number = Permission.consistentRead | Permission.write | Permission.writeUnchanged | Permission.resize;
 
 export class BlockCore {
@@ -74,6 +82,7 @@ export class BlockCore {
   readonly devices: DeviceList = new DeviceList();
   /** The machine that guest devices are in. */
   readonly machine: Machine;
+  readonly identity: Identity;
   readonly throttleGroups: ThrottleGroupList;
   readonly clock: Clock;
   /** Passwords on their way to an image (block_passwd). */
@@ -109,6 +118,7 @@ export class BlockCore {
     this.#fixedLatency = options.fixedLatency;
     this.clock = options.clock ?? systemClock;
     this.machine = new Machine(options.runState ?? "running", (running) => this.emit(running ? "RESUME" : "STOP"));
+    this.identity = options.identity ?? {};
     this.throttleGroups = new ThrottleGroupList(this.clock);
     this.objects = new ObjectList(options.readFile ?? null, this.throttleGroups, options.makeObject);
     this.environment = {

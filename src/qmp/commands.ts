@@ -29,7 +29,7 @@ import { xBlockdevSetIothread } from "./commands/x-blockdev-set-iothread.js";
 import { xBlockdevChange } from "./commands/x-blockdev-change.js";
 import { xDebugBlockDirtyBitmapSha256, xDebugQueryBlockGraph } from "./commands/x-debug.js";
 import { blockSetIoThrottle } from "./commands/block-set-io-throttle.js";
-import { cont, queryStatus, stop } from "./commands/machine.js";
+import { cont, queryName, queryStatus, queryUuid, stop } from "./commands/machine.js";
 import {
   blockdevChangeMedium,
   blockdevCloseTray,
@@ -106,6 +106,8 @@ export const COMMANDS: readonly Command[] = [
   stop,
   cont,
   queryStatus,
+  queryName,
+  queryUuid,
   eject,
   blockdevOpenTray,
   blockdevCloseTray,

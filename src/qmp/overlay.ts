@@ -1,6 +1,6 @@
 /** External snapshots: an overlay takes the place of a node, which becomes its backing file. */
 import { BlockError } from "../base/error.js";
-import { drained, replaceNode, usersAbove } from "../block/graph.js";
+import { drained, replaceNode } from "../block/graph.js";
 import { flush } from "../block/io.js";
 import type { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
@@ -22,13 +22,6 @@ export function checkOverlay(overlay: Node): void {
 /** Puts `overlay` on top of `old`, at once; `abort` takes it off again. */
 export function* appendOverlay(core: BlockCore, old: Node, overlay: Node): Op<Prepared> {
   core.checkFree(old);
-  if (old.size > overlay.size && usersAbove(old).size > 0) {
-    // A shorter overlay would hide the end of the disk.
-    throw new BlockError(
-      "ERR_INVALID_ARGUMENT",
-      `The overlay of ${overlay.size} bytes is smaller than the ${old.size} bytes of node '${old.nodeName}'`,
-    );
-  }
   const wasWritable = old.flags.write;
   yield* drained(old, function* (): Op<void> {
     if (wasWritable) yield* flush(old);

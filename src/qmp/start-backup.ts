@@ -114,8 +114,7 @@ export function* prepareBackup(
   core.checkFree(target);
   if (source === target) throw fail("Source and target cannot be the same");
   const used = bitmapFor(source, args);
-  let { sync } = args;
-  if (sync === "top" && skipFilters(source).backing === null) sync = "full";
+  const { sync } = args;
   if (source.size !== target.size) throw fail("Source and target image sizes differ");
   const impl = target.impl;
   if (args.compress === true && !(impl.shape === "mapped" && impl.writeCompressed !== undefined)) {

@@ -88,6 +88,8 @@ const COMMANDS: readonly string[] = [
   "info status",
   "cont",
   "info status",
+  "info name",
+  "info uuid",
 ];
 
 function normal(text: string): string {

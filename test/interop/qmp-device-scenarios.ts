@@ -50,6 +50,18 @@ export function deviceScenarios(): DeviceScenario[] {
   add("virtio-blk", [...disk(), ...virtio], state);
   add("a drive without a device", disk(), state);
   add("an empty drive", spare, state);
+  add(
+    "an overlay that is shorter than its disk",
+    ["-blockdev", "driver=null-co,size=1073741824,node-name=n0", "-device", "virtio-blk-pci,drive=n0,id=v0"],
+    [
+      run("blockdev-add", { driver: "qcow2", "node-name": "n1", file: { driver: "file", filename: "disk.qcow2" } }),
+      run("blockdev-snapshot", { node: "n0", overlay: "n1" }),
+      run("query-block"),
+    ],
+  );
+  const identity = [run("query-name"), run("query-uuid")];
+  add("a machine without a name", [], identity);
+  add("a machine with a name", ["-name", "guest=one", "-uuid", "01234567-89ab-cdef-0123-456789abcdef"], identity);
   add("cdrom and floppy", [...cdrom, ...floppy], state);
   add(
     "a node as a disk",

@@ -38,6 +38,8 @@ function makeTemplate(): void {
   img("create", "-f", "qcow2", "-b", "b.qcow2", "-F", "qcow2", "c.qcow2");
   write("c.qcow2", "qcow2", "write -P 4 256k 130k");
   img("create", "-f", "qcow2", "t.qcow2", "1M");
+  img("create", "-f", "qcow2", "short.qcow2", "576k");
+  write("short.qcow2", "qcow2", "write -P 6 128k 64k");
   img("create", "-f", "raw", "e.raw", "1M");
   img("create", "-f", "raw", "d.raw", "1M");
   write("d.raw", "raw", "write -P 5 0 300k");

@@ -1,4 +1,4 @@
-/** Scenarios for both daemons, made from templates. Images: a <- b <- c (qcow2), t.qcow2 and e.raw empty, d.raw with data. */
+/** Scenarios for both daemons, made from templates. Images: a <- b <- c (qcow2), t.qcow2 and e.raw empty, short.qcow2 (576 KiB) and d.raw with data. */
 import type { Json } from "./qmp-client.js";
 
 export type Step = Json | { wait: string; id: string };
@@ -305,6 +305,19 @@ export function scenarios(): Scenario[] {
       { progressDiffers: true },
     );
   }
+  add(
+    "commit of an active layer that is shorter than its base",
+    [
+      node("a", "a.qcow2"),
+      node("over", "short.qcow2"),
+      run("blockdev-snapshot", { node: "a", overlay: "over" }),
+      run("block-commit", { device: "over", "job-id": "j" }),
+      ready,
+      run("job-complete", { id: "j" }),
+      over,
+    ],
+    ["a.qcow2"],
+  );
   add("bitmaps beside a commit", [...chain, run("block-commit", { device: "c", "job-id": "j" }), ready, asked], undefined, {
     progressDiffers: true,
   });
@@ -349,6 +362,18 @@ export function scenarios(): Scenario[] {
       asked,
     ]);
   }
+  add(
+    "bitmap and a backup of the top layer, which has nothing below",
+    [
+      run("blockdev-add", { driver: "qcow2", "node-name": "c", file: file("a.qcow2") }),
+      node("t", "t.qcow2"),
+      bitmap("x"),
+      run("blockdev-backup", { device: "c", target: "t", sync: "top", bitmap: "x", "bitmap-mode": "always", "job-id": "j" }),
+      over,
+      asked,
+    ],
+    ["t.qcow2"],
+  );
   add("bitmaps of copy-before-write", [
     ...plain,
     node("t", "t.qcow2"),

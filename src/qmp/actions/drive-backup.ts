@@ -12,11 +12,12 @@ export const driveBackup: Action = action({
   type: "drive-backup",
   data: struct("DriveBackup", { ...backupMembers, format: optional(str()), mode: optional(newImageMode) }),
   *prepare(core, data, jobs) {
-    const args = data as unknown as BackupArguments & { format?: string; mode?: "existing" | "absolute-paths" };
+    const args = { ...data } as unknown as BackupArguments & { format?: string; mode?: "existing" | "absolute-paths" };
     const source = core.any(args.device);
     core.checkFree(source);
     const mode = args.mode ?? "absolute-paths";
     const below = skipFilters(source).backing;
+    if (args.sync === "top" && below === null) args.sync = "full";
     const backing = args.sync === "none" ? source : args.sync === "top" ? below : null;
     if (mode === "absolute-paths" && backing !== null && backing.filename === "")
       throw new BlockError("ERR_INVALID_ARGUMENT", `Node '${backing.nodeName}' has no file name`);

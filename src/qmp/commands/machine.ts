@@ -1,7 +1,7 @@
 /** The machine that guest devices are in: stop, go on, how it is. */
 import { parallel } from "../../block/op.js";
 import { flush } from "../../block/io.js";
-import { bool, enumeration, struct } from "../../qapi/schema.js";
+import { bool, enumeration, optional, str, struct } from "../../qapi/schema.js";
 import { command, type Command } from "../command.js";
 
 const RUN_STATES = [
@@ -60,5 +60,29 @@ export const queryStatus: Command = command({
   // eslint-disable-next-line require-yield
   *run(core) {
     return { running: core.machine.isRunning, singlestep: false, status: core.machine.state };
+  },
+});
+
+export const queryName: Command = command({
+  name: "query-name",
+  since: "0.14",
+  summary: "What the machine is called, if it has a name.",
+  arguments: null,
+  returns: struct("NameInfo", { name: optional(str()) }),
+  // eslint-disable-next-line require-yield
+  *run(core) {
+    return { name: core.identity.name };
+  },
+});
+
+export const queryUuid: Command = command({
+  name: "query-uuid",
+  since: "0.14",
+  summary: "The machine's UUID: all zeros when it has none.",
+  arguments: null,
+  returns: struct("UuidInfo", { UUID: str() }),
+  // eslint-disable-next-line require-yield
+  *run(core) {
+    return { UUID: core.identity.uuid ?? "00000000-0000-0000-0000-000000000000" };
   },
 });

@@ -14,7 +14,7 @@ import {
   blockStream,
 } from "./commands/jobs.js";
 import { driveBackup, driveMirror } from "./commands/copies.js";
-import { cont, infoStatus, infoVersion, objectAdd, objectDel, quit, stop } from "./commands/machine.js";
+import { cont, infoName, infoStatus, infoUuid, infoVersion, objectAdd, objectDel, quit, stop } from "./commands/machine.js";
 import { nbdServerAdd, nbdServerRemove, nbdServerStart, nbdServerStop } from "./commands/nbd-server.js";
 import { qemuIo } from "./commands/qemu-io.js";
 import { snapshotBlkdev, snapshotBlkdevInternal, snapshotDeleteBlkdevInternal } from "./commands/snapshot-blkdev.js";
@@ -60,7 +60,9 @@ export const INFO_COMMANDS: readonly HmpCommand[] = [
   infoBlockJobs,
   infoBlockstats,
   infoSnapshots,
+  infoName,
   infoStatus,
+  infoUuid,
   infoVersion,
 ];
 

@@ -6,6 +6,7 @@ import { runAsync } from "../../../src/block/op.js";
 import { earlierOutput, makeChardev, type Chardev, type OpenChardev } from "../../../src/cli/daemon/chardev.js";
 import { standardOutput } from "../../../src/cli/daemon/standard-streams.js";
 import { addObject, runKeyval } from "../../../src/cli/daemon/setup.js";
+import { addDescriptor } from "../../../src/cli/add-fd.js";
 import { cliEnvironment } from "../../../src/cli/environment.js";
 import type { Output } from "../../../src/cli/output.js";
 import { temporaryFile } from "../../../src/cli/temporary-file.js";
@@ -85,7 +86,13 @@ export class Emulator {
       report: (message) => output.error(message),
       debugMessage: (message) => void standardOutput().write(`${message}\n`),
     });
+    const name = this.#all("name").at(-1);
+    const uuid = this.#all("uuid").at(-1);
     this.#core = new BlockCore({
+      identity: {
+        ...(name === undefined ? {} : { name: optsToObject(parseOpts(name, "guest"))["guest"] as string }),
+        ...(uuid === undefined ? {} : { uuid }),
+      },
       environment: { ...environment, drivers: emulatorDrivers(environment.drivers) },
       listen: listenOnSockets,
       readFile: (path) => readFileSync(path),
@@ -158,6 +165,7 @@ export class Emulator {
 
   /** In QEMU's order: objects, block nodes and drives, monitors, the board, devices. */
   async #setUp(): Promise<void> {
+    for (const value of this.#all("add-fd")) await this.#option("add-fd", value, () => addDescriptor(value));
     for (const value of this.#all("object")) await this.#option("object", value, () => addObject(this.#core, value));
     for (const value of this.#all("qtest")) this.#qtests.push(await connectQtest(value, this.#clock));
     for (const value of this.#all("chardev")) await this.#option("chardev", value, () => this.#addChardev(value));

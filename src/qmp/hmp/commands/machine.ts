@@ -71,6 +71,27 @@ export const infoStatus: HmpCommand = {
   },
 };
 
+export const infoName: HmpCommand = {
+  name: "name",
+  parameters: [],
+  usage: "",
+  summary: "show the current VM name",
+  // eslint-disable-next-line require-yield
+  *run({ identity: { name } }, out) {
+    if (name !== undefined) out.print(`${name}\n`);
+  },
+};
+
+export const infoUuid: HmpCommand = {
+  name: "uuid",
+  parameters: [],
+  usage: "",
+  summary: "show the current VM UUID",
+  *run(core, out) {
+    out.print(`${((yield* core.perform("query-uuid")) as { UUID: string }).UUID}\n`);
+  },
+};
+
 export const infoVersion: HmpCommand = {
   name: "version",
   parameters: [],
