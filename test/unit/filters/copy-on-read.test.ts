@@ -63,6 +63,7 @@ test("only the clusters that are touched are copied", async () => {
   await on.create("qcow2", "base", SIZE);
   const base = await on.open("qcow2", "base");
   await on.run(write(base, new Uint8Array(SIZE).fill(1), 0));
+  await on.run(write(base, new Uint8Array(CLUSTER), 6 * CLUSTER));
   await on.close(base);
   await on.create("qcow2", "top", SIZE, { backing_file: "base", backing_fmt: "qcow2" });
   const node = await on.open("copy-on-read", "top");
@@ -71,6 +72,14 @@ test("only the clusters that are touched are copied", async () => {
   assert.is(status.depth, 0);
   assert.is(status.length, CLUSTER);
   assert.is((await on.run(blockStatus(node.child("file")!, 2 * CLUSTER, CLUSTER))).depth, 1);
+  const copied = new Uint8Array(CLUSTER);
+  await on.run(read(node.child("file")!, copied, 3 * CLUSTER));
+  assert.ok(copied.every((byte) => byte === 1));
+  assert.not.ok((await on.run(blockStatus(node.child("file")!, 3 * CLUSTER, CLUSTER))).zero);
+  // Zeros are copied as such: they take no cluster of data.
+  await on.run(read(node, new Uint8Array(10), 6 * CLUSTER + 5));
+  const zeros = await on.run(blockStatus(node.child("file")!, 6 * CLUSTER, CLUSTER));
+  assert.equal([zeros.depth, zeros.zero, zeros.data], [0, true, false]);
   await on.close(node);
 });
 
