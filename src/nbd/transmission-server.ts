@@ -67,7 +67,7 @@ class RequestError extends Error {
 export class Transmission {
   readonly #with: Agreement;
   readonly #writer: MessageWriter;
-  readonly #pool = new BufferPool();
+  readonly #pool: BufferPool;
   #inFlight = 0;
   #held = 0;
   #wake: (() => void) | null = null;
@@ -79,8 +79,10 @@ export class Transmission {
   /** The last request was done on the spot. */
   #onTheSpot = false;
 
-  constructor(agreement: Agreement) {
+  /** Connections may share their buffers. */
+  constructor(agreement: Agreement, pool: BufferPool) {
     this.#with = agreement;
+    this.#pool = pool;
     this.#writer = new MessageWriter(agreement.duplex);
   }
 

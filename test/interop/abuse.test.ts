@@ -75,8 +75,17 @@ function twiceForMemory(trial: () => Promise<void>): () => Promise<void> {
   };
 }
 
-/** Runs the steps; the well-behaved client comes after each of them. */
+/** Runs the steps; the well-behaved client comes after each of them. Where that fails the server is not left behind. */
 async function endure(child: ChildProcess, steps: readonly Step[], wellBehaved: () => Promise<void>): Promise<void> {
+  try {
+    await tryAll(child, steps, wellBehaved);
+  } catch (error) {
+    if (child.exitCode === null && child.signalCode === null) await stop(child);
+    throw error;
+  }
+}
+
+async function tryAll(child: ChildProcess, steps: readonly Step[], wellBehaved: () => Promise<void>): Promise<void> {
   await wellBehaved();
   let worst = 0;
   for (const { name, run } of steps) {
@@ -92,10 +101,7 @@ async function endure(child: ChildProcess, steps: readonly Step[], wellBehaved: 
     const peak = peakMemory(child);
     if (process.env["BLOCKCORE_VERBOSE"] !== undefined)
       console.log(name, Math.round(performance.now() - since), Math.round(peak / MiB));
-    if (peak >= MEMORY) {
-      await stop(child);
-      throw new TooMuchMemory(`${name}: ${Math.round(peak / MiB)} MiB of memory (seed ${seed})`);
-    }
+    if (peak >= MEMORY) throw new TooMuchMemory(`${name}: ${Math.round(peak / MiB)} MiB of memory (seed ${seed})`);
   }
   console.log(
     `  slowest answer to a well-behaved client ${worst.toFixed(0)} ms, peak memory ${Math.round(peakMemory(child) / MiB)} MiB`,

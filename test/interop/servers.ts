@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import * as assert from "uvu/assert";
 
 /** Our programs, named as QEMU's. */
@@ -11,6 +11,17 @@ export const OURS: string = process.env["BLOCKCORE_PROGRAMS"] ?? join(process.cw
 export function have(...programs: string[]): boolean {
   return programs.every((program) => spawnSync("sh", ["-c", `command -v ${program}`]).status === 0);
 }
+
+/** Whether somebody listens on a Unix socket: its file is there a moment before. (Connecting to find out would be a client.) */
+function listens(path: string): boolean {
+  const sockets = "/proc/net/unix";
+  if (!existsSync(path) || !existsSync(sockets)) return existsSync(path);
+  // As it was named: from its directory, or from the root.
+  return readFileSync(sockets, "utf8")
+    .split("\n")
+    .some((line) => (line.endsWith(` ${path}`) || line.endsWith(` ${basename(path)}`)) && line.split(" ")[3] === LISTENING);
+}
+const LISTENING = "00010000";
 
 export interface Outcome {
   status: number | null;
@@ -45,13 +56,13 @@ export class Servers {
     return result.stdout;
   };
 
-  /** Starts a server and waits until its Unix socket is there. What it complains about goes to `SOCKET.log`. */
+  /** Starts a server and waits until it listens on its Unix socket. What it complains about goes to `SOCKET.log`. */
   start = async (socket: string, program: string, ...args: string[]): Promise<ChildProcess> => {
     const log = openSync(this.path(`${socket}.log`), "a");
     const child = spawn(program, args, { cwd: this.dir, stdio: ["ignore", "ignore", log] });
     closeSync(log);
     this.#children.push(child);
-    for (let tries = 0; !existsSync(this.path(socket)); tries++) {
+    for (let tries = 0; !listens(this.path(socket)); tries++) {
       assert.ok(tries < 400, `${program} does not listen: ${readFileSync(this.path(`${socket}.log`), "utf8")}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
