@@ -59,8 +59,13 @@ function matches(hosts: string, name: string): boolean {
     if (salt === undefined || hash === undefined) return false;
     return loadCrypto().createHmac("sha1", Buffer.from(salt, "base64")).update(name).digest("base64") === hash;
   }
+  return matchesPatterns(hosts.split(","), name);
+}
+
+/** One of the patterns matches, and none that begins with "!". */
+export function matchesPatterns(patterns: readonly string[], name: string): boolean {
   let found = false;
-  for (const pattern of hosts.split(",")) {
+  for (const pattern of patterns) {
     const negated = pattern.startsWith("!");
     if (!matchesPattern(negated ? pattern.slice(1) : pattern, name)) continue;
     if (negated) return false;

@@ -88,7 +88,7 @@ export class SftpSession {
 
   async #logIn(ssh: typeof import("ssh2"), { host, port, user, hostKeyCheck }: SshServer): Promise<void> {
     const known = hostKeyCheck.mode === "known_hosts" ? knownKeys(host, port) : null;
-    const methods = identities(ssh, user);
+    const methods = identities(ssh, { user, host });
     const config: ConnectConfig = {
       host,
       port,

@@ -13,6 +13,7 @@ import { openNode } from "../../../src/block/open.js";
 import { runAsync } from "../../../src/block/op.js";
 import { connectSocket } from "../../../src/nbd/node-socket.js";
 import { nodeEnvironment } from "../../../src/platform/node-environment.js";
+import { identityFiles } from "../../../src/storage/ssh/node-identities.js";
 import { KnownKeys } from "../../../src/storage/ssh/node-known-hosts.js";
 import type { HostKeyCheck } from "../../../src/storage/ssh/node-session.js";
 import { sshStorage } from "../../../src/storage/ssh/node-ssh.js";
@@ -172,12 +173,42 @@ test("who the user is: keys in ~/.ssh, without a passphrase", async () => {
     await fails(storageOn(server), refused);
     writeFileSync(file("id_ed25519"), key.private);
     await (await storageOn(server)).async!.close();
+    rmSync(file("id_ed25519"));
+    writeFileSync(join(dir, "my key"), key.private);
+    writeFileSync(
+      file("config"),
+      `Host other\n IdentityFile ~/none\nhost 127.* !127.0.0.2\n\tidentityFile = "${join(dir, "my key")}"\n`,
+    );
+    await (await storageOn(server)).async!.close();
+    rmSync(file("config"));
+    writeFileSync(file("id_ed25519"), key.private);
     // An agent that is not there is passed over.
     process.env["SSH_AUTH_SOCK"] = join(dir, "no-agent");
     await (await storageOn(server)).async!.close();
     delete process.env["SSH_AUTH_SOCK"];
   });
   for (const name of ["id_ed25519", "id_ecdsa"]) rmSync(file(name));
+});
+
+test("~/.ssh/config: the identities that it names for a host", () => {
+  const config = [
+    "# IdentityFile ~/comment",
+    "IdentityFile ~/all",
+    "Host a b*",
+    "  IdentityFile=%d/ab",
+    "  IdentityFile none",
+    "Match host a",
+    "  IdentityFile ~/match",
+    'HOST !c "*.org"',
+    '  IDENTITYFILE "/with space/key"',
+    "User me",
+    "",
+    "IdentityFile",
+  ].join("\n");
+  assert.equal(identityFiles(config, "bc"), [`${home}/all`, `${home}/ab`]);
+  assert.equal(identityFiles(config, "x.org"), [`${home}/all`, "/with space/key"]);
+  assert.equal(identityFiles(config, "c"), [`${home}/all`]);
+  assert.equal(identityFiles("", "c"), []);
 });
 
 test("a file that is not there, one that may not be written", async () => {
