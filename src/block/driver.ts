@@ -233,6 +233,8 @@ export interface MappedImpl extends CommonImpl {
   abortWrite?(plan: WritePlan): Op<void>;
   /** Stores one cluster compressed (or as is when it does not shrink); `offset` is cluster-aligned, `bytes` a cluster or up to the image's end. */
   writeCompressed?(bytes: Uint8Array, offset: number): Op<void>;
+  /** Whether a cluster is not worth an attempt to compress it: neighbours of that kind are stored as they are, with one write. */
+  isIncompressible?(bytes: Uint8Array): boolean;
   /** True: all writes are compressed ones, of whole clusters (streamOptimized VMDK). False: compressed writes store plainly (other VMDK). */
   readonly compressedOnly?: boolean;
   /** Range aligned to `zeroUnit` (or reaching the end of the image). ERR_UNSUPPORTED makes the caller write zeros instead. */

@@ -327,9 +327,15 @@ function* writeCompressed(node: Node, impl: MappedImpl, from: Uint8Array, offset
   const lease = yield* node.requests.acquire(offset, from.length, unit);
   try {
     const ops: Op<void>[] = [];
+    let stored = 0; // the clusters from here on are to be stored as they are
     for (let at = 0; at < from.length; at += unit) {
-      ops.push(impl.writeCompressed(from.subarray(at, Math.min(at + unit, from.length)), offset + at));
+      const cluster = from.subarray(at, Math.min(at + unit, from.length));
+      if (impl.isIncompressible?.(cluster) === true) continue;
+      if (stored < at) ops.push(writeLeased(node, impl, from.subarray(stored, at), offset + stored));
+      ops.push(impl.writeCompressed(cluster, offset + at));
+      stored = at + cluster.length;
     }
+    if (stored < from.length) ops.push(writeLeased(node, impl, from.subarray(stored), offset + stored));
     yield* parallel(ops);
   } finally {
     node.requests.release(lease);

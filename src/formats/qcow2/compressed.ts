@@ -38,7 +38,7 @@ export function* writeCompressed(image: Qcow2, impl: MappedImpl, bytes: Uint8Arr
     cluster.set(bytes);
   }
   const compressor = compressorOf(image);
-  const packed = looksIncompressible(compressor, cluster) ? null : yield* compress(compressor, cluster, image.clusterSize - 1);
+  const packed = yield* compress(compressor, cluster, image.clusterSize - 1);
   if (packed === null) {
     yield* writeLeased(image.node, impl, bytes, offset);
     return;
@@ -78,13 +78,16 @@ const PLACES = 8;
  * Noise (media, encrypted files) costs most of the time of a compressed conversion and ends up stored as it is: a sample
  * that does not shrink at all spares the attempt. Only for clusters of which it is a small part.
  */
-function looksIncompressible(compressor: Compressor, cluster: Uint8Array): boolean {
-  if (compressor.sync === null || cluster.length < 8 * SAMPLE) return false;
+export function isIncompressible(image: Qcow2, cluster: Uint8Array): boolean {
+  // Compressed writes to such an image are refused, whatever is written.
+  if (image.hasDataFile) return false;
+  const { sync } = compressorOf(image);
+  if (sync === null || cluster.length < 8 * SAMPLE) return false;
   const sample = new Uint8Array(SAMPLE);
   const piece = SAMPLE / PLACES;
   for (let i = 0; i < PLACES; i++)
     sample.set(cluster.subarray((i * cluster.length) / PLACES, (i * cluster.length) / PLACES + piece), i * piece);
-  return compressor.sync(sample, SAMPLE - 1) === null;
+  return sync(sample, SAMPLE - 1) === null;
 }
 
 function* compress(compressor: Compressor, cluster: Uint8Array, limit: number): Op<Uint8Array | null> {

@@ -31,7 +31,7 @@ import { Allocator } from "./allocator.js";
 import { AMEND_OPTIONS, amendQcow2 } from "./amend.js";
 import { dropStaleBitmaps, PersistentBitmaps } from "./bitmaps.js";
 import { checkImage } from "./check.js";
-import { writeCompressed } from "./compressed.js";
+import { isIncompressible, writeCompressed } from "./compressed.js";
 import { CREATE_OPTIONS, createQcow2 } from "./create.js";
 import { makeEmpty } from "./empty.js";
 import { openEncryption, type Encryption } from "./encryption.js";
@@ -117,6 +117,9 @@ class Qcow2Impl implements MappedImpl {
   writeCompressed(bytes: Uint8Array, offset: number): Op<void> {
     if (this.encryption !== null) throw compressionRefused(this.image);
     return writeCompressed(this.image, this, bytes, offset);
+  }
+  isIncompressible(bytes: Uint8Array): boolean {
+    return this.encryption === null && isIncompressible(this.image, bytes);
   }
   writeZeroes(offset: number, length: number, flags: WriteFlags): Op<void> {
     return zeroRange(this.image, offset, length, flags);

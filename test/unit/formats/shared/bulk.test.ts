@@ -16,6 +16,7 @@ import { vdi } from "../../../../src/formats/vdi/vdi.js";
 import { vhdx } from "../../../../src/formats/vhdx/vhdx.js";
 import { vmdk } from "../../../../src/formats/vmdk/vmdk.js";
 import { vpc } from "../../../../src/formats/vpc/vpc.js";
+import { random } from "../../../support/random.js";
 import { makeWorld } from "../../../support/world.js";
 
 const MiB = 1 << 20;
@@ -98,5 +99,41 @@ for (const [driver, options] of formats) {
     await world.close(again);
   });
 }
+
+test("what cannot be compressed is stored in runs between what can", async () => {
+  const CLUSTER = 65536;
+  let writes: number[] = [];
+  const world = makeWorld({
+    mode: "seeded",
+    drivers: [qcow2, raw],
+    before: (request) => {
+      if (request instanceof StorageRequest && request.verb === "write") writes.push(request.length);
+    },
+  });
+  // The last cluster is one in part only.
+  const kinds = "nnnnnnnnnnttnnnntnnnnnnnnnnnnnnn";
+  const size = (kinds.length - 1) * CLUSTER + 40 * 1024;
+  const content = new Uint8Array(size);
+  const noise = random(1).bytes(size);
+  for (let at = 0, i = 0; at < size; at += CLUSTER, i++) {
+    if (kinds[i] === "n") content.set(noise.subarray(at, at + CLUSTER), at);
+    else content.fill(97 + i, at, at + CLUSTER);
+  }
+  await world.create("qcow2", "image", size);
+  const node = await world.open("qcow2", "image");
+  writes = [];
+  await world.run(write(node, content, 0, { compressed: true }));
+  const large = writes.filter((length) => length > CLUSTER).sort((a, b) => a - b);
+  assert.equal(large, [4 * CLUSTER, 10 * CLUSTER, 14 * CLUSTER + 40 * 1024]);
+  const compressed = writes.filter((length) => length < 1024);
+  assert.ok(compressed.length >= 3, JSON.stringify(writes));
+  await world.run(flush(node));
+  await world.close(node);
+  const again = await world.open("qcow2", "image", {});
+  const back = new Uint8Array(size);
+  await world.run(read(again, back, 0));
+  assert.ok(Buffer.from(back).equals(Buffer.from(content)));
+  await world.close(again);
+});
 
 test.run();
