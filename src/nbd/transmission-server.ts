@@ -16,7 +16,7 @@ import {
   REQUEST_MAGIC,
   SIMPLE_REPLY_MAGIC,
 } from "./constants.js";
-import { BufferPool } from "./buffer-pool.js";
+import type { BufferPool } from "./buffer-pool.js";
 import { MessageWriter } from "./duplex.js";
 import { contextExtents, diskStatus } from "./export.js";
 import type { Agreement } from "./handshake-server.js";
