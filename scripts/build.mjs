@@ -53,6 +53,7 @@ if (wanted("dist")) {
     ...common,
     platform: "neutral",
     splitting: true,
+    minifySyntax: true, // constants meet what uses them here; an application's bundler sees chunks, and cannot
     chunkNames: "[name]-[hash]", // flat: "../kernel.wasm" must hold in every file of the workerd flavour
     external: ["node:*", ...externals("all")],
     sourcemap: true,
