@@ -82,15 +82,10 @@ const enum State {
   Recovery,
 }
 
-/** All brackets and separators of their kind are one. */
-const PUNCTUATION: ReadonlyMap<number, Token> = new Map([
-  [0x7b, { kind: Kind.OpenBrace, text: "{" }],
-  [0x7d, { kind: Kind.CloseBrace, text: "}" }],
-  [0x5b, { kind: Kind.OpenBracket, text: "[" }],
-  [0x5d, { kind: Kind.CloseBracket, text: "]" }],
-  [0x2c, { kind: Kind.Comma, text: "," }],
-  [0x3a, { kind: Kind.Colon, text: ":" }],
-]);
+/** By their byte; in the order of Kind. All brackets and separators of a kind are one token. */
+const PUNCTUATION: ReadonlyMap<number, Token> = new Map(
+  [..."{}[],:"].map((text, kind: Kind) => [text.charCodeAt(0), { kind, text }]),
+);
 
 const isDigit = (byte: number): boolean => byte >= 0x30 && byte <= 0x39;
 const isLower = (byte: number): boolean => byte >= 0x61 && byte <= 0x7a;
@@ -377,16 +372,13 @@ function tokenOf(state: State, bytes: Uint8Array, wrong: Token | null): Token {
       } catch (error) {
         return { kind: Kind.String, text: "", error: toBlockError(error) };
       }
-    case State.Zero:
-    case State.Digits:
-      return { kind: Kind.Integer, text: utf8.decode(bytes) };
-    case State.Fraction:
-    case State.ExponentDigits:
-      return { kind: Kind.Float, text: utf8.decode(bytes) };
-    case State.Keyword:
-      return { kind: Kind.Keyword, text: utf8.decode(bytes) };
-    default:
+    case State.Start:
       return PUNCTUATION.get(bytes[0]!)!;
+    default: {
+      const kind =
+        state === State.Keyword ? Kind.Keyword : state === State.Zero || state === State.Digits ? Kind.Integer : Kind.Float;
+      return { kind, text: utf8.decode(bytes) };
+    }
   }
 }
 
@@ -492,7 +484,6 @@ const SIMPLE_ESCAPES: Record<string, string> = {
 
 /** What the bytes between quotes mean. */
 function unescape(bytes: Uint8Array): string {
-  if (!bytes.some((byte) => byte === 0x5c || byte === 0xc0)) return strictUtf8(bytes);
   // No escape is shorter than what it stands for; in bytes, as a string that grows by a character at a time takes 32 times as much.
   const plain = new Uint8Array(bytes.length);
   let length = 0;
