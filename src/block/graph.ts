@@ -3,7 +3,7 @@ import type { Child, Node, NodeUser } from "./node.js";
 import type { Op } from "./op.js";
 
 /** Everyone from whom requests can reach the node, directly or through its parents. */
-export function usersAbove(node: Node): Set<NodeUser> {
+function usersAbove(node: Node): Set<NodeUser> {
   const users = new Set<NodeUser>();
   const seen = new Set<Node>();
   const visit = (at: Node): void => {
