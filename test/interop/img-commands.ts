@@ -747,7 +747,7 @@ export const COMMANDS: readonly CommandGroup[] = [
       "rebase -b base.q -F qcow2 -b mid.q top.q",
       "rebase -u -b '' -F qcow2 top.q",
       "rebase -u -b mid.q -F qcow2 top.q extra",
-      'rebase -u -b json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"mid.q\"}} top.q',
+      'rebase -u -b json:{"driver":"qcow2","file":{"driver":"file","filename":"mid.q"}} top.q',
       "!qemu-img info top.q | grep backing",
       "rebase -u -b mid.q -F qcow2 top.q",
       "commit -b mid.q -d -t writethrough -q top.q",
