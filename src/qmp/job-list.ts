@@ -1,7 +1,7 @@
 /** The jobs of a BlockCore: names, start, events, what they keep others from doing. */
 import { BlockError, prefixError } from "../base/error.js";
 import { checkPermissions } from "../block/permissions.js";
-import { ForeignRequest, runAsync, type Op } from "../block/op.js";
+import { ForeignRequest, Mutex, runAsync, type Op } from "../block/op.js";
 import type { Node } from "../block/node.js";
 import type { JobClaim } from "../jobs/claims.js";
 import { insertJobFilter, removeJobFilter, type JobFilterOptions } from "../jobs/filter.js";
@@ -73,6 +73,7 @@ export class JobList {
   readonly journals: Map<string, JournalOptions> = new Map();
   readonly #core: BlockCore;
   readonly #jobs = new Map<string, Job>();
+  readonly #ending = new Mutex();
   readonly #nodes = new Map<Job, readonly Node[]>();
   readonly #claims = new Map<Job, readonly JobClaim[]>();
   readonly #running = new Set<Promise<void>>();
@@ -135,6 +136,16 @@ export class JobList {
     };
   }
 
+  /** Jobs that end at the same time change the graph one after the other: what one looks at another may take away. */
+  *#alone(work: Op<void>): Op<void> {
+    const release = yield* this.#ending.acquire();
+    try {
+      yield* work;
+    } finally {
+      release();
+    }
+  }
+
   create(options: NewJob): Job {
     const { driver } = options;
     const blocker = Symbol(options.id);
@@ -151,6 +162,13 @@ export class JobList {
     };
     // oxlint-disable-next-line typescript/no-this-alias
     const list = this;
+    function* clean(ended: Job): Op<void> {
+      try {
+        if (driver.clean !== undefined) yield* driver.clean(ended);
+      } finally {
+        yield* release(list);
+      }
+    }
     const wrapped: JobDriver = {
       type: driver.type,
       ...(driver.softCancel === undefined ? {} : { softCancel: driver.softCancel }),
@@ -168,18 +186,12 @@ export class JobList {
       *prepare(ending) {
         // What takes the place of another node is used by others from then on.
         endClaims();
-        if (driver.prepare !== undefined) yield* driver.prepare(ending);
+        if (driver.prepare !== undefined) yield* list.#alone(driver.prepare(ending));
       },
       ...(driver.commit === undefined ? {} : { commit: (j: Job) => driver.commit!(j) }),
       ...(driver.abort === undefined ? {} : { abort: (j: Job) => driver.abort!(j) }),
       ...(driver.complete === undefined ? {} : { complete: (j: Job) => driver.complete!(j) }),
-      *clean(ended) {
-        try {
-          if (driver.clean !== undefined) yield* driver.clean(ended);
-        } finally {
-          yield* release(list);
-        }
-      },
+      clean: (ended) => list.#alone(clean(ended)),
     };
     job = new Job({
       id: options.id,
