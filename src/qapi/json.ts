@@ -84,7 +84,7 @@ const enum State {
 
 /** By their byte; in the order of Kind. All brackets and separators of a kind are one token. */
 const PUNCTUATION: ReadonlyMap<number, Token> = new Map(
-  [..."{}[],:"].map((text, kind: Kind) => [text.charCodeAt(0), { kind, text }]),
+  "{}[],:".split("").map((text, kind: Kind) => [text.charCodeAt(0), { kind, text }]),
 );
 
 const isDigit = (byte: number): boolean => byte >= 0x30 && byte <= 0x39;
