@@ -1,6 +1,5 @@
 /** An NBD server: exports by name, and connections handed to it by whoever listens (`node-listen.ts`, a MessagePort, …). */
 import { BlockError } from "../base/error.js";
-import { BufferPool } from "./buffer-pool.js";
 import type { Duplex } from "./duplex.js";
 import { WaitQueue } from "../block/op.js";
 import type { NbdExport } from "./export.js";
@@ -37,8 +36,6 @@ export class NbdServer {
   readonly #options: NbdServerOptions;
   readonly #exports = new Map<string, NbdExport>();
   readonly #sessions = new Set<Session>();
-  /** Of all clients: what one has done with is still in the processor's cache for the next. */
-  readonly #buffers = new BufferPool();
   /** Who waits for a client to leave. */
   readonly #turns = new WaitQueue();
   /** Called when the last client of the server has gone. */
@@ -131,7 +128,7 @@ export class NbdServer {
     }
     session.agreement = agreement;
     if (!(await this.#turn(session))) return;
-    session.transmission = new Transmission(agreement, this.#buffers);
+    session.transmission = new Transmission(agreement);
     await session.transmission.run();
   }
 

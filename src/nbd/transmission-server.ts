@@ -16,7 +16,7 @@ import {
   REQUEST_MAGIC,
   SIMPLE_REPLY_MAGIC,
 } from "./constants.js";
-import type { BufferPool } from "./buffer-pool.js";
+import { BufferPool } from "./buffer-pool.js";
 import { MessageWriter } from "./duplex.js";
 import { contextExtents, diskStatus } from "./export.js";
 import type { Agreement } from "./handshake-server.js";
@@ -67,7 +67,7 @@ class RequestError extends Error {
 export class Transmission {
   readonly #with: Agreement;
   readonly #writer: MessageWriter;
-  readonly #pool: BufferPool;
+  readonly #pool = new BufferPool();
   #inFlight = 0;
   #held = 0;
   #wake: (() => void) | null = null;
@@ -79,10 +79,8 @@ export class Transmission {
   /** The last request was done on the spot. */
   #onTheSpot = false;
 
-  /** Connections may share their buffers. */
-  constructor(agreement: Agreement, pool: BufferPool) {
+  constructor(agreement: Agreement) {
     this.#with = agreement;
-    this.#pool = pool;
     this.#writer = new MessageWriter(agreement.duplex);
   }
 
