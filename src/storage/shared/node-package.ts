@@ -10,6 +10,8 @@ export function optionalPackage(name: string, what: string): unknown {
   try {
     return createRequire(import.meta.url)(name);
   } catch (cause) {
-    throw new BlockError("ERR_UNSUPPORTED", `${what} needs the package '${name}', which is not installed`, { cause });
+    throw new BlockError("ERR_UNSUPPORTED", `${what} needs the package '${name}', which is not installed (npm install ${name})`, {
+      cause,
+    });
   }
 }
