@@ -32,7 +32,9 @@ function* createStorage(create: StorageOpener, path: string, filename: string): 
   try {
     return yield* throughOpener("Creating", create, path, { readOnly: false });
   } catch (error) {
-    throw (error as Error).message.startsWith("Failed to get ") ? error : prefixError(`Could not create '${filename}': `, error);
+    // Some storages say so themselves.
+    const isSaid = /^(Could not create '|Failed to get )/.test((error as Error).message);
+    throw isSaid ? error : prefixError(`Could not create '${filename}': `, error);
   }
 }
 

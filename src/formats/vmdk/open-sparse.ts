@@ -68,6 +68,9 @@ function openHosted(context: SparseContext, header: SparseHeader): SparseExtent 
   }
   checkGrainSize(grainSectors, compressed);
   const count = checkCount(divCeil(capacity, tableEntries * grainSectors));
+  // No file has such an offset: this header is not one to go on from, whatever its second copy says.
+  if (!Number.isSafeInteger(header.directory * SECTOR))
+    throw errnoError("EIO", `Could not read l1 table from extent '${file.filename}'`);
   const directory = (sector: number): BlockTable =>
     new BlockTable({ file, offset: sector * SECTOR, count, bigEndian: false, budget: budget / 4 });
   const fits = (sector: number): boolean => sector > 0 && sector * SECTOR + count * 4 <= file.size;
@@ -76,8 +79,6 @@ function openHosted(context: SparseContext, header: SparseHeader): SparseExtent 
     hasFlag(header, Flag.redundantDirectory) && fits(header.redundantDirectory) && header.redundantDirectory !== header.directory
       ? directory(header.redundantDirectory)
       : null;
-  if (redundant === null && !Number.isSafeInteger(header.directory * SECTOR))
-    throw errnoError("EIO", `Could not read l1 table from extent '${file.filename}'`);
   const isOutside = redundant !== null && !fits(header.directory);
   if (redundant !== null && isOutside) {
     refuseWrite(invalid(`The grain directory of '${file.filename}' is damaged; the image can only be opened read-only`));

@@ -111,7 +111,6 @@ test("where the grain directory is damaged the redundant one is used, with a war
     (bytes, _r, primary) => bytes.fill(0, primary * 512, primary * 512 + 512),
     (bytes, _r, primary) => bytes.fill(0xff, primary * 512, primary * 512 + 512),
     (bytes) => viewOf(bytes).setUint32(56, 0x7fffffff, true),
-    (bytes) => viewOf(bytes).setUint32(60, 0x7fffffff, true),
   ];
   for (const spoil of spoilers) {
     const here = world();
