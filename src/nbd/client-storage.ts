@@ -53,8 +53,10 @@ class Connection {
       try {
         return new Connection(options, await options.connect());
       } catch (error) {
-        if (performance.now() + RETRY_MS > until) throw error;
-        await pause(RETRY_MS);
+        // The last attempt is made when the time is over, not where another pause would not fit in.
+        const left = until - performance.now();
+        if (left <= 0) throw error;
+        await pause(Math.min(RETRY_MS, left));
       }
     }
   }

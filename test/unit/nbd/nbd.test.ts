@@ -19,6 +19,7 @@ import { NbdServer, type NbdServerOptions } from "../../../src/nbd/server.js";
 import { formatNbdUri, parseNbdAddress } from "../../../src/nbd/uri.js";
 import { pipe, type PipeEnd } from "../../support/pipe.js";
 import { chooseSeed, random } from "../../support/random.js";
+import { refusal } from "../../support/refused.js";
 import { makeWorld, type World } from "../../support/world.js";
 
 const SIZE = 1024 * 1024;
@@ -221,6 +222,27 @@ test("an export as a storage: an image format on top of it, connections that com
   const extents = await storage.async!.extents!(0, SIZE);
   assert.equal(extents[0], { offset: 0, length: 65536, data: false, zero: true });
   await served.world.close(node);
+  await served.close();
+});
+
+test("a server that is not there yet is tried for as long as was said, and no attempt is given up before", async () => {
+  const served = await serve();
+  let [attempts, last] = [0, 0];
+  const options = { name: "nbd://test/disk", readOnly: true, openTimeout: 250 };
+  const began = performance.now();
+  const absent = () => {
+    attempts++;
+    last = performance.now();
+    return Promise.reject(new BlockError("ERR_IO", "nobody listens", { errno: "ECONNREFUSED" }));
+  };
+  assert.is(await refusal(nbdStorage({ ...options, connect: absent })), "nobody listens");
+  assert.ok(attempts >= 2, `${attempts} attempts`);
+  assert.ok(last - began >= options.openTimeout, `the last attempt came after ${last - began} ms`);
+  attempts = 0;
+  const connect = () => (attempts === 0 ? absent() : NbdClient.connect(webDuplex(served.connect()), { exportName: "disk" }));
+  const storage = await nbdStorage({ ...options, openTimeout: 60_000, connect });
+  assert.is(await storage.async!.size(), SIZE);
+  await storage.async!.close();
   await served.close();
 });
 
