@@ -54,6 +54,15 @@ class Side {
       event["event"] === "MIGRATION" && ["completed", "failed"].includes(String((event["data"] as Json)["status"]));
     return this.client.waitFor(0, isOver);
   }
+  /** The last attempt to migrate is over: until then QEMU refuses what could stand in its way. */
+  async settled(): Promise<void> {
+    for (let tries = 0; tries < 200; tries++) {
+      const reply = await this.client.run(run("query-migrate"));
+      if (["failed", "cancelled", "completed"].includes(String((reply["return"] as Json)["status"]))) return;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    throw new Error("the migration does not come to its end");
+  }
   async reach(wanted: string): Promise<void> {
     for (let tries = 0; tries < 200; tries++) {
       const reply = await this.client.run(run("query-status"));
@@ -156,6 +165,8 @@ migration("what cannot be", async () => {
     run("migrate-set-capabilities", { capabilities: [{ capability: "nope", state: true }] }),
     run("migrate", { uri: "unix:/nonexistent" }),
     run("migrate_cancel"),
+  ];
+  const blocked = [
     run("blockdev-add", { driver: "vdi", "node-name": "v", file: { driver: "file", filename: "../d.vdi" } }),
     run("migrate", { uri: "unix:/nonexistent" }),
   ];
@@ -167,6 +178,8 @@ migration("what cannot be", async () => {
     try {
       const side = new Side(client);
       await side.run(steps);
+      await side.settled();
+      await side.run(blocked);
       return mask(side.replies);
     } finally {
       await client.quit();
