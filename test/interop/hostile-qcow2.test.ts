@@ -78,7 +78,7 @@ async function judge(hostile: HostileCase): Promise<void> {
   const different = BEYOND.test(hostile.id);
   const { max_cpu_s, max_rss_extra_mb } = hostile.expect;
   const expect: Duty = different ? { max_cpu_s, max_rss_extra_mb } : hostile.expect;
-  await withinLimits({ max_cpu_s, max_rss_extra_mb }, () => judgeContent(hostile, expect));
+  await withinLimits(hostile.id, { max_cpu_s, max_rss_extra_mb }, () => judgeContent(hostile, expect));
 }
 
 async function judgeContent(hostile: HostileCase, expect: Duty): Promise<void> {

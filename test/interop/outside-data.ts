@@ -101,14 +101,18 @@ export interface LazyCase {
   load(): HostileCase;
 }
 
+/** The one hostile case that this process is about, where it is about one. */
+export const onlyCase: string | undefined = process.env["BLOCKCORE_HOSTILE"];
+
 /**
- * The damaged images which `filter` takes, made from the valid ones of the prefixes, in the order in which they must be loaded;
- * null when they are not there.
+ * The damaged images which `filter` takes (of these `onlyCase`, if there is one), made from the valid ones of the prefixes, in the
+ * order in which they must be loaded; null when they are not there.
  */
 export async function hostileCases(
   prefixes: readonly string[],
   filter: (entry: HostileEntry) => boolean,
 ): Promise<LazyCase[] | null> {
+  const taken = (entry: HostileEntry): boolean => filter(entry) && (onlyCase === undefined || entry.id === onlyCase);
   if (!existsSync(`${DATA}/hostile/cases.mjs`)) return null;
   const valid = unpackValid(prefixes);
   if (valid === null) return null;
@@ -116,11 +120,11 @@ export async function hostileCases(
   mkdirSync(join(root, "corrupt"));
   for (const name of ["cases.json.gz", "expect.json.gz"]) copyFileSync(`${DATA}/hostile/${name}`, join(root, "corrupt", name));
   const module = (await import(pathToFileURL(resolve(DATA, "hostile/cases.mjs")).href)) as {
-    loadCorrupt(dir: string, options: { filter: typeof filter }): Iterable<HostileCase>;
+    loadCorrupt(dir: string, options: { filter: typeof taken }): Iterable<HostileCase>;
   };
   const { cases } = JSON.parse(gunzipSync(readFileSync(`${DATA}/hostile/cases.json.gz`)).toString()) as { cases: HostileEntry[] };
-  const source = module.loadCorrupt(root, { filter })[Symbol.iterator]();
-  return cases.filter(filter).map(({ id }) => ({
+  const source = module.loadCorrupt(root, { filter: taken })[Symbol.iterator]();
+  return cases.filter(taken).map(({ id }) => ({
     id,
     load() {
       for (;;) {
