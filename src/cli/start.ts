@@ -2,24 +2,17 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, dirname } from "node:path";
-import { cachedDataVersionTag, setFlagsFromString } from "node:v8";
+import { cachedDataVersionTag } from "node:v8";
 import { constants, Script } from "node:vm";
 import { cacheDirectory, readCode, writeCode } from "./code-cache.js";
-
-/**
- * Commands run for less than a second, much of it inside the kernel: compiling what runs a few thousand times costs them more than
- * it saves (half of all CPU time of a copy). What is really hot still gets compiled, a little later. Later versions of V8 have no such
- * flag (they have a quick compiler in between), and say so on the standard error.
- */
-const PATIENT_COMPILER = "--interrupt-budget=1000000";
-const KNOWS_PATIENCE: boolean = process.versions["v8"]?.startsWith("11.") ?? false;
+import { compileLate } from "./engine.js";
 
 /**
  * Runs the program in `file`, a CommonJS bundle in ASCII. `build` tells its content from that of every other build: V8 compares
  * lengths only.
  */
 export function start(file: string, build: string): void {
-  if (KNOWS_PATIENCE) setFlagsFromString(PATIENT_COMPILER);
+  compileLate();
   const require = createRequire(file);
   const directory = cacheDirectory(process.env, process.platform);
   // Other engines than V8 have a `vm` without what is needed here.

@@ -13,7 +13,7 @@ import { detach, mustDetach, sayReady } from "../detach.js";
 import { cliEnvironment } from "../environment.js";
 import { temporaryFile } from "../temporary-file.js";
 import { getopt, UsageError, type GetoptItem } from "../options.js";
-import { keepHeapSmall } from "../small-heap.js";
+import { compileSoon, keepHeapSmall } from "../engine.js";
 import type { Output } from "../output.js";
 import { earlierOutput, makeChardev, type OpenChardev } from "./chardev.js";
 import { DAEMON_OPTIONS, daemonHelp } from "./options.js";
@@ -65,6 +65,7 @@ const lastValue = (items: readonly GetoptItem[], name: string): string | undefin
 
 async function serve(items: readonly GetoptItem[], { output, signal }: DaemonProgram): Promise<number> {
   keepHeapSmall();
+  compileSoon();
   const profile = (lastValue(items, "profile") ?? "qemu-7.2") as Profile;
   if (profile !== "qemu-2.2" && profile !== "qemu-7.2") throw new UsageError(`Unknown profile '${String(profile)}'`);
   let end = (): void => {};

@@ -8,6 +8,7 @@ import { MAX_NAME } from "../../nbd/constants.js";
 import { listen, socketDuplex, type SocketAddress } from "../../nbd/node-socket.js";
 import { NbdServer } from "../../nbd/server.js";
 import { sayReady } from "../detach.js";
+import { compileSoon } from "../engine.js";
 import { cliEnvironment } from "../environment.js";
 import type { ParsedOptions } from "../options.js";
 import { openExported } from "./image.js";
@@ -17,6 +18,7 @@ import { serverTlsOf } from "./tls.js";
 const fail = (message: string): BlockError => new BlockError("ERR_INVALID_ARGUMENT", message);
 
 export async function serve(address: SocketAddress, parsed: ParsedOptions, { output, signal }: NbdProgram): Promise<number> {
+  compileSoon();
   const environment = cliEnvironment({ objects: parsed.all("object"), warn: (message) => output.advise(message) });
   const name = parsed.get("export-name") ?? "";
   const description = parsed.get("description") ?? "";
