@@ -19,7 +19,8 @@ import { portableCrypto } from "../../src/codec/crypto/portable-crypto.js";
 import { portableCodecs } from "../../src/codec/portable.js";
 import { memoryStorage, type MemoryStorage } from "../../src/storage/memory.js";
 import { closedError, readOnlyError } from "../../src/storage/shared/checks.js";
-import type { AsyncStorageFace, Storage, SyncStorageFace } from "../../src/storage/storage.js";
+import type { Storage, SyncStorageFace } from "../../src/storage/storage.js";
+import { delayed } from "./delayed.js";
 import { random, type Random } from "./random.js";
 import { runInterleaved, type SchedulerOptions } from "./scheduler.js";
 
@@ -171,31 +172,5 @@ function handle(name: string, medium: MemoryStorage, readOnly: boolean, mode: Mo
     reopen: (ro: boolean): Storage => handle(name, medium, ro, mode, chance, plain),
   };
   if (mode !== "async") return { ...base, sync, async: null };
-  const later =
-    <A extends unknown[], R>(work: (...args: A) => R) =>
-    async (...args: A): Promise<R> => {
-      await delay(chance);
-      const result = work(...args);
-      if (chance.chance(0.3)) await delay(chance);
-      return result;
-    };
-  const async: AsyncStorageFace = {
-    read: later(sync.read),
-    write: later(sync.write),
-    flush: later(sync.flush),
-    size: later(sync.size),
-    truncate: later(sync.truncate),
-    close: later(sync.close),
-    ...(sync.writeZeroes === undefined ? {} : { writeZeroes: later(sync.writeZeroes) }),
-    ...(sync.discard === undefined ? {} : { discard: later(sync.discard) }),
-    ...(sync.extents === undefined ? {} : { extents: later(sync.extents) }),
-    ...(sync.allocatedSize === undefined ? {} : { allocatedSize: later(sync.allocatedSize) }),
-  };
-  return { ...base, sync: null, async };
-}
-
-/** A few turns of the microtask queue, now and then one of the event loop. */
-async function delay(chance: Random): Promise<void> {
-  if (chance.chance(0.02)) await new Promise<void>((resolve) => setTimeout(resolve, 0));
-  for (let turns = chance.int(6); turns > 0; turns--) await undefined;
+  return { ...base, sync: null, async: delayed(sync, chance) };
 }
