@@ -6,19 +6,7 @@ import { portableZstdDecoder } from "./codec/zstd/decoder.js";
 import { portableCrypto } from "./codec/crypto/portable-crypto.js";
 import { BlockCore as AnyBlockCore, type BlockCoreOptions } from "./library/block-core.js";
 import type { Driver } from "./block/driver.js";
-import {
-  makeCompare,
-  makeConvert,
-  makeConvertToStream,
-  makeCreate,
-  makeCreateOverlay,
-  makeMeasure,
-  makeOpen,
-  makeOpenSync,
-  planConversion,
-  resizeImage,
-  type Library,
-} from "./library/functions.js";
+import * as library from "./library/functions.js";
 import type { Platform } from "./library/options.js";
 import { portablePlatform } from "./library/portable-platform.js";
 import type { Profile } from "./qmp/command.js";
@@ -49,13 +37,13 @@ const platform: Platform<PortableSource> = {
   byName: storageByUrl,
   toStorage: portableStorage,
 };
-export const open: Library<PortableSource>["open"] = /* @__PURE__ */ makeOpen(platform);
-export const openSync: Library<PortableSource>["openSync"] = /* @__PURE__ */ makeOpenSync(platform);
-export const create: Library<PortableSource>["create"] = /* @__PURE__ */ makeCreate(platform);
-export const createOverlay: Library<PortableSource>["createOverlay"] = /* @__PURE__ */ makeCreateOverlay(platform);
-export const convert: Library<PortableSource>["convert"] = /* @__PURE__ */ makeConvert(platform);
-export const convertToStream: Library<PortableSource>["convertToStream"] = /* @__PURE__ */ makeConvertToStream(platform);
-export const planConvert: Library<PortableSource>["planConvert"] = planConversion;
-export const compare: Library<PortableSource>["compare"] = /* @__PURE__ */ makeCompare(platform);
-export const measure: Library<PortableSource>["measure"] = /* @__PURE__ */ makeMeasure(platform);
-export const resize: Library<PortableSource>["resize"] = resizeImage;
+export const open: library.Library<PortableSource>["open"] = /* @__PURE__ */ library.makeOpen(platform);
+export const openSync: library.Library<PortableSource>["openSync"] = /* @__PURE__ */ library.makeOpenSync(platform);
+export const create: library.Library<PortableSource>["create"] = /* @__PURE__ */ library.makeCreate(platform);
+export const createOverlay: library.Library<PortableSource>["createOverlay"] =
+  /* @__PURE__ */ library.makeCreateOverlay(platform);
+export const convert: library.Library<PortableSource>["convert"] = /* @__PURE__ */ library.makeConvert(platform);
+export const convertToStream: library.Library<PortableSource>["convertToStream"] =
+  /* @__PURE__ */ library.makeConvertToStream(platform);
+export const compare: library.Library<PortableSource>["compare"] = /* @__PURE__ */ library.makeCompare(platform);
+export const measure: library.Library<PortableSource>["measure"] = /* @__PURE__ */ library.makeMeasure(platform);

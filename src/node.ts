@@ -5,19 +5,7 @@ import { allFormats } from "./platform/all-formats.js";
 import { BlockCore as AnyBlockCore, type BlockCoreOptions, type BlockCorePlatform } from "./library/block-core.js";
 import { nodeCodecs } from "./codec/node-codecs.js";
 import { nodeCrypto } from "./codec/node-crypto.js";
-import {
-  makeCompare,
-  makeConvert,
-  makeConvertToStream,
-  makeCreate,
-  makeCreateOverlay,
-  makeMeasure,
-  makeOpen,
-  makeOpenSync,
-  planConversion,
-  resizeImage,
-  type Library,
-} from "./library/functions.js";
+import * as library from "./library/functions.js";
 import type { Platform } from "./library/options.js";
 import { fileDriver, hostedDrivers } from "./platform/node-environment.js";
 import { listenOnSockets } from "./platform/node-listen.js";
@@ -48,16 +36,14 @@ const platform: Platform<Source> = {
     return /^https?:$/.test(source.protocol) ? portableStorage(source, writable) : source.href;
   },
 };
-export const open: Library<Source>["open"] = /* @__PURE__ */ makeOpen(platform);
-export const openSync: Library<Source>["openSync"] = /* @__PURE__ */ makeOpenSync(platform);
-export const create: Library<Source>["create"] = /* @__PURE__ */ makeCreate(platform);
-export const createOverlay: Library<Source>["createOverlay"] = /* @__PURE__ */ makeCreateOverlay(platform);
-export const convert: Library<Source>["convert"] = /* @__PURE__ */ makeConvert(platform);
-export const convertToStream: Library<Source>["convertToStream"] = /* @__PURE__ */ makeConvertToStream(platform);
-export const planConvert: Library<Source>["planConvert"] = planConversion;
-export const compare: Library<Source>["compare"] = /* @__PURE__ */ makeCompare(platform);
-export const measure: Library<Source>["measure"] = /* @__PURE__ */ makeMeasure(platform);
-export const resize: Library<Source>["resize"] = resizeImage;
+export const open: library.Library<Source>["open"] = /* @__PURE__ */ library.makeOpen(platform);
+export const openSync: library.Library<Source>["openSync"] = /* @__PURE__ */ library.makeOpenSync(platform);
+export const create: library.Library<Source>["create"] = /* @__PURE__ */ library.makeCreate(platform);
+export const createOverlay: library.Library<Source>["createOverlay"] = /* @__PURE__ */ library.makeCreateOverlay(platform);
+export const convert: library.Library<Source>["convert"] = /* @__PURE__ */ library.makeConvert(platform);
+export const convertToStream: library.Library<Source>["convertToStream"] = /* @__PURE__ */ library.makeConvertToStream(platform);
+export const compare: library.Library<Source>["compare"] = /* @__PURE__ */ library.makeCompare(platform);
+export const measure: library.Library<Source>["measure"] = /* @__PURE__ */ library.makeMeasure(platform);
 
 /** QEMU's block layer in this process. Names are those of `files`, else paths of local files, `http://…`, `nbd://…`. */
 export class BlockCore<P extends Profile = "qemu-7.2"> extends AnyBlockCore<P, PortableSource> {

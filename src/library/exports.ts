@@ -1,4 +1,4 @@
-/** What every entry exports besides its own functions. */
+/** What every entry exports besides the functions that it makes for its platform. */
 export { BlockError, type BlockErrorDetails, type Errno, type ErrorCode } from "../base/error.js";
 export { GiB, KiB, MiB, TiB } from "../base/int.js";
 export type { Reference } from "../block/context.js";
@@ -22,7 +22,7 @@ export type {
   SecretSource,
   StreamTo,
 } from "./options.js";
-export type { Library } from "./functions.js";
+export { planConversion as planConvert, resizeImage as resize, type Library } from "./functions.js";
 export { kernelStatus, setKernelModule, type KernelStatus } from "../kernel/kernel.js";
 export { blobStorage } from "../storage/blob.js";
 export { closeStorage } from "../platform/sources.js";
