@@ -24,7 +24,7 @@ import { createFileStorage, isDevice, openFileStorage, openFileStorageAsync } fr
 
 /**
  * How calls on files are made where there is time to wait. "both": all on other threads. "sync": all on the spot, right for short
- * commands. "ahead": on the spot but for large reads of a slow medium, so that others get it going while this one writes.
+ * commands. "ahead": on the spot but for large reads, so that others copy from one file while this one copies to the next.
  */
 export type FileCalls = "both" | "sync" | "ahead";
 

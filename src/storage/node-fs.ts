@@ -49,8 +49,8 @@ export interface FileStorageOptions extends Partial<StorageOpenOptions> {
   /** Refuse anything but regular files, or anything but devices, in the name of this driver of QEMU. Absent: both will do. */
   only?: "file" | "host_device" | "host_cdrom";
   /**
-   * Which faces the storage has; "both" when absent. "ahead": both, of which the asynchronous one is for large reads only, and only
-   * while they take long: what lies in the page cache is copied sooner than handed to another thread.
+   * Which faces the storage has; "both" when absent. "ahead": both, of which the asynchronous one is for large reads only: others
+   * make them while the caller writes.
    */
   faces?: "both" | "sync" | "async" | "ahead";
   /** `Permission` bits we use; absent: what opening an image read-only or read-write needs. */
@@ -93,10 +93,6 @@ const NOT_POSSIBLE = new Set(["ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENODEV", "EINV
 
 /** Bytes whose copying takes several times as long as handing the work to another thread. */
 const LARGE_READ = 256 * 1024;
-/** A large read on the spot (2 MiB in 0.1 ms from the page cache) that took so many milliseconds had to wait for the medium … */
-const SLOW_READ = 2;
-/** … and so many that follow it are made by other threads before the next attempt. */
-const AWAITED_READS = 64;
 
 interface Opened {
   fd: number;
@@ -121,9 +117,7 @@ class NodeFile implements FileStorage {
   readonly locking: "ofd" | "process" | "off";
   readonly sync: SyncStorageFace | null;
   readonly async: AsyncStorageFace | null;
-  private readonly readsAhead: boolean;
-  /** Large reads that are still to be awaited, after a slow one. */
-  private awaited = 0;
+  readonly awaitReadsFrom?: number;
 
   private readonly fd: number;
   private readonly lock: ImageLock | null;
@@ -165,12 +159,7 @@ class NodeFile implements FileStorage {
     const faces = opened.options.faces ?? "both";
     this.sync = faces === "async" ? null : this.syncFace();
     this.async = faces === "sync" ? null : this.asyncFace();
-    this.readsAhead = faces === "ahead";
-  }
-
-  get awaitReadsFrom(): number | undefined {
-    if (!this.readsAhead) return undefined;
-    return this.awaited > 0 ? LARGE_READ : Infinity;
+    if (faces === "ahead") this.awaitReadsFrom = LARGE_READ;
   }
 
   setPermissions(permissions: number, shared: number): void {
@@ -206,11 +195,7 @@ class NodeFile implements FileStorage {
     return {
       read: (into, offset) => {
         this.check("read", offset, into.length);
-        const isTimed = this.readsAhead && into.length >= LARGE_READ;
-        const start = isTimed ? Date.now() : 0;
-        const count = readAll(this.fd, into, offset, { name: this.name, operation: "read" });
-        if (isTimed && Date.now() - start >= SLOW_READ) this.awaited = AWAITED_READS;
-        return count;
+        return readAll(this.fd, into, offset, { name: this.name, operation: "read" });
       },
       write: (from, offset) => {
         this.checkWrite("write", offset, from.length);
@@ -264,7 +249,6 @@ class NodeFile implements FileStorage {
       read: (into, offset) =>
         this.tracked(() => {
           this.check("read", offset, into.length);
-          if (this.awaited > 0) this.awaited--;
           return readAllAsync(this.fd, into, offset, { name: this.name, operation: "read" });
         }),
       write: (from, offset) =>

@@ -83,9 +83,9 @@ export interface Storage {
   readonly async: AsyncStorageFace | null;
   /**
    * Of a storage with both faces: only reads of at least this many bytes are worth waiting for, as another thread makes them while
-   * the caller goes on; everything else is done on the spot. May change from call to call. Absent: whoever can wait does, for every call.
+   * the caller goes on; everything else is done on the spot. Absent: whoever can wait does, for every call.
    */
-  readonly awaitReadsFrom?: number | undefined;
+  readonly awaitReadsFrom?: number;
   /**
    * The same medium opened anew, read-only or read-write; locks pass on, this object is closed by the caller. Absent: it cannot.
    * `forceShare`: with locks or without, where that changes.

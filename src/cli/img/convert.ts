@@ -9,7 +9,7 @@ import { printOptionHelp } from "./option-help.js";
 import { convertFromStdin, convertToStdout } from "./pipes.js";
 import { cacheFlags, imageSpec, optionList, optionsOf, progressOf, refuse, run, type Verb, type VerbContext } from "./verb.js";
 
-/** Pieces of a plain copy: what takes its time to come is asked for in advance, what is there needs few buffers. */
+/** Pieces of a plain copy: some are read while one is written. */
 const PLAIN_PARALLEL = 4;
 const MAX_SPARSE = 16 * 1024 * 1024;
 
