@@ -70,7 +70,8 @@ export async function judge(hostile: HostileCase, otherwise: Partial<Duty> = {})
 
 /**
  * Does the work, which must neither take more time nor more memory than it may. Memory counts with what earlier cases left to the
- * garbage collector, which is late on a busy machine: a case that seems to take too much is judged again in a process of its own.
+ * garbage collector, which is late on a busy machine: a case that seems to take too much is judged again in a process of its own
+ * whose collector does not wait for other threads.
  */
 export async function withinLimits(id: string, expect: Duty, work: () => Promise<void>): Promise<void> {
   const began = process.cpuUsage();
@@ -82,7 +83,7 @@ export async function withinLimits(id: string, expect: Duty, work: () => Promise
   if (extra < expect.max_rss_extra_mb) return;
   assert.is(onlyCase, undefined, `took ${extra} MiB`);
   const { BLOCKCORE_TEST_REPORT: _, ...env } = process.env;
-  const alone = spawnSync(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+  const alone = spawnSync(process.execPath, [...process.execArgv, "--single-threaded-gc", ...process.argv.slice(1)], {
     env: { ...env, BLOCKCORE_HOSTILE: id },
     encoding: "utf8",
   });
