@@ -6,7 +6,7 @@ import { expandZeroClusters, hasCompressedClusters } from "./expand-zeros.js";
 import type { Qcow2 } from "./image.js";
 import { Incompatible } from "./layout.js";
 import type { Progress } from "./replace-refcounts.js";
-import { encodeSnapshotTable, NEEDED_EXTRA, readSnapshotTable, withExtra } from "./snapshot-table.js";
+import { encodeSnapshotTable, NEEDED_EXTRA, readSnapshotTable, WITH_EXTRA } from "./snapshot-table.js";
 import { placeFresh, writeFresh } from "./snapshot-tables.js";
 
 const FEATURELESS = { hi: 0, lo: 0 };
@@ -17,7 +17,7 @@ export function* upgrade(image: Qcow2): Op<void> {
   const { snapshots } = yield* readSnapshotTable(image.file, header);
   if (snapshots.some((snapshot) => viewOf(snapshot.bytes).getUint32(36) < NEEDED_EXTRA)) {
     // Version 2 programs read the longer entries, too: the table may be there before the version is.
-    const bytes = encodeSnapshotTable(snapshots, withExtra);
+    const bytes = encodeSnapshotTable(snapshots, WITH_EXTRA);
     const old = { offset: header.snapshotsOffset, length: image.options.snapshotTableSize };
     const offset = yield* placeFresh(image, bytes.length);
     yield* writeFresh(image, offset, bytes);

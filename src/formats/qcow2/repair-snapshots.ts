@@ -6,7 +6,7 @@ import type { Op } from "../../block/op.js";
 import type { Census } from "./census.js";
 import type { CheckedSnapshots } from "./check-snapshots.js";
 import type { CheckState } from "./check-state.js";
-import { encodeSnapshotTable, withExtra } from "./snapshot-table.js";
+import { encodeSnapshotTable, WITH_EXTRA } from "./snapshot-table.js";
 import { placeFresh, writeFresh } from "./snapshot-tables.js";
 
 /** Before refcounts are looked at: what the last entries refer to does not count any more. */
@@ -23,7 +23,7 @@ export function* dropOverhanging(state: CheckState, { kept, overhanging }: Check
 export function* repairSnapshotTable(census: Census, snapshots: CheckedSnapshots): Op<void> {
   const { image, state } = census;
   const old = image.header.snapshotsOffset;
-  const bytes = encodeSnapshotTable(snapshots.kept, withExtra);
+  const bytes = encodeSnapshotTable(snapshots.kept, WITH_EXTRA);
   const offset = yield* placeFresh(image, bytes.length);
   yield* writeFresh(image, offset, bytes);
   yield* image.allocator.writeBack();

@@ -192,39 +192,58 @@ export function newSnapshot(given: NewSnapshot): Snapshot {
   return decode(bytes, given.diskSize);
 }
 
-/** @param form the entry as it is to be written */
-export function encodeSnapshotTable(
-  snapshots: readonly Snapshot[],
-  form: (snapshot: Snapshot) => Snapshot = (snapshot) => snapshot,
-): Uint8Array {
+/** How an entry is written: straight into its place in the table, as a damaged one may have 65,536. */
+export interface EntryForm {
+  /** Bytes. */
+  lengthOf(snapshot: Snapshot): number;
+  write(snapshot: Snapshot, into: Uint8Array): void;
+}
+
+const AS_READ: EntryForm = {
+  lengthOf: ({ bytes }) => bytes.length,
+  write: ({ bytes }, into) => into.set(bytes),
+};
+
+const extraOf = (bytes: Uint8Array): number => viewOf(bytes).getUint32(36);
+
+/** With what version 3 needs to be there; version 2 programs read it as well. */
+export const WITH_EXTRA: EntryForm = {
+  lengthOf: ({ bytes }) => bytes.length + Math.max(0, EXTRA - extraOf(bytes)),
+  write(snapshot, into) {
+    const { bytes, vmStateSize, diskSize } = snapshot;
+    const extra = extraOf(bytes);
+    if (extra >= EXTRA) return AS_READ.write(snapshot, into);
+    const view = viewOf(into);
+    into.set(bytes.subarray(0, ENTRY));
+    view.setUint32(36, EXTRA);
+    writeU64BE(view, ENTRY, vmStateSize);
+    writeU64BE(view, ENTRY + 8, diskSize);
+    into.fill(0xff, ENTRY + 16, ENTRY + EXTRA); // instruction count: not known
+    into.set(bytes.subarray(ENTRY + extra), ENTRY + EXTRA);
+  },
+};
+
+/** The entry in that form. */
+export function withExtra(snapshot: Snapshot): Snapshot {
+  if (extraOf(snapshot.bytes) >= EXTRA) return snapshot;
+  const bytes = allocate(WITH_EXTRA.lengthOf(snapshot));
+  WITH_EXTRA.write(snapshot, bytes);
+  return { ...snapshot, bytes };
+}
+
+export function encodeSnapshotTable(snapshots: readonly Snapshot[], form: EntryForm = AS_READ): Uint8Array {
   let length = 0;
-  for (const snapshot of snapshots) length = alignUp(length, 8) + form(snapshot).bytes.length;
+  for (const snapshot of snapshots) length = alignUp(length, 8) + form.lengthOf(snapshot);
   if (length > MAX_SNAPSHOT_TABLE_BYTES) throw new BlockError("ERR_TOO_LARGE", "Snapshot table is too big", { errno: "EFBIG" });
   const table = allocate(length);
   let at = 0;
   for (const snapshot of snapshots) {
-    const { bytes } = form(snapshot);
     at = alignUp(at, 8);
-    table.set(bytes, at);
-    at += bytes.length;
+    const end = at + form.lengthOf(snapshot);
+    form.write(snapshot, table.subarray(at, end));
+    at = end;
   }
   return table;
-}
-
-/** The entry with what version 3 needs to be there; version 2 programs read it as well. */
-export function withExtra(snapshot: Snapshot): Snapshot {
-  const old = snapshot.bytes;
-  const extra = viewOf(old).getUint32(36);
-  if (extra >= EXTRA) return snapshot;
-  const bytes = allocate(old.length - extra + EXTRA);
-  const view = viewOf(bytes);
-  bytes.set(old.subarray(0, ENTRY));
-  view.setUint32(36, EXTRA);
-  writeU64BE(view, ENTRY, snapshot.vmStateSize);
-  writeU64BE(view, ENTRY + 8, snapshot.diskSize);
-  bytes.fill(0xff, ENTRY + 16, ENTRY + EXTRA); // instruction count: not known
-  bytes.set(old.subarray(ENTRY + extra), ENTRY + EXTRA);
-  return { ...snapshot, bytes };
 }
 
 /** What a user is told of a snapshot. */
