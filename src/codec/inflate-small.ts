@@ -37,7 +37,7 @@ function makeTable(codeLengths: Uint8Array, partial: boolean): Table {
   const counts = new Uint16Array(MAX_BITS + 1);
   for (const length of codeLengths) counts[length]!++;
   let bits = MAX_BITS;
-  while (bits > 0 && counts[bits] === 0) bits--;
+  while (bits > 1 && counts[bits] === 0) bits--;
   counts[0] = 0;
   const next = new Uint16Array(MAX_BITS + 2);
   let left = 1;
@@ -46,7 +46,9 @@ function makeTable(codeLengths: Uint8Array, partial: boolean): Table {
     left = left * 2 - counts[length]!;
     if (left < 0) throw damaged("a code has too many symbols");
   }
-  if (left > 0 && bits > 0 && !(partial && bits === 1)) throw damaged("a code is incomplete");
+  // One without symbols is no error before something is to be read with it.
+  const empty = left === 1 << MAX_BITS;
+  if (left > 0 && !empty && !(partial && bits === 1)) throw damaged("a code is incomplete");
   const entries = new Uint16Array(1 << bits);
   for (let symbol = 0; symbol < codeLengths.length; symbol++) {
     const length = codeLengths[symbol]!;
@@ -68,6 +70,9 @@ function fixedTables(): { literals: Table; distances: Table } {
   return fixed;
 }
 
+/** Thrown, but no error: all bytes that were wanted are there, and the stream goes on behind them, or its input ends. */
+const FILLED = /* @__PURE__ */ new Error("filled");
+
 /** Fills `into` from the stream at the beginning of `from`: see `Decompressor`. @throws BlockError ERR_CORRUPT */
 export function inflateSmall(from: Uint8Array, into: Uint8Array): void {
   let position = 0;
@@ -75,9 +80,17 @@ export function inflateSmall(from: Uint8Array, into: Uint8Array): void {
   let heldBits = 0;
   let at = 0;
 
+  // zlib looks on in the stream until it has a byte that finds no room, and so refuses some streams for what it met there.
+  const stopIfFull = (): void => {
+    if (at === into.length) throw FILLED;
+  };
+  const endOfInput = (): Error => {
+    stopIfFull();
+    return damaged("the stream ends too early");
+  };
   const need = (count: number): void => {
     while (heldBits < count) {
-      if (position >= from.length) throw damaged("the stream ends too early");
+      if (position >= from.length) throw endOfInput();
       held |= from[position++]! << heldBits;
       heldBits += 8;
     }
@@ -96,9 +109,9 @@ export function inflateSmall(from: Uint8Array, into: Uint8Array): void {
       heldBits += 8;
     }
     const entry = entries[held & ((1 << bits) - 1)]!;
-    const length = entry & 15;
-    if (length === 0) throw damaged("a bit pattern is no symbol");
-    if (length > heldBits) throw damaged("the stream ends too early");
+    const length = entry & 15 || 1;
+    if (length > heldBits) throw endOfInput();
+    if (entry === 0) throw damaged("a bit pattern is no symbol");
     held >>>= length;
     heldBits -= length;
     return entry >> 4;
@@ -116,6 +129,7 @@ export function inflateSmall(from: Uint8Array, into: Uint8Array): void {
     into.set(from.subarray(position, position + count), at);
     at += count;
     position += count;
+    if (count < length) throw FILLED;
   };
 
   const dynamicTables = (): { literals: Table; distances: Table } => {
@@ -133,9 +147,9 @@ export function inflateSmall(from: Uint8Array, into: Uint8Array): void {
         all[i++] = symbol;
         continue;
       }
+      const repeat = symbol === 16 ? take(2) + 3 : symbol === 17 ? take(3) + 3 : take(7) + 11;
       if (symbol === 16 && i === 0) throw damaged("a repetition of nothing");
       const value = symbol === 16 ? all[i - 1]! : 0;
-      const repeat = symbol === 16 ? take(2) + 3 : symbol === 17 ? take(3) + 3 : take(7) + 11;
       if (i + repeat > all.length) throw damaged("a repetition goes too far");
       all.fill(value, i, i + repeat);
       i += repeat;
@@ -145,9 +159,10 @@ export function inflateSmall(from: Uint8Array, into: Uint8Array): void {
   };
 
   const compressed = (tables: { literals: Table; distances: Table }): void => {
-    while (at < into.length) {
+    for (;;) {
       const symbol = symbolOf(tables.literals);
       if (symbol < 256) {
+        stopIfFull();
         into[at++] = symbol;
         continue;
       }
@@ -157,22 +172,30 @@ export function inflateSmall(from: Uint8Array, into: Uint8Array): void {
       const code = symbolOf(tables.distances);
       if (code > 29) throw damaged("a distance that does not exist");
       const distance = distances.base[code]! + take(distances.extra[code]!);
+      stopIfFull();
       if (distance > at) throw damaged("a distance goes back too far");
-      const end = Math.min(at + length, into.length);
+      const left = into.length - at;
+      const end = at + Math.min(length, left);
       if (distance >= length) {
         into.copyWithin(at, at - distance, end - distance);
         at = end;
       } else for (; at < end; at++) into[at] = into[at - distance]!;
+      if (left < length) throw FILLED;
     }
   };
 
-  for (let last = false; !last && at < into.length;) {
-    last = take(1) === 1;
-    const kind = take(2);
-    if (kind === 0) stored();
-    else if (kind === 1) compressed(fixedTables());
-    else if (kind === 2) compressed(dynamicTables());
-    else throw damaged("a block of a kind that does not exist");
+  try {
+    for (let last = false; !last;) {
+      const header = take(3);
+      last = (header & 1) === 1;
+      const kind = header >> 1;
+      if (kind === 0) stored();
+      else if (kind === 1) compressed(fixedTables());
+      else if (kind === 2) compressed(dynamicTables());
+      else throw damaged("a block of a kind that does not exist");
+    }
+  } catch (error) {
+    if (error !== FILLED) throw error;
   }
   if (at < into.length) throw damaged(`${at} bytes where ${into.length} are expected`);
 }
