@@ -73,9 +73,9 @@ export function burst(run, { runs, seconds = 4 }) {
 
 /**
  * Runs A B B A …: what disturbs the machine disturbs both. The functions return numbers, or objects of numbers; of each, `pick`
- * makes one of all rounds. No further round is begun after `seconds`.
+ * makes one of all rounds. No further round is begun after `seconds`, or when `settled` says of the samples so far that they will do.
  */
-export async function paired(rounds, contestants, pick = median, seconds = Infinity) {
+export async function paired(rounds, contestants, pick = median, { seconds = Infinity, settled = () => false } = {}) {
   const samples = Object.fromEntries(Object.keys(contestants).map((name) => [name, []]));
   const end = performance.now() + seconds * 1000;
   for (let round = 0; round < rounds && (round === 0 || performance.now() < end); round++) {
@@ -83,6 +83,7 @@ export async function paired(rounds, contestants, pick = median, seconds = Infin
     const order = Object.entries(contestants);
     if (round % 2 === 1) order.reverse();
     for (const [name, run] of order) samples[name].push(await run(round));
+    if (settled(samples)) break;
   }
   return Object.fromEntries(Object.entries(samples).map(([name, list]) => [name, summary(list, pick)]));
 }
