@@ -4,6 +4,7 @@
  * Chunks hang in pages of 1024 (64 MiB each); a page that runs empty is dropped. Everything that walks a range looks at
  * existing pages only, whichever are fewer: those of the range or those that exist.
  */
+import { isZero } from "../base/bytes.js";
 import { BlockError } from "../base/error.js";
 import {
   checkInside,
@@ -330,17 +331,6 @@ class Memory implements MemoryStorage, SyncStorageFace {
     }
     if (page.used === 0) this.pages.delete(number);
   }
-}
-
-function isZero(bytes: Uint8Array): boolean {
-  let i = 0;
-  if (bytes.byteOffset % 4 === 0) {
-    const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
-    for (const word of words) if (word !== 0) return false;
-    i = words.length * 4;
-  }
-  for (; i < bytes.length; i++) if (bytes[i] !== 0) return false;
-  return true;
 }
 
 /**
