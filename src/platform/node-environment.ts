@@ -20,7 +20,8 @@ import { ssh } from "./node-ssh-driver.js";
 import { vvfat } from "./node-directories.js";
 import { nullDrivers } from "../filters/null.js";
 import { descriptorSets } from "../storage/node-descriptors.js";
-import { createFileStorage, isDevice, openFileStorage, openFileStorageAsync } from "../storage/node-fs.js";
+import { createFileStorage, openFileStorage, openFileStorageAsync } from "../storage/node-fs.js";
+import { isDevice } from "../storage/node-open.js";
 
 /**
  * How calls on files are made where there is time to wait. "both": all on other threads. "sync": all on the spot, right for short

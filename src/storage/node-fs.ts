@@ -5,21 +5,8 @@
  * it: a file occupying no blocks is a hole, anything else counts as data; `discard`, `writeZeroes` and `allocate` throw
  * ERR_UNSUPPORTED (the caller emulates or goes without); locks are those described in node-locks.ts.
  */
-import {
-  closeSync,
-  constants,
-  fdatasync,
-  fdatasyncSync,
-  fstatSync,
-  ftruncate,
-  ftruncateSync,
-  openSync,
-  statSync,
-  writeSync,
-  type Stats,
-} from "node:fs";
-import { fileURLToPath } from "node:url";
-import { BlockError, prefixError } from "../base/error.js";
+import { constants, fdatasync, fdatasyncSync, fstatSync, ftruncate, ftruncateSync, writeSync, type Stats } from "node:fs";
+import { BlockError } from "../base/error.js";
 import {
   checkInside,
   checkRange,
@@ -29,13 +16,14 @@ import {
   noSpaceError,
   unsupportedError,
 } from "./shared/checks.js";
-import { MAX_EXTENTS, pushExtent } from "./shared/extent-list.js";
+import { MAX_EXTENTS } from "./shared/extent-list.js";
+import { DataRuns } from "./node-data-runs.js";
 import { deviceSize } from "./node-device.js";
 import { namedError, systemError } from "./node-errors.js";
 import { fail, readAll, readAllAsync, writeAll, writeAllAsync } from "./node-io.js";
-import { descriptorSets, type BorrowedDescriptor } from "./node-descriptors.js";
-import { imageLock, Permission, type ImageLock } from "./node-locks.js";
-import { nativeFiles, type NativeFiles } from "./node-native.js";
+import type { ImageLock } from "./node-locks.js";
+import { NOT_POSSIBLE, type NativeFiles } from "./node-native.js";
+import { openDescriptor, pathOf, permissionsOf, type Opened } from "./node-open.js";
 import type {
   AsyncStorageFace,
   Storage,
@@ -89,22 +77,8 @@ export interface FileStorage extends Storage {
   reopen(readOnly: boolean, forceShare?: boolean): FileStorage;
 }
 
-const NOT_POSSIBLE = new Set(["ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENODEV", "EINVAL", "EBADF", "ESPIPE", "ENOTTY"]);
-
 /** Bytes whose copying takes several times as long as handing the work to another thread. */
 const LARGE_READ = 256 * 1024;
-
-interface Opened {
-  fd: number;
-  path: string;
-  readOnly: boolean;
-  stats: Stats;
-  options: FileStorageOptions;
-  native: () => NativeFiles | null;
-  lock: ImageLock | null;
-  /** Gives the descriptor back. */
-  release: () => void;
-}
 
 class NodeFile implements FileStorage {
   readonly kind = "file" as const;
@@ -135,15 +109,13 @@ class NodeFile implements FileStorage {
   private unflushed = true;
   private canPunch = true;
   private canZero = true;
-  private canSeek = true;
-  /** The last data run found, as only that may be reused: taking a hole for data is safe, the reverse is not. */
-  private dataFrom = 0;
-  private dataTo = 0;
+  private readonly runs: DataRuns;
   /** The size when it was last asked for. */
   private sizeSeen = 0;
 
   constructor(opened: Opened) {
     this.fd = opened.fd;
+    this.runs = new DataRuns(opened.fd);
     this.path = this.name = opened.path;
     this.readOnly = opened.readOnly;
     this.options = opened.options;
@@ -175,7 +147,7 @@ class NodeFile implements FileStorage {
     const before = fstatSync(this.fd, { bigint: true });
     this.lock?.release();
     try {
-      const file = openFile(this.path, options, constants.O_RDONLY, "open", (fd) => {
+      const opened = openDescriptor(this.path, options, constants.O_RDONLY, "open", (fd) => {
         const now = fstatSync(fd, { bigint: true });
         if (now.dev !== before.dev || now.ino !== before.ino) {
           throw new BlockError("ERR_CHANGED", `Could not reopen '${this.path}': another file has its name now`, {
@@ -184,7 +156,7 @@ class NodeFile implements FileStorage {
           });
         }
       });
-      return file;
+      return new NodeFile(opened);
     } catch (error) {
       this.lock?.set(...permissionsOf(this.readOnly, this.options));
       throw error;
@@ -383,7 +355,7 @@ class NodeFile implements FileStorage {
     this.checkWrite("truncate", size, 0);
     if (!this.device) {
       this.sizeSeen = Math.min(size, this.sizeSeen);
-      this.forgetData(Math.min(size, this.dataTo), Infinity);
+      this.runs.forget(size, Infinity);
       return true;
     }
     if (size === this.deviceBytes) return false;
@@ -403,7 +375,7 @@ class NodeFile implements FileStorage {
     if (length === 0) yield NOTHING;
     const native = this.native();
     if (native === null) return;
-    this.forgetData(offset, offset + length);
+    this.runs.forget(offset, offset + length);
     if (flags.mayUnmap === true && this.canPunch) yield this.punch(native, "write-zeroes", offset, length);
     if (this.canZero) {
       yield {
@@ -419,7 +391,7 @@ class NodeFile implements FileStorage {
     if (length === 0) yield NOTHING;
     const native = this.native();
     if (native === null || !this.canPunch) return;
-    this.forgetData(offset, offset + length);
+    this.runs.forget(offset, offset + length);
     yield this.punch(native, "discard", offset, length);
   }
 
@@ -462,49 +434,20 @@ class NodeFile implements FileStorage {
     throw namedError(errno, undefined, { node: this.name, operation: "allocate", offset });
   }
 
-  private forgetData(from: number, to: number): void {
-    if (from < this.dataTo && to > this.dataFrom) this.dataFrom = this.dataTo = 0;
-  }
-
   private extents(offset: number, length: number, limit = MAX_EXTENTS): StorageExtent[] {
     this.check("extents", offset, length);
-    const end = offset + length;
-    if (length > 0 && offset >= this.dataFrom && end <= this.dataTo) return [{ offset, length, data: true }];
+    const known = this.runs.known(offset, length);
+    if (known !== null) return known;
     // Files seldom shrink, and where one has there is no data.
-    if (end > this.sizeSeen) checkInside(this, "extents", offset, length, this.size());
-    const list: StorageExtent[] = [];
-    if (length === 0) return list;
-    const native = this.device || !this.canSeek ? null : this.native();
-    if (native === null) {
-      // A device occupies no blocks of the file system it has its name on.
-      const hole = !this.device && this.stat("extents").blocks === 0;
-      return [{ offset, length, data: !hole }];
+    if (offset + length > this.sizeSeen) checkInside(this, "extents", offset, length, this.size());
+    if (length === 0) return [];
+    const native = this.device || !this.runs.canSeek ? null : this.native();
+    if (native !== null) {
+      return this.runs.find(native, offset, length, limit, () => checkInside(this, "extents", offset, length, this.size()));
     }
-    for (let at = offset; at < end && list.length < limit;) {
-      if (at >= this.dataFrom && at < this.dataTo) {
-        const next = Math.min(end, this.dataTo);
-        pushExtent(list, at, next - at, true);
-        at = next;
-        continue;
-      }
-      const data = native.seekData(this.fd, at);
-      if (data === "ENXIO" || (typeof data === "number" && data > at)) {
-        if (data === "ENXIO") checkInside(this, "extents", offset, length, this.size());
-        const next = Math.min(end, data === "ENXIO" ? end : data);
-        pushExtent(list, at, next - at, false);
-        at = next;
-        continue;
-      }
-      const hole = typeof data === "string" ? data : native.seekHole(this.fd, at);
-      if (typeof hole === "string" || hole <= at) {
-        if (typeof hole === "string" && NOT_POSSIBLE.has(hole)) this.canSeek = false;
-        pushExtent(list, at, end - at, true);
-        return list;
-      }
-      this.dataFrom = at;
-      this.dataTo = hole;
-    }
-    return list;
+    // A device occupies no blocks of the file system it has its name on.
+    const hole = !this.device && this.stat("extents").blocks === 0;
+    return [{ offset, length, data: !hole }];
   }
 }
 
@@ -517,120 +460,6 @@ interface Attempt {
 
 const NOTHING: Attempt = { sync: () => null, async: async () => null, done: () => true };
 
-/** What opening an image uses and shares, as QEMU's permissions for a file node. */
-function permissionsOf(readOnly: boolean, options: FileStorageOptions): [number, number] {
-  const used = readOnly ? Permission.consistentRead : Permission.consistentRead | Permission.write | Permission.resize;
-  return [options.permissions ?? used, options.shared ?? Permission.consistentRead | Permission.writeUnchanged];
-}
-
-function lockFor(
-  fd: number,
-  path: string,
-  readOnly: boolean,
-  options: FileStorageOptions,
-  native: () => NativeFiles | null,
-): ImageLock | null {
-  const locking = options.locking ?? "auto";
-  if (locking === "off" || options.forceShare === true) return null;
-  const calls = native();
-  if (locking === "on" && calls === null) {
-    throw new BlockError("ERR_UNSUPPORTED", "File lock requested but OFD locking is unavailable", {
-      node: path,
-      operation: "lock",
-      hint: "Image locks need Linux and the optional package 'koffi'.",
-    });
-  }
-  const lock = imageLock(fd, path, calls);
-  lock.set(...permissionsOf(readOnly, options));
-  return lock;
-}
-
-function pathOf(path: string | URL): string {
-  if (typeof path !== "string") {
-    try {
-      return fileURLToPath(path);
-    } catch (cause) {
-      throw new BlockError("ERR_INVALID_ARGUMENT", `Could not open '${path.href}': not a file URL`, { cause, operation: "open" });
-    }
-  }
-  if (path === "" || path.includes("\0"))
-    throw new BlockError("ERR_INVALID_ARGUMENT", "A file name must not be empty or contain NUL", { operation: "open" });
-  return path;
-}
-
-function openFile(
-  path: string,
-  options: FileStorageOptions,
-  flags: number,
-  verb: "open" | "create",
-  afterOpen: (fd: number) => void,
-): NodeFile {
-  const readOnly = options.readOnly ?? false;
-  if (options.forceShare === true && !readOnly) {
-    throw new BlockError("ERR_INVALID_ARGUMENT", "force-share=on can only be used with read-only images", {
-      node: path,
-      operation: "open",
-    });
-  }
-  const native = (): NativeFiles | null => (options.native === undefined ? nativeFiles() : options.native);
-  const context = `Could not ${verb} '${path}'`;
-  const borrowed = borrow(path, readOnly, verb);
-  let fd: number;
-  try {
-    // A fifo or socket must be refused without waiting for somebody at its other end.
-    const found = borrowed === null ? statSync(path, { throwIfNoEntry: false }) : undefined;
-    // Opening a directory for writing fails by itself.
-    if (found !== undefined && (readOnly || !found.isDirectory())) checkType(found, path, options.only);
-    fd =
-      borrowed?.fd ??
-      openSync(path, flags | (readOnly ? constants.O_RDONLY : constants.O_RDWR) | (constants.O_NONBLOCK ?? 0), 0o644);
-  } catch (error) {
-    throw systemError(error, context, { node: path, operation: verb });
-  }
-  const release = borrowed?.release ?? (() => closeSync(fd));
-  let lock: ImageLock | null = null;
-  try {
-    const stats = fstatSync(fd);
-    checkType(stats, path, options.only);
-    lock = lockFor(fd, path, readOnly, options, native);
-    afterOpen(fd);
-    return new NodeFile({ fd, path, readOnly, stats, options, native, lock, release });
-  } catch (error) {
-    lock?.release();
-    release();
-    throw systemError(error, context, { node: path, operation: verb });
-  }
-}
-
-/** The inherited descriptor that a name stands for, if it does. */
-function borrow(path: string, readOnly: boolean, verb: "open" | "create"): BorrowedDescriptor | null {
-  try {
-    return descriptorSets.borrow(path, readOnly);
-  } catch (error) {
-    throw prefixError(`Could not ${verb} '${path}': `, error);
-  }
-}
-
-function checkType(stats: Stats, path: string, only: FileStorageOptions["only"]): void {
-  const device = stats.isBlockDevice() || stats.isCharacterDevice();
-  if (only === undefined ? stats.isFile() || device : only === "file" ? stats.isFile() : device) return;
-  const wanted = only === undefined || only === "file" ? "a regular file" : "either a character or block device";
-  throw new BlockError("ERR_INVALID_ARGUMENT", `'${only ?? "file"}' driver requires '${path}' to be ${wanted}`, {
-    node: path,
-    operation: "open",
-  });
-}
-
-/** Whether there is a block or character device of that name. */
-export function isDevice(path: string): boolean {
-  try {
-    const found = statSync(path, { throwIfNoEntry: false });
-    return found !== undefined && (found.isBlockDevice() || found.isCharacterDevice());
-  } catch {
-    return false;
-  }
-}
-
 /**
  * Opens an existing file or block device, read-write unless `readOnly`, and takes its image lock unless `locking` or
  * `forceShare` say otherwise.
@@ -638,7 +467,7 @@ export function isDevice(path: string): boolean {
  * @throws BlockError with the errno of `open`, ERR_BUSY when another program holds the image
  */
 export function openFileStorage(path: string | URL, options: FileStorageOptions = {}): FileStorage {
-  return openFile(pathOf(path), options, 0, "open", () => {});
+  return new NodeFile(openDescriptor(pathOf(path), options, 0, "open", () => {}));
 }
 
 /** As openFileStorage. Opening is a handful of system calls made synchronously: only failures and I/O are asynchronous. */
@@ -664,7 +493,7 @@ export function createFileStorage(path: string | URL, options: CreateFileOptions
   checkSize(size, "size");
   const name = pathOf(path);
   const flags = constants.O_CREAT | (exclusive ? constants.O_EXCL : 0);
-  return openFile(name, { ...rest, readOnly: false }, flags, "create", (fd) => {
+  const opened = openDescriptor(name, { ...rest, readOnly: false }, flags, "create", (fd) => {
     if (!fstatSync(fd).isFile()) return;
     ftruncateSync(fd, 0);
     if (size > 0) {
@@ -676,4 +505,5 @@ export function createFileStorage(path: string | URL, options: CreateFileOptions
       if (options.firstBlock === true) allocateFirstBlock(fd, size);
     }
   });
+  return new NodeFile(opened);
 }

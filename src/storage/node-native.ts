@@ -10,6 +10,18 @@ import { createRequire } from "node:module";
 import { arch, endianness, platform } from "node:os";
 import { errnoName } from "./node-errors.js";
 
+/** Errors that say of a call that it is none here; whether of a file, a file system or a platform. */
+export const NOT_POSSIBLE: ReadonlySet<string> = new Set([
+  "ENOTSUP",
+  "EOPNOTSUPP",
+  "ENOSYS",
+  "ENODEV",
+  "EINVAL",
+  "EBADF",
+  "ESPIPE",
+  "ENOTTY",
+]);
+
 /** Results are `null` for success or the errno's name. */
 export interface NativeFiles {
   /** Start of the first data at or after `offset`; "ENXIO" when only a hole follows. */
