@@ -2,7 +2,7 @@
 // Sets up, builds, checks types and style, runs as-pect and every uvu test file, and closes with "N passed, N failed".
 // A filter is a part of a test file's path ("qcow2", "unit/base", "assembly"); with one, the checks are left out.
 // Environment: BLOCKCORE_NO_SKIP=1 makes a skip a failure; BLOCKCORE_TEST_JOBS sets the number of processes at once.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setup, setupRuntimes } from "./setup.mjs";
@@ -148,7 +148,10 @@ jobs.sort((a, b) => b.ms - a.ms); // longest first: the end is not one long file
 const worker = async () => {
   for (let job = jobs.shift(); job; job = jobs.shift()) await job.run();
 };
+const entries = readdirSync(root);
 await Promise.all(Array.from({ length: workers }, worker));
+// What tests make belongs into temporary folders.
+for (const entry of readdirSync(root)) if (!entries.includes(entry)) fail("check", `'${entry}' was left behind by a test`);
 mkdirSync(join(root, "build/.stamps"), { recursive: true });
 writeFileSync(timesFile, JSON.stringify(times));
 close();

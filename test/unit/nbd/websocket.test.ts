@@ -4,6 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { WebSocket, WebSocketServer } from "ws";
 import { BlockCore, type Duplex, memoryStorage, messageDuplex, NbdClient } from "../../../src/node.js";
+import { tempPath } from "../../support/temp.js";
 
 const MiB = 1024 * 1024;
 
@@ -75,7 +76,8 @@ test("a monitor: greeting, commands as text and as bytes, cut anywhere, events",
   near.send(Buffer.from('{"execute":"blockdev-add","arguments":{"driver":"nu'));
   near.send('ll-co","node-name":"n","size":65536},"id":"ä"}');
   assert.equal(await answers.next(), { return: {}, id: "ä" });
-  near.send('{"execute":"blockdev-create","arguments":{"job-id":"j","options":{"driver":"file","filename":"g","size":0}}}');
+  const options = { driver: "file", filename: tempPath(), size: 0 };
+  near.send(JSON.stringify({ execute: "blockdev-create", arguments: { "job-id": "j", options } }));
   const heard = [await answers.next(), await answers.next()];
   assert.ok(heard.some(({ event }) => event === "JOB_STATUS_CHANGE"));
   near.close();
