@@ -1,10 +1,13 @@
 /** Making the file of an image, and removing it again when the image could not be made. */
 import type { Environment } from "../block/context.js";
-import { createFile, createImage as createInto } from "../block/create.js";
+import { createFile, createImage as createInto, type CreateRequest } from "../block/create.js";
 import type { Driver } from "../block/driver.js";
+import { READ_WRITE } from "../block/flags.js";
 import { truncate } from "../block/io.js";
+import { Node } from "../block/node.js";
 import type { Op } from "../block/op.js";
-import type { Preallocation } from "../storage/storage.js";
+import { storageObjectDriver } from "../block/protocol.js";
+import type { Preallocation, Storage } from "../storage/storage.js";
 import { alignUp } from "../base/int.js";
 import { protocolForCreate } from "./create-options.js";
 import { SECTOR } from "./open.js";
@@ -26,10 +29,12 @@ export function* createFileWithImage(
     }
     return;
   }
+  const request = { driver, filename, size: alignUp(size, SECTOR), options };
+  rehearse(environment, request);
   // What cannot be made is not ours to remove: somebody may be using it.
   const file = yield* createFile(environment, filename);
   let failure: { error: unknown } | null = null;
-  for (const step of [createInto(environment, { driver, filename, size: alignUp(size, SECTOR), options, file }), file.unref()]) {
+  for (const step of [createInto(environment, { ...request, file }), file.unref()]) {
     try {
       yield* step;
     } catch (error) {
@@ -47,6 +52,19 @@ export function* createFileWithImage(
   }
   throw failure.error;
 }
+
+/**
+ * Goes as far as creating does before it touches its file, and throws what that says of the options: a typing error must not cost
+ * anybody the image that has the name already.
+ */
+function rehearse(environment: Environment, request: CreateRequest): void {
+  const { filename } = request;
+  const file = new Node(environment, storageObjectDriver, { driver: "file", filename, "node-name": "rehearsal" }, READ_WRITE);
+  const storage: Storage = { ...NOWHERE, name: filename };
+  file.impl = { shape: "storage", storage, size: 0, close: nothing };
+  createInto(environment, { ...request, file }).next();
+}
+const NOWHERE = { kind: "memory", readOnly: false, alignment: 1, fixedSize: false, sync: null, async: null } as const;
 
 // eslint-disable-next-line require-yield
 function* nothing(): Op<void> {}

@@ -115,7 +115,7 @@ function* backingSize(
     const failure = prefixError("", error);
     throw new BlockError(failure.code, failure.message, {
       errno: failure.errno,
-      hint: "Could not open backing image.",
+      hint: [...(failure.hint === undefined ? [] : [failure.hint]), "Could not open backing image."].join("\n"),
       cause: failure,
     });
   }

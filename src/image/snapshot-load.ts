@@ -27,9 +27,11 @@ export function* loadSnapshot(node: Node, text: string): Op<void> {
   const impl = node.impl;
   const verbs = impl.shape === "mapped" ? impl.snapshots : undefined;
   if (verbs === undefined) {
-    throw new BlockError("ERR_UNSUPPORTED", `Failed to load snapshot: Device '' does not support internal snapshots`, {
-      node: node.nodeName,
-    });
+    throw new BlockError(
+      "ERR_UNSUPPORTED",
+      `Failed to load snapshot: Block format '${node.driver.name}' used by device '' does not support temporarily loading internal snapshots`,
+      { node: node.nodeName },
+    );
   }
   const found = findSnapshot(verbs.list(), text);
   if (found === undefined)

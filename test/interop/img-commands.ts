@@ -88,7 +88,8 @@ export const COMMANDS: readonly CommandGroup[] = [
       "create -f qcow2 -o cluster_size=512 big.qcow2 1P",
       "create -f qcow2 a6 1T",
       "create -f raw odd.raw 1000",
-      "!stat -c '%n %s' *",
+      // What a wrong option leaves of an image of that name is our own affair: all of it (test/unit/image/create.test.ts).
+      "!rm -f x.qcow2 x.raw; stat -c '%n %s' *",
       "info odd.raw",
       "info a6",
       "info nope",

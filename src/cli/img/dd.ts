@@ -1,7 +1,7 @@
 /** `dd`: copies blocks between images. */
-import type { BlockError } from "../../base/error.js";
+import { prefixError } from "../../base/error.js";
 import { parseSizeArgument } from "../../base/size.js";
-import { createImage as createInto } from "../../block/create.js";
+import { createFileWithImage } from "../../image/create-file.js";
 import { copyBlocks } from "../../image/dd.js";
 import { closeQuietly, imageSize, openImage } from "../../image/open.js";
 import { imageSpec, refuse, run, type Verb } from "./verb.js";
@@ -66,9 +66,9 @@ export const dd: Verb = {
       const length = from > end ? 0 : end - from;
       if (from > total) context.output.error(`${input}: cannot skip to specified offset`);
       try {
-        await run(createInto(environment, { driver, filename: target, size: length, options: {} }));
+        await run(createFileWithImage(environment, driver, target, length, {}));
       } catch (error) {
-        throw refuse(`${target}: error while creating output image of format '${format}': ${(error as BlockError).message}`);
+        throw prefixError(`${target}: error while creating output image: `, error);
       }
       const node = await run(
         openImage(environment, { filename: target, format }, { write: true, unmap: true, forceShare: false }),

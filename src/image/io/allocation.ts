@@ -39,10 +39,6 @@ export const mapCommand: Command = {
   summary: "prints the allocated areas of a file",
   async run(session) {
     const node = session.node!;
-    if (imageSize(node) === 0) {
-      session.report("Unexpected end of image");
-      return "failed";
-    }
     try {
       await session.request(
         forEachRun(node, 0, imageSize(node), ({ start, length, allocated }) => {

@@ -1,5 +1,5 @@
 /** Creating images over files of the host. */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -48,13 +48,45 @@ test("an overlay of an image that somebody else is writing to", () => {
   }
 });
 
+test("a wrong option costs nobody the image that has the name already", () => {
+  const environment = nodeEnvironment({ gate: allowAll, faces: "sync" });
+  const dir = mkdtempSync(join(tmpdir(), "blockcore-create-"));
+  try {
+    const filename = join(dir, "old");
+    const wrong: [format: string, ...options: [name: string, value: string][]][] = [
+      ["raw", ["preallocation", "metadata"]],
+      ["qcow2", ["cluster_size", "1000"]],
+      ["qcow2", ["refcount_bits", "3"]],
+      ["qcow2", ["encrypt.format", "luks"]],
+      ["qcow", ["encrypt.format", "luks"]],
+      ["qed", ["table_size", "3"]],
+      ["vdi", ["preallocation", "full"]],
+      ["vpc", ["subformat", "thin"]],
+      ["vhdx", ["block_size", "3145728"]],
+      ["vmdk", ["adapter_type", "scsi"]],
+      ["vmdk", ["subformat", "monolithicFlat"], ["zeroed_grain", "on"]],
+      ["parallels", ["cluster_size", "3221225472"]],
+      ["luks", ["key-secret", "nobody"]],
+    ];
+    for (const [format, ...pairs] of wrong) {
+      writeFileSync(filename, "an image");
+      const options = pairs.map(([name, value]) => ({ name, value }));
+      assert.throws(() => runSync(createImage(environment, { filename, format, size: 1 << 20, options })));
+      assert.is(readFileSync(filename, "latin1"), "an image", format);
+      assert.equal(readdirSync(dir), ["old"]);
+    }
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
 test("a file that did not become an image does not stay", () => {
   const environment = nodeEnvironment({ gate: allowAll, faces: "sync" });
   const dir = mkdtempSync(join(tmpdir(), "blockcore-create-"));
   try {
     const filename = join(dir, "a.qcow2");
-    const options = [{ name: "cluster_size", value: "1000" }];
-    assert.throws(() => runSync(createImage(environment, { filename, format: "qcow2", size: 1 << 20, options })), "Cluster size");
+    const options = [{ name: "data_file", value: join(dir, "missing", "data") }];
+    assert.throws(() => runSync(createImage(environment, { filename, format: "qcow2", size: 1 << 20, options })), "missing");
     assert.throws(() => readFileSync(filename), "ENOENT");
   } finally {
     rmSync(dir, { recursive: true });
