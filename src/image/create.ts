@@ -2,6 +2,9 @@
 import { BlockError, prefixError } from "../base/error.js";
 import type { Environment } from "../block/context.js";
 import { resolveReference } from "../block/filename.js";
+import { backingChain } from "../block/graph.js";
+import { imageName } from "../block/node-filename.js";
+import type { Node } from "../block/node.js";
 import { openNode } from "../block/open.js";
 import type { Op } from "../block/op.js";
 import type { Opt } from "../qapi/options.js";
@@ -100,24 +103,26 @@ function* backingSize(
 ): Op<number> {
   let size: number;
   let detected: string;
+  let chain: string[];
   try {
-    const resolved = resolveReference(filename, backingFile);
-    const node = yield* openNode(environment, {
-      filename: resolved,
-      ...(backingFormat === undefined ? {} : { driver: backingFormat }),
-      // Its size is all that is asked for, whoever writes to it.
-      flags: { noBacking: true, noIO: true, forceShare: true },
-    });
+    const node = yield* openChain(environment, resolveReference(filename, backingFile), backingFormat);
     size = imageSize(node);
     detected = node.driver.name;
+    chain = backingChain(node).map(imageName);
     yield* closeQuietly(node);
   } catch (error) {
     const failure = prefixError("", error);
     throw new BlockError(failure.code, failure.message, {
       errno: failure.errno,
-      hint: [...(failure.hint === undefined ? [] : [failure.hint]), "Could not open backing image."].join("\n"),
+      hint: `${failure.hint === undefined ? "" : `${failure.hint}\n`}Could not open backing image.`,
       cause: failure,
     });
+  }
+  if (chain.includes(filename)) {
+    throw new BlockError(
+      "ERR_INVALID_ARGUMENT",
+      "Error: Trying to create an image with the same filename as the backing file of the backing file",
+    );
   }
   if (backingFormat === undefined) {
     throw new BlockError("ERR_INVALID_ARGUMENT", "Backing file specified without backing format", {
@@ -125,4 +130,18 @@ function* backingSize(
     });
   }
   return size;
+}
+
+/** An image with what is below it: an overlay of a chain that is broken or a loop is of no use. */
+function* openChain(environment: Environment, filename: string, format: string | undefined): Op<Node> {
+  const spec = { filename, ...(format === undefined ? {} : { driver: format }) };
+  // Sizes and names are all that is asked for, whoever writes to it.
+  const flags = { noIO: true, forceShare: true };
+  try {
+    return yield* openNode(environment, { ...spec, flags });
+  } catch (error) {
+    // Who may not follow what images name gets by with the file that was named here.
+    if ((error as BlockError).code !== "ERR_DENIED") throw error;
+    return yield* openNode(environment, { ...spec, flags: { ...flags, noBacking: true } });
+  }
 }

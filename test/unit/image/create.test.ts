@@ -7,6 +7,7 @@ import * as assert from "uvu/assert";
 import { openNode } from "../../../src/block/open.js";
 import { runSync } from "../../../src/block/op.js";
 import { createImage } from "../../../src/image/create.js";
+import { create } from "../../../src/node.js";
 import { allowAll, nodeEnvironment } from "../../../src/platform/node-environment.js";
 import { skip } from "../../support/skip.js";
 
@@ -75,6 +76,33 @@ test("a wrong option costs nobody the image that has the name already", () => {
       assert.is(readFileSync(filename, "latin1"), "an image", format);
       assert.equal(readdirSync(dir), ["old"]);
     }
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test("no overlay of a broken chain, and none in the place of a file of the chain; -u makes it nevertheless", async () => {
+  const environment = nodeEnvironment({ gate: allowAll, faces: "sync" });
+  const dir = mkdtempSync(join(tmpdir(), "blockcore-create-"));
+  const path = (name: string): string => join(dir, name);
+  const make = (name: string, backing?: string, unsafe = false): void => {
+    const size = backing === undefined || unsafe ? { size: 1 << 20 } : {};
+    const below = backing === undefined ? {} : { backingFile: path(backing), backingFormat: "qcow2", unsafe };
+    runSync(createImage(environment, { filename: path(name), format: "qcow2", ...size, ...below }));
+  };
+  try {
+    make("base");
+    make("mid", "base");
+    make("top", "mid");
+    const before = readFileSync(path("base"));
+    assert.throws(() => make("base", "top"), "same filename as the backing file of the backing file");
+    assert.equal(readFileSync(path("base")), before);
+    // Who may not follow what images name knows of the named one only.
+    await create(path("other"), { format: "qcow2", backing: path("top"), backingFormat: "qcow2" });
+    rmSync(path("base"));
+    assert.throws(() => make("new", "top"), "Could not open backing file");
+    assert.equal(readdirSync(dir).sort(), ["mid", "other", "top"]);
+    make("new", "top", true);
   } finally {
     rmSync(dir, { recursive: true });
   }
