@@ -1,7 +1,7 @@
 // How fast does convert make and read each format, against the real qemu-img? Page cache warm.
 // "Without starting" takes off what the same program needs for an image of 1 MiB of zeros.
 // Disks and their write-back disturb more than there is to measure: use a file system in memory where there is one (12 GiB free).
-//   TMPDIR=/dev/shm node bench/formats.mjs [MiB] [rounds] [format ...]      4 GiB, 2 to 5 rounds: all formats in about 20 minutes
+//   TMPDIR=/dev/shm node bench/formats.mjs [MiB] [rounds] [format ...]      4 GiB, 2 to 5 rounds: all formats in about 25 minutes
 import { spawnSync } from "node:child_process";
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,5 +1,5 @@
 // npm run lint: oxlint (correctness, suspicious, with type information) and the format check (oxfmt) over the whole tree.
-// Exit status 3: one of them was not run, as the lock file has no binary of it for this platform.
+// Exit status 77 (as in Automake): one of them was not run, as the lock file has no binary of it for this platform.
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { capture, root } from "./lib/proc.mjs";
@@ -19,7 +19,7 @@ for (const [name, args] of jobs) {
     console.log(
       `${name}: not run: it has no binary for ${process.platform} ${process.arch} here (npm install --no-save ${name} gets one)`,
     );
-    process.exitCode ??= 3;
+    process.exitCode ??= 77;
     continue;
   }
   const done = await capture(process.execPath, args);

@@ -94,8 +94,8 @@ const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 const tail = (text, lines = 200) => text.trimEnd().split("\n").slice(-lines).join("\n");
 const node = process.execPath;
 
-/** Exit status of a check that this platform lacks something for. */
-const NOT_RUN = 3;
+/** Exit status of a check that this platform lacks something for (Automake's; a compiler has small ones of its own). */
+const NOT_RUN = 77;
 
 /** A check is no test: it adds a failure, a skip or nothing. */
 async function check(name, commandArgs) {

@@ -495,6 +495,23 @@ export const COMMANDS: readonly CommandGroup[] = [
     ],
   },
   {
+    name: "odd lengths, snapshots that cannot be, broken chains",
+    commands: [
+      "!qemu-img create -q -f qcow2 a.qcow2 1M; qemu-io -c 'write -P 5 0 100k' a.qcow2 > /dev/null; qemu-img create -q -f raw r.raw 1M",
+      "dd -O qcow2 if=a.qcow2 of=odd.qcow2 bs=1000 count=34",
+      "!qemu-img info odd.qcow2 | grep virtual; qemu-img compare odd.qcow2 a.qcow2",
+      "dd -O qcow2 if=a.qcow2 of=a.qcow2 bs=64k count=1",
+      "dd -O qcow if=a.qcow2 of=x bs=64k count=0",
+      "convert -f raw -l s1 r.raw x",
+      "!qemu-img create -q -f qcow l0 1M; qemu-img create -q -f qcow2 -b l0 -F qcow l1; qemu-img create -q -f qcow2 -b l1 -F qcow2 l2",
+      "!rm l0",
+      "create -f qcow2 -b l2 -F qcow2 x",
+      "!qemu-img create -q -f qcow2 l0 1M",
+      "create -f qcow2 -b l2 -F qcow2 x",
+      "create -f qcow2 -b l0 -F qcow x",
+    ],
+  },
+  {
     name: "other formats",
     commands: [
       '!qemu-img create -q -f raw r.raw 10M; qemu-io -f raw -c "write -P 5 1M 1M" -c "write -P 6 5M 100k" r.raw > /dev/null',

@@ -304,6 +304,7 @@ q("open with -U", ...commands("open -U image"));
 q("open with -rU", ...commands("open -rU image", "info"));
 q("an unknown format", "-f", "foo", "image", ...commands("length"));
 q("qcow2 seen as raw", "-f", "raw", "image", ...commands("length", "info", "map"));
+cases.push({ name: "map of nothing", setup: ["create -q -f raw image 0"], args: ["-f", "raw", ...commands("map"), "image"] });
 q("the last format counts", "-f", "raw", "-f", "qcow2", "image", ...commands("length"));
 q("image options", "--image-opts", "driver=qcow2,file.filename=image", ...commands("length"));
 q("image options and a format", "--image-opts", "-f", "qcow2", "file.filename=image", ...commands("length"));
