@@ -315,7 +315,8 @@ reach("what is exported is named by another file", () => {
     .map(({ text }) => text)
     .concat(
       listing("test")
-        .filter((path) => /\.m?ts$|\.mjs$/.test(path))
+        // Some folders have packages of their own, which have many names.
+        .filter((path) => /\.m?ts$|\.mjs$/.test(path) && !path.includes("/node_modules/"))
         .map((path) => readFileSync(path, "utf8")),
     );
   for (const text of texts) for (const word of new Set(text.match(/[\w$]+/g))) words.set(word, (words.get(word) ?? 0) + 1);

@@ -34,7 +34,7 @@ interface Base<T> extends Notes {
   validate(value: JsonValue, path?: Path): T;
 }
 
-export type IntName = "int" | "int8" | "int16" | "int32" | "int64" | "uint8" | "uint16" | "uint32" | "uint64" | "size";
+export type IntName = "int" | "int8" | "int16" | "int32" | "int64" | "uint16" | "uint32" | "uint64" | "size";
 
 export interface StrType extends Base<string> {
   readonly kind: "str";
@@ -136,7 +136,7 @@ export function rootPath(mode: InputMode = "json"): Path {
 }
 
 /** "inject-error[0].state" (JSON) or "inject-error.0.state" (keyval). */
-export function fullName(path: Path): string {
+function fullName(path: Path): string {
   let text = "";
   for (let at: Path | null = path; at !== null && at.name !== null; at = at.parent) {
     if (typeof at.name === "number") text = (at.mode === "keyval" ? `.${at.name}` : `[${at.name}]`) + text;
@@ -298,9 +298,6 @@ export function int16(notes: Notes = {}): IntType<number> {
 }
 export function int32(notes: Notes = {}): IntType<number> {
   return signedInt("int32", 32n, notes) as IntType<number>;
-}
-export function uint8(notes: Notes = {}): IntType<number> {
-  return unsignedInt("uint8", 8n, notes) as IntType<number>;
 }
 export function uint16(notes: Notes = {}): IntType<number> {
   return unsignedInt("uint16", 16n, notes) as IntType<number>;
